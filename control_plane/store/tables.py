@@ -1,0 +1,196 @@
+"""The tables. Times are epoch seconds of the database's own clock; states are `infra.states`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, MetaData, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {dict[str, Any]: JSON, list[str]: JSON}  # noqa: RUF012
+
+
+class Leased:
+    """A row that one controller works on at a time (dstack's row leases)."""
+
+    lock_token: Mapped[str | None] = mapped_column(default=None)
+    lock_expires_at: Mapped[float] = mapped_column(default=0.0)
+
+
+class Model(Base):
+    """Weights and tokenizer in the registry. `digest` names the content."""
+
+    __tablename__ = "models"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    source: Mapped[str]
+    state: Mapped[str]
+    """importing, ready or failed"""
+    error: Mapped[str] = mapped_column(default="")
+    digest: Mapped[str] = mapped_column(default="")
+    text_digest: Mapped[str] = mapped_column(default="")
+    """Content of `text.json` in the model's folder: an encoded wire.TextAssets."""
+    uri: Mapped[str] = mapped_column(default="")
+    architecture: Mapped[str] = mapped_column(default="")
+    size_bytes: Mapped[int] = mapped_column(default=0)
+    parameters: Mapped[int] = mapped_column(default=0)
+    max_context_tokens: Mapped[int] = mapped_column(default=0)
+    vocabulary_size: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[float]
+    updated_at: Mapped[float]
+
+
+class Revision(Base):
+    """Model digest x engine x options; immutable. Its id is the digest of those."""
+
+    __tablename__ = "revisions"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id"))
+    model_digest: Mapped[str]
+    engine: Mapped[str]
+    options: Mapped[dict[str, Any]]
+    created_at: Mapped[float]
+
+
+class Deployment(Leased, Base):
+    """A name in front of a revision. `spec` is what the user wrote, with defaults filled in."""
+
+    __tablename__ = "deployments"
+    __table_args__ = (
+        Index(
+            "uq_deployments_live_name",
+            "name",
+            unique=True,
+            sqlite_where=text("state != 'deleted'"),
+            postgresql_where=text("state != 'deleted'"),
+        ),
+    )
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    spec: Mapped[dict[str, Any]]
+    generation: Mapped[int] = mapped_column(default=1)
+    """Rises with every change of the spec."""
+    revision_id: Mapped[str] = mapped_column(ForeignKey("revisions.id"))
+    state: Mapped[str]
+    reason: Mapped[str] = mapped_column(default="")
+    target_replicas: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[float]
+    updated_at: Mapped[float]
+
+
+class Replica(Leased, Base):
+    """A gang of ranks that serves one revision on one instance."""
+
+    __tablename__ = "replicas"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    deployment_id: Mapped[str] = mapped_column(ForeignKey("deployments.id"), index=True)
+    revision_id: Mapped[str] = mapped_column(ForeignKey("revisions.id"))
+    instance_id: Mapped[str | None] = mapped_column(ForeignKey("instances.id"), index=True)
+    state: Mapped[str] = mapped_column(index=True)
+    reason: Mapped[str] = mapped_column(default="")
+    created_at: Mapped[float]
+    updated_at: Mapped[float]
+    ready_at: Mapped[float | None] = mapped_column(default=None)
+    ended_at: Mapped[float | None] = mapped_column(default=None)
+
+
+class Instance(Leased, Base):
+    """A cloud machine with one agent."""
+
+    __tablename__ = "instances"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    cloud: Mapped[str]
+    cloud_id: Mapped[str] = mapped_column(default="")
+    instance_type: Mapped[str]
+    zone: Mapped[str]
+    market: Mapped[str]
+    usd_per_hour: Mapped[float] = mapped_column(default=0.0)
+    state: Mapped[str] = mapped_column(index=True)
+    reason: Mapped[str] = mapped_column(default="")
+    join_token_hash: Mapped[str | None] = mapped_column(unique=True, default=None)
+    join_token_expires_at: Mapped[float] = mapped_column(default=0.0)
+    assignment_version: Mapped[int] = mapped_column(default=0)
+    capabilities: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    created_at: Mapped[float]
+    updated_at: Mapped[float]
+    joined_at: Mapped[float | None] = mapped_column(default=None)
+    ended_at: Mapped[float | None] = mapped_column(default=None)
+
+
+class Operation(Leased, Base):
+    """A long side effect. A Celery message carries its id and nothing else."""
+
+    __tablename__ = "operations"
+    __table_args__ = (
+        CheckConstraint(
+            "state IN ('pending', 'running', 'succeeded', 'failed')", name="known_state"
+        ),
+    )
+    id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    """launch_instance, terminate_instance or import_model"""
+    subject_id: Mapped[str] = mapped_column(index=True)
+    idempotency_key: Mapped[str] = mapped_column(unique=True)
+    payload: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    state: Mapped[str] = mapped_column(index=True)
+    error: Mapped[str] = mapped_column(default="")
+    progress: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """{"phase": ..., "done_bytes": ..., "total_bytes": ...}"""
+    attempts: Mapped[int] = mapped_column(default=0)
+    send_after: Mapped[float] = mapped_column(default=0.0)
+    """The reconciler sends the message again when this time has passed."""
+    deadline_at: Mapped[float]
+    created_at: Mapped[float]
+    updated_at: Mapped[float]
+
+
+class Decision(Base):
+    """Why something was decided: inputs, formula, reason code, outcome."""
+
+    __tablename__ = "decisions"
+    __table_args__ = (Index("ix_decisions_deployment_time", "deployment_id", "created_at"),)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    deployment_id: Mapped[str] = mapped_column(ForeignKey("deployments.id"))
+    kind: Mapped[str]
+    """scale, place or provision"""
+    reason: Mapped[str]
+    formula: Mapped[str]
+    inputs: Mapped[dict[str, Any]]
+    outcome: Mapped[dict[str, Any]]
+    created_at: Mapped[float]
+
+
+class ApiKey(Base):
+    """A secret we know only by its hash. The key reads `tamer_<id>_<secret>`."""
+
+    __tablename__ = "api_keys"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    hash: Mapped[str]
+    tenant: Mapped[str]
+    scopes: Mapped[list[str]]
+    created_at: Mapped[float]
+    revoked_at: Mapped[float | None] = mapped_column(default=None)
+
+
+class AuditEvent(Base):
+    """Who changed what."""
+
+    __tablename__ = "audit_events"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    key_id: Mapped[str]
+    action: Mapped[str]
+    subject_id: Mapped[str]
+    detail: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    created_at: Mapped[float]

@@ -1,0 +1,38 @@
+"""A value in Redis that has one writer's latest version and any number of readers that wait for it.
+
+A stream of length one: the newest entry is the state, and reading past it blocks until it changes.
+"""
+
+from __future__ import annotations
+
+from redis.asyncio import Redis
+
+_FIELD = b"body"
+
+
+class Latest:
+    """Redis must return bytes (`decode_responses=False`)."""
+
+    def __init__(self, redis: Redis, key: str) -> None:
+        self._redis = redis
+        self._key = key
+        self._seen = b"0"
+
+    async def publish(self, body: bytes) -> None:
+        await self._redis.xadd(self._key, {_FIELD: body}, maxlen=1, approximate=False)
+
+    async def next(self, timeout_s: float) -> bytes | None:
+        """The newest body that this reader has not had yet; None when the time runs out."""
+        reply = await self._redis.xread(
+            {self._key: self._seen}, count=1, block=max(1, int(timeout_s * 1000))
+        )
+        if not reply:
+            return None
+        [(_, entries)] = reply.items() if isinstance(reply, dict) else reply
+        entry_id, fields = entries[-1]
+        self._seen = entry_id
+        body: bytes = fields[_FIELD]
+        return body
+
+    async def clear(self) -> None:
+        await self._redis.delete(self._key)

@@ -1,0 +1,80 @@
+"""What agents and controllers tell each other: heartbeats one way, assignments the other.
+
+A heartbeat is a key that Redis itself lets expire, so no clocks are compared; an assignment is the
+absolute desired state, so hearing it twice or missing one is harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from redis.asyncio import Redis
+
+from infra.latest import Latest
+from infra.wire import Assignment, Heartbeat, decode, encode
+
+_BELL = "tamer:controller:bell"
+
+
+def _heartbeat_key(instance_id: str) -> str:
+    return f"tamer:instance:{instance_id}:heartbeat"
+
+
+def _assignment_key(instance_id: str) -> str:
+    return f"tamer:instance:{instance_id}:assignment"
+
+
+class Registry:
+    """The controller's side."""
+
+    def __init__(self, jobs: Redis) -> None:
+        self._jobs = jobs
+
+    async def heartbeats(self, instance_ids: Iterable[str]) -> dict[str, Heartbeat]:
+        """The live heartbeat of each instance; an instance that is silent is missing."""
+        ids = list(instance_ids)
+        if not ids:
+            return {}
+        bodies = await self._jobs.mget([_heartbeat_key(each) for each in ids])
+        return {
+            each: decode(body, Heartbeat)
+            for each, body in zip(ids, bodies, strict=True)
+            if body is not None
+        }
+
+    async def assign(self, assignment: Assignment) -> None:
+        await Latest(self._jobs, _assignment_key(assignment.instance_id)).publish(
+            encode(assignment)
+        )
+
+    async def forget(self, instance_id: str) -> None:
+        await self._jobs.delete(_heartbeat_key(instance_id), _assignment_key(instance_id))
+
+    async def wait_for_bell(self, timeout_s: float) -> bool:
+        """Sleep until somebody has news for the controller, or the time runs out."""
+        rung = await self._jobs.blpop([_BELL], timeout=timeout_s)
+        return rung is not None
+
+
+class AgentRegistry:
+    """One agent's side."""
+
+    def __init__(self, jobs: Redis, instance_id: str) -> None:
+        self._jobs = jobs
+        self._key = _heartbeat_key(instance_id)
+        self._assignments = Latest(jobs, _assignment_key(instance_id))
+
+    async def beat(self, heartbeat: Heartbeat, ttl_s: float) -> None:
+        await self._jobs.set(self._key, encode(heartbeat), px=int(ttl_s * 1000))
+
+    async def next_assignment(self, timeout_s: float) -> Assignment | None:
+        body = await self._assignments.next(timeout_s)
+        return None if body is None else decode(body, Assignment)
+
+
+async def ring_controller(jobs: Redis) -> None:
+    """Ask the controller to look now and not at its next pass (a hint; losing it costs a pass)."""
+    async with jobs.pipeline(transaction=True) as pipe:
+        pipe.lpush(_BELL, b"1")
+        pipe.ltrim(_BELL, 0, 0)
+        await pipe.execute()

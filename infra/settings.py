@@ -1,0 +1,136 @@
+"""One typed source of configuration: TAMER_* variables over `$TAMER_HOME/tamer.toml` over defaults."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+
+def _home() -> Path:
+    return Path(os.environ.get("TAMER_HOME") or "~/.tamer").expanduser()
+
+
+class Settings(BaseSettings):
+    """Every setting of every process. `docs/configuration.md` is generated from this class."""
+
+    model_config = SettingsConfigDict(env_prefix="TAMER_", extra="ignore")
+
+    home: Path = Field(default_factory=_home, description="Folder that holds all local state.")
+
+    host: str = Field("127.0.0.1", description="Address that the gateway and the API listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port of the gateway and the API.")
+    url: str = Field(
+        "", description="Where clients and agents reach the API; empty: host and port."
+    )
+    admin_key: SecretStr = Field(
+        SecretStr(""), description="The first admin key, created at start if it does not exist."
+    )
+    max_body_bytes: int = Field(8 << 20, gt=0, description="Largest request body that is read.")
+
+    database_url: str = Field(
+        "", description="SQLAlchemy URL of the store; empty: SQLite in the home folder."
+    )
+    jobs_url: str = Field("", description="Redis of the job queue (persistent); empty: embedded.")
+    tokens_url: str = Field("", description="Redis of the token streams; empty: same as jobs_url.")
+    broker_url: str = Field("", description="Redis of the Celery broker; empty: embedded.")
+    storage_url: str = Field("", description="Object store of models; empty: home/models.")
+
+    lease_s: float = Field(5.0, gt=0, description="A replica's right to a job, unless renewed.")
+    consumer_lease_s: float = Field(
+        10.0, gt=0, description="After this silence of a gateway its interactive jobs end."
+    )
+    max_attempts: int = Field(4, ge=1, description="Attempts before a job is a dead letter.")
+    heartbeat_s: float = Field(1.0, gt=0, description="How often agents report.")
+    instance_lost_s: float = Field(10.0, gt=0, description="Silence after which an agent is lost.")
+    join_limit_s: float = Field(
+        120.0, gt=0, description="Time an instance has from its launch to its join."
+    )
+    join_token_s: float = Field(3600.0, gt=0, description="Life of a one-time join token.")
+    drain_limit_s: float = Field(
+        30.0, ge=0, description="Time a draining replica has to finish what it runs."
+    )
+
+    reconcile_s: float = Field(0.5, gt=0, description="Pause between two passes of the controller.")
+    row_lease_s: float = Field(15.0, gt=0, description="A controller's hold on one row.")
+    operation_limit_s: float = Field(600.0, gt=0, description="Deadline of one long side effect.")
+    projection_max_age_s: float = Field(
+        60.0, gt=0, description="A gateway that has heard nothing for this long refuses requests."
+    )
+    sse_comment_s: float = Field(
+        5.0, gt=0, description="Pause between comments that keep a waiting stream alive."
+    )
+
+    cloud: str = Field("local", description="The cloud that runs instances.")
+    agent_env: dict[str, str] = Field(
+        default_factory=dict, description="Extra environment of agents that the local cloud starts."
+    )
+    torch_threads: int = Field(
+        0, ge=0, description="CPU threads of one engine; 0: the cores of the machine, at most 8."
+    )
+    tokenizer_processes: int = Field(1, ge=1, description="Processes that render and tokenise.")
+    tokenizer_limit_s: float = Field(
+        10.0, gt=0, description="Time to render and tokenise one prompt before it is refused."
+    )
+    log_level: str = Field("info", description="debug, info, warning or error.")
+
+    @property
+    def api_url(self) -> str:
+        return self.url or f"http://{self.host}:{self.port}"
+
+    @property
+    def run_dir(self) -> Path:
+        """Sockets and process ids; nothing in it outlives `tamer up`."""
+        return self.home / "run"
+
+    @property
+    def logs_dir(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite+aiosqlite:///{self.home / 'tamer.db'}"
+
+    @property
+    def embedded_socket(self) -> Path:
+        return self.run_dir / "valkey.sock"
+
+    @property
+    def cloud_socket(self) -> Path:
+        """Where the host daemon of the `local` cloud listens."""
+        return self.run_dir / "cloud.sock"
+
+    @property
+    def jobs(self) -> str:
+        return self.jobs_url or f"unix://{self.embedded_socket}?db=0"
+
+    @property
+    def tokens(self) -> str:
+        return self.tokens_url or self.jobs_url or f"unix://{self.embedded_socket}?db=0"
+
+    @property
+    def broker(self) -> str:
+        return self.broker_url or f"redis+socket://{self.embedded_socket}?virtual_host=1"
+
+    @property
+    def storage(self) -> str:
+        return self.storage_url or f"file://{self.home / 'models'}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = TomlConfigSettingsSource(settings_cls, toml_file=_home() / "tamer.toml")
+        return init_settings, env_settings, file

@@ -1,0 +1,232 @@
+"""What crosses a process boundary: versioned msgspec structs, encoded as MessagePack.
+
+A field is only ever added, with a default, and never changes its meaning: so a process of wire
+version N reads what N-1 wrote (defaults fill the gaps) and N-1 reads what N wrote (unknown fields
+are skipped). `WIRE_VERSION` rises with every addition; each side announces its own.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import msgspec
+
+from infra.states import ReplicaState
+
+WIRE_VERSION = 1
+
+T = TypeVar("T")
+
+
+class Malformed(ValueError):
+    """Bytes from another process that are not the message they should be."""
+
+
+def encode(message: msgspec.Struct) -> bytes:
+    return msgspec.msgpack.encode(message)
+
+
+def decode(body: bytes, kind: type[T]) -> T:
+    """Read one message.
+
+    Raises:
+        Malformed: the bytes are not a `kind`.
+    """
+    try:
+        return msgspec.msgpack.decode(body, type=kind)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise Malformed(f"{kind.__name__}: {error}") from error
+
+
+# --- jobs: consumer -> queue -> worker -------------------------------------------------------
+
+
+class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How to choose tokens. Noise depends on (seed, choice, index) and on nothing else."""
+
+    max_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    """0 keeps the whole vocabulary."""
+    seed: int = 0
+    stop_token_ids: tuple[int, ...] = ()
+    """Token ids that end the sequence; they are not part of the output."""
+    ignore_eos: bool = False
+
+
+class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One sequence of a request, as a worker needs it."""
+
+    job_id: str
+    request_id: str
+    prompt: list[int]
+    sampling: Sampling
+    choice: int = 0
+    delivered: list[int] = []
+    """Output tokens that the client already has: the next attempt continues after them."""
+
+
+class FinishReason(StrEnum):
+    STOP = "stop"
+    """An end-of-sequence or stop token was sampled."""
+    LENGTH = "length"
+    """`max_tokens` or the context limit was reached."""
+    ERROR = "error"
+    """This job cannot be run; `TokenEvent.error` says why. Retrying would not help."""
+    RELEASED = "released"
+    """The replica gave the job back (drain, shutdown): its consumer should offer it again."""
+
+
+class TokenEvent(msgspec.Struct, frozen=True, array_like=True):
+    """New output tokens of one attempt. A consumer takes only its current attempt, next index."""
+
+    job_id: str
+    attempt: int
+    index: int
+    """Position of `tokens[0]` in the output of the job, counted from 0 over all attempts."""
+    tokens: list[int]
+    finish: FinishReason | None = None
+    error: str = ""
+
+
+class StepTokens(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Everything one engine step produced for the jobs of one consumer."""
+
+    replica_id: str
+    events: list[TokenEvent]
+
+
+# --- workers: agent <-> control plane --------------------------------------------------------
+
+
+class ReplicaSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an agent must run in one of its device slots."""
+
+    replica_id: str
+    revision_id: str
+    """Names the job queue."""
+    model_uri: str
+    """Where the registered model lies, e.g. `file:///...`."""
+    engine: str = "torch"
+    """Name of an entry point in the group `tamer.engines`."""
+    options: dict[str, Any] = {}
+    """Engine options: dtype, max_context_tokens, exact ..., checked by the engine itself."""
+    draining: bool = False
+    """Finish or hand back what runs, then stop."""
+
+
+class Assignment(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The absolute desired state of one instance; the highest version wins."""
+
+    instance_id: str
+    version: int
+    replicas: list[ReplicaSpec] = []
+    leave: bool = False
+    """Drain everything and exit."""
+
+
+class ReplicaReport(msgspec.Struct, frozen=True, omit_defaults=True):
+    replica_id: str
+    state: ReplicaState
+    reason: str = ""
+    running: int = 0
+    waiting: int = 0
+    kv_tokens_used: int = 0
+    kv_tokens_total: int = 0
+    output_tokens: int = 0
+    """Since the replica started."""
+
+
+class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an agent says of itself, about once a second."""
+
+    instance_id: str
+    wire_version: int
+    build: str
+    sequence: int
+    assignment_version: int
+    replicas: list[ReplicaReport] = []
+    leaving: bool = False
+
+
+class JoinRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Agent -> API, as JSON over HTTP: proves with a one-time token that it may serve."""
+
+    token: str
+    wire_version: int
+    build: str
+    hostname: str
+    devices: list[str] = []
+    memory_bytes: int = 0
+    cpu_count: int = 0
+
+
+class JoinGrant(msgspec.Struct, frozen=True, omit_defaults=True):
+    instance_id: str
+    jobs_url: str
+    tokens_url: str
+    wire_version: int
+    heartbeat_s: float
+    lease_s: float
+
+
+# --- gateways: controller -> gateway ---------------------------------------------------------
+
+
+class KeyEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    key_id: str
+    hash: str
+    """SHA-256 of the secret, in hex."""
+    tenant: str
+    scopes: tuple[str, ...]
+
+
+class Target(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One revision behind a deployment and its share of the traffic."""
+
+    revision_id: str
+    weight: int = 100
+
+
+class Route(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A deployment, as a gateway needs it."""
+
+    deployment_id: str
+    name: str
+    created_at: int
+    """Epoch seconds."""
+    targets: list[Target]
+    text_digest: str
+    """Names the `TextAssets` of the model."""
+    max_context_tokens: int
+    vocabulary_size: int
+    max_queued_jobs: int = 1000
+    queue_limit_s: float = 600.0
+    """How long a job may wait for a replica, a cold start included, before it expires."""
+    ready_replicas: int = 0
+    unavailable: str = ""
+    """Why nothing can serve this deployment now (failed, deleting); empty where it can."""
+
+
+class Projection(msgspec.Struct, frozen=True, omit_defaults=True):
+    """All that a gateway knows; published whole by the controller, never compared by clock."""
+
+    version: int
+    routes: list[Route] = []
+    keys: list[KeyEntry] = []
+
+
+class TextAssets(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The text side of a model: what turns messages into token ids and back."""
+
+    tokenizer_json: str
+    """The `tokenizers` library's own serialisation."""
+    chat_template: str = ""
+    """Jinja source; empty where the model has none."""
+    bos_token: str = ""
+    eos_token: str = ""
+    eos_token_ids: tuple[int, ...] = ()
+    add_bos: bool = False
+    """Whether a plain completion prompt starts with the BOS token."""

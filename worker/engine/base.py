@@ -1,0 +1,57 @@
+"""What an engine is: jobs in, one step at a time, token events out.
+
+An engine runs in a process of its own (`worker/engine/process.py`); the agent talks to that process
+over a socket. Engines are found by name in the entry-point group `tamer.engines`; each entry point
+is a callable `(EngineSpec) -> Engine`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from infra.wire import JobSpec, TokenEvent
+
+
+class EngineError(RuntimeError):
+    """The engine cannot be built as asked; the message says what to change."""
+
+
+class EngineSpec(msgspec.Struct, frozen=True):
+    replica_id: str
+    model_path: Path
+    options: dict[str, Any] = {}
+    threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    running: int
+    waiting: int
+    kv_tokens_used: int
+    kv_tokens_total: int
+    max_running: int
+    """Sequences that may run at once."""
+    steps: int
+    output_tokens: int
+
+
+class Engine(Protocol):
+    def submit(self, job: JobSpec, attempt: int) -> TokenEvent | None:
+        """Take a job, or return the event that ends it because it can never run."""
+
+    def cancel(self, job_id: str) -> None:
+        """Forget a job; unknown ids are ignored."""
+
+    def step(self) -> list[TokenEvent]:
+        """Run one step. Returns at once, empty, when there is nothing to do."""
+
+    def expected_step_s(self) -> float:
+        """How long the next step may take at worst, for lease renewal."""
+
+    def stats(self) -> EngineStats: ...
+
+    def close(self) -> None: ...
