@@ -178,7 +178,7 @@ class JoinGrant(msgspec.Struct, frozen=True, omit_defaults=True):
 class KeyEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     key_id: str
     hash: str
-    """SHA-256 of the secret, in hex."""
+    """`infra.keys.hash_secret` of the whole key."""
     tenant: str
     scopes: tuple[str, ...]
 

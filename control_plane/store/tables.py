@@ -172,12 +172,12 @@ class Decision(Base):
 
 
 class ApiKey(Base):
-    """A secret we know only by its hash. The key reads `tamer_<id>_<secret>`."""
+    """A secret, known only by `infra.keys.hash_secret`."""
 
     __tablename__ = "api_keys"
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]
-    hash: Mapped[str]
+    hash: Mapped[str] = mapped_column(unique=True)
     tenant: Mapped[str]
     scopes: Mapped[list[str]]
     created_at: Mapped[float]

@@ -7,13 +7,13 @@ is a callable `(EngineSpec) -> Engine`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
 from infra.wire import JobSpec, TokenEvent
+from worker.engine.messages import Stats
 
 
 class EngineError(RuntimeError):
@@ -25,18 +25,6 @@ class EngineSpec(msgspec.Struct, frozen=True):
     model_path: Path
     options: dict[str, Any] = {}
     threads: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class EngineStats:
-    running: int
-    waiting: int
-    kv_tokens_used: int
-    kv_tokens_total: int
-    max_running: int
-    """Sequences that may run at once."""
-    steps: int
-    output_tokens: int
 
 
 class Engine(Protocol):
@@ -52,6 +40,6 @@ class Engine(Protocol):
     def expected_step_s(self) -> float:
         """How long the next step may take at worst, for lease renewal."""
 
-    def stats(self) -> EngineStats: ...
+    def stats(self) -> Stats: ...
 
     def close(self) -> None: ...

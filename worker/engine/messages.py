@@ -1,0 +1,69 @@
+"""What an agent and its engine process say to each other: frames of MessagePack over a socket.
+
+A frame is a 4-byte little-endian length and the body. The first frame to the engine is its
+`EngineSpec`; after that the unions below, one message a frame.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from infra.wire import JobSpec, TokenEvent
+
+
+class Submit(msgspec.Struct, frozen=True, tag=True):
+    job: JobSpec
+    attempt: int
+
+
+class Cancel(msgspec.Struct, frozen=True, tag=True):
+    job_id: str
+
+
+class Shutdown(msgspec.Struct, frozen=True, tag=True):
+    """Stop at once; whatever still runs is the agent's to give back."""
+
+
+ToEngine = Submit | Cancel | Shutdown
+
+
+class Stats(msgspec.Struct, frozen=True, array_like=True):
+    running: int = 0
+    waiting: int = 0
+    kv_tokens_used: int = 0
+    kv_tokens_total: int = 0
+    max_running: int = 0
+    steps: int = 0
+    output_tokens: int = 0
+
+
+class Loading(msgspec.Struct, frozen=True, tag=True):
+    phase: str
+    done_bytes: int = 0
+    total_bytes: int = 0
+
+
+class Ready(msgspec.Struct, frozen=True, tag=True):
+    stats: Stats
+
+
+class LongStep(msgspec.Struct, frozen=True, tag=True):
+    """The step that starts now may take this long; leases may be renewed meanwhile."""
+
+    bound_s: float
+
+
+class StepDone(msgspec.Struct, frozen=True, tag=True):
+    """Progress, even where a step has no events."""
+
+    events: list[TokenEvent]
+    stats: Stats
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """The engine cannot go on; the process exits after saying so."""
+
+    reason: str
+
+
+FromEngine = Loading | Ready | LongStep | StepDone | Failed
