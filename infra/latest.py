@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from redis.asyncio import Redis
 
+from infra.connection import read_stream
+
 _FIELD = b"body"
 
 
@@ -23,16 +25,11 @@ class Latest:
 
     async def next(self, timeout_s: float) -> bytes | None:
         """The newest body that this reader has not had yet; None when the time runs out."""
-        reply = await self._redis.xread(
-            {self._key: self._seen}, count=1, block=max(1, int(timeout_s * 1000))
-        )
-        if not reply:
+        entries = await read_stream(self._redis, self._key, self._seen, 1, timeout_s)
+        if not entries:
             return None
-        [(_, entries)] = reply.items() if isinstance(reply, dict) else reply
-        entry_id, fields = entries[-1]
-        self._seen = entry_id
-        body: bytes = fields[_FIELD]
-        return body
+        self._seen, fields = entries[-1]
+        return fields[_FIELD]
 
     async def clear(self) -> None:
         await self._redis.delete(self._key)

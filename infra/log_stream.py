@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 from redis.asyncio import Redis
+
+from infra.connection import StreamEntry
 
 _FIELD = b"line"
 _MAX_LINES = 2_000
@@ -27,7 +30,8 @@ async def read_lines(
     tokens: Redis, subject_id: str, after: str = "0", count: int = 500
 ) -> tuple[list[str], str]:
     """Lines after a position, oldest first, and the position to go on from."""
-    entries = await tokens.xrange(_key(subject_id), min=f"({after}", count=count)
+    reply: Any = await tokens.xrange(_key(subject_id), min=f"({after}", count=count)
+    entries = cast(list[StreamEntry], reply)
     if not entries:
         return [], after
     lines = [fields[_FIELD].decode("utf-8", "replace") for _, fields in entries]

@@ -1,9 +1,10 @@
-"""The controller's projection for gateways: routes, keys and limits, and the text side of models."""
+"""The controller's projection for gateways: routes, keys, limits, and the text side of models."""
 
 from __future__ import annotations
 
 import hashlib
 import zlib
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -59,7 +60,7 @@ class ProjectionReader:
         Raises:
             Malformed: what lies there is not what the digest names.
         """
-        packed = await self._jobs.get(_TEXT + digest)
+        packed: Any = await self._jobs.get(_TEXT + digest)
         if packed is None:
             return None
         try:

@@ -7,6 +7,7 @@ absolute desired state, so hearing it twice or missing one is harmless.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any, cast
 
 from redis.asyncio import Redis
 
@@ -35,7 +36,8 @@ class Registry:
         ids = list(instance_ids)
         if not ids:
             return {}
-        bodies = await self._jobs.mget([_heartbeat_key(each) for each in ids])
+        reply: Any = await self._jobs.mget([_heartbeat_key(each) for each in ids])
+        bodies = cast(list[bytes | None], reply)
         return {
             each: decode(body, Heartbeat)
             for each, body in zip(ids, bodies, strict=True)

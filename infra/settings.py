@@ -1,4 +1,4 @@
-"""One typed source of configuration: TAMER_* variables over `$TAMER_HOME/tamer.toml` over defaults."""
+"""One typed source of configuration: TAMER_* variables, `$TAMER_HOME/tamer.toml`, defaults."""
 
 from __future__ import annotations
 
@@ -129,8 +129,8 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         file = TomlConfigSettingsSource(settings_cls, toml_file=_home() / "tamer.toml")
         return init_settings, env_settings, file

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from redis.asyncio import Redis
 
+from infra.connection import read_stream
 from infra.wire import StepTokens, decode, encode
 
 _FIELD = b"step"
@@ -45,12 +46,9 @@ class TokenReader:
 
     async def read(self, timeout_s: float, count: int = 512) -> list[StepTokens]:
         """The next messages, oldest first; empty when the time runs out."""
-        reply = await self._tokens.xread(
-            {self._key: self._seen}, count=count, block=max(1, int(timeout_s * 1000))
-        )
-        if not reply:
+        entries = await read_stream(self._tokens, self._key, self._seen, count, timeout_s)
+        if not entries:
             return []
-        [(_, entries)] = reply.items() if isinstance(reply, dict) else reply
         self._seen = entries[-1][0]
         return [decode(fields[_FIELD], StepTokens) for _, fields in entries]
 

@@ -1,0 +1,1 @@
+"""What the gateway and the API have in common as HTTP servers."""
