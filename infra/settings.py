@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     admin_key: SecretStr = Field(
         SecretStr(""), description="The first admin key, created at start if it does not exist."
     )
+    api_key: SecretStr = Field(
+        SecretStr(""), description="Key of the command line; empty: what `tamer up` wrote."
+    )
     max_body_bytes: int = Field(8 << 20, gt=0, description="Largest request body that is read.")
 
     database_url: str = Field(
