@@ -1,47 +1,41 @@
-"""Where settings come from and what they make of a home folder."""
+"""Settings come from the environment over a file over defaults, and are documented."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-from infra.private_folder import make_private
-from infra.settings import Settings
+from infra.settings import Settings, document
+
+ROOT = Path(__file__).parents[2]
 
 
-def test_a_home_is_absolute_and_knows_the_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TAMER_HOME", "~/elsewhere")
-    assert Settings().home == Path.home() / "elsewhere"
-    monkeypatch.setenv("TAMER_HOME", "relative")
-    assert Settings().home == Path.cwd() / "relative"
-
-
-def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TAMER_HOME", "")
-    monkeypatch.setenv("TAMER_PORT", "")
-    assert Settings().home == Path.home() / ".tamer"
-    assert Settings().port == 8000
-
-
-def test_the_file_in_the_home_gives_way_to_the_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "tamer.toml").write_text("port = 9001\nlease_s = 7.5\n")
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TAMER_HOME", str(tmp_path))
-    monkeypatch.setenv("TAMER_PORT", "9002")
-    assert (Settings().port, Settings().lease_s) == (9002, 7.5)
+    return tmp_path
 
 
-def test_sockets_of_a_deep_home_have_a_path_that_the_kernel_takes(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path / ("deep" * 40))
-    assert len(os.fsencode(settings.cloud_socket)) <= 103
-    assert settings.run_dir != Settings(home=tmp_path / ("deeq" * 40)).run_dir
+def test_the_document_tells_every_setting_as_the_code_has_it() -> None:
+    assert (ROOT / "docs" / "configuration.md").read_text() == document(), "run 'make docs'"
 
 
-def test_a_private_folder_is_not_taken_from_somebody_else(tmp_path: Path) -> None:
-    (tmp_path / "theirs").mkdir()
-    (tmp_path / "link").symlink_to(tmp_path / "theirs")
-    with pytest.raises(PermissionError, match="remove it"):
-        make_private(tmp_path / "link")
+def test_the_environment_wins_over_the_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "tamer.toml").write_text("port = 1234\nlease_s = 9.0\n")
+    monkeypatch.setenv("TAMER_PORT", "4321")
+    settings = Settings()
+    assert (settings.port, settings.lease_s) == (4321, 9.0)
+
+
+def test_all_local_state_lies_in_the_home_folder(home: Path) -> None:
+    settings = Settings()
+    assert settings.home == home
+    for place in (settings.database, settings.storage):
+        assert str(home) in place
+
+
+def test_a_value_of_the_wrong_kind_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAMER_PORT", "eight thousand")
+    with pytest.raises(ValueError, match="port"):
+        Settings()
