@@ -78,6 +78,12 @@ class Settings(BaseSettings):
         5.0, gt=0, description="Pause between comments that keep a waiting stream alive."
     )
 
+    join_url: str = Field("", description="Where an agent joins: the address of the API.")
+    join_token: SecretStr = Field(
+        SecretStr(""), description="The one-time token with which an agent joins."
+    )
+    slots: int = Field(0, ge=0, description="Device slots of one agent; 0: its GPUs, at least 1.")
+
     cloud: str = Field("local", description="The cloud that runs instances.")
     agent_env: dict[str, str] = Field(
         default_factory=dict, description="Extra environment of agents that the local cloud starts."
