@@ -38,7 +38,7 @@ StreamEntry = tuple[bytes, dict[bytes, bytes]]
 async def read_stream(
     redis: Redis, key: str, after: bytes, count: int, timeout_s: float
 ) -> list[StreamEntry]:
-    """Entries of one stream past `after`, oldest first; waits for the first, at most `timeout_s`."""
+    """Entries of one stream past `after`, oldest first; waits up to `timeout_s` for the first."""
     reply: Any = await redis.xread({key: after}, count=count, block=max(1, int(timeout_s * 1000)))
     if not reply:
         return []

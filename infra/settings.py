@@ -134,3 +134,34 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         file = TomlConfigSettingsSource(settings_cls, toml_file=_home() / "tamer.toml")
         return init_settings, env_settings, file
+
+
+def document() -> str:
+    """`docs/configuration.md`: one row a setting."""
+    lines = [
+        "# Configuration",
+        "",
+        "Every process reads the same settings: an environment variable `TAMER_NAME`, else `name`",
+        "in `$TAMER_HOME/tamer.toml`, else the default. Written by `make docs` from",
+        "`infra/settings.py`.",
+        "",
+        "| variable | default | meaning |",
+        "|---|---|---|",
+    ]
+    for name, field in Settings.model_fields.items():
+        default = (
+            "`~/.tamer`" if name == "home" else _shown(field.get_default(call_default_factory=True))
+        )
+        lines.append(f"| `TAMER_{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def _shown(default: object) -> str:
+    text = default.get_secret_value() if isinstance(default, SecretStr) else str(default)
+    return f"`{text}`" if text and default != {} else ""
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(document())

@@ -126,7 +126,7 @@ def following(state: State) -> frozenset[State]:
     return frozenset(kind(name) for name in _TABLES[kind][state])
 
 
-def is_final(state: DeploymentState | ReplicaState | InstanceState | JobState) -> bool:
+def is_final(state: State) -> bool:
     return not following(state)
 
 

@@ -11,16 +11,23 @@ The consumer alone settles a job.
 
 from __future__ import annotations
 
+import math
+import secrets
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from redis.asyncio import Redis
 
-from infra.states import JobState
+from infra import ordering
+from infra.queue.functions import call
+from infra.states import JobState, is_final
 
 SHARED = "shared"
 PREFILL = "prefill"
+_BELL_BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +91,7 @@ class Attended:
     orphans: list[Orphan] = field(default_factory=list)
     """Its jobs that wait to be offered again (told until they are)."""
     ended: dict[str, str] = field(default_factory=dict)
-    """Its jobs that somebody else settled: id -> "state: reason" (told once)."""
+    """Its jobs that somebody else settled: id -> "state: reason" (told until acknowledged)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,32 +130,82 @@ class Balance:
 class JobQueue:
     """The queue of one revision. Cheap to make: it holds no connection of its own."""
 
-    def __init__(self, redis: Redis, revision_id: str, shard: int = 0) -> None: ...
+    def __init__(self, redis: Redis, revision_id: str, shard: int = 0) -> None:
+        self._redis = redis
+        self._base = f"tamer:{{{revision_id}:{shard}}}"
+
+    async def _call(self, function: str, *args: str | int | bytes) -> Any:
+        return await call(self._redis, function, self._base, *args)
 
     # --- consumers ---
 
     async def offer(self, offer: Offer, max_queued: int) -> JobState | Refused:
         """Accept a job. Offering the same id again changes nothing and returns its state."""
+        reply: bytes = await self._call(
+            "offer",
+            offer.job_id,
+            offer.consumer,
+            offer.spec,
+            offer.cost_tokens,
+            offer.prompt_tokens,
+            _ms(offer.deadline_s),
+            offer.tenant,
+            min(max(offer.priority, 0), ordering.CLASSES - 1),
+            offer.stage,
+            offer.inbox,
+            _ms(offer.not_after_s),
+            int(offer.durable),
+            max_queued,
+        )
+        state = reply.decode()
+        return Refused.FULL if state == Refused.FULL else JobState(state)
 
     async def reoffer(
         self, job_id: str, consumer: str, ended_attempt: int, spec: bytes, max_attempts: int
     ) -> int | None:
-        """Queue an orphan again, ahead of younger jobs.
+        """Queue a job again, ahead of younger ones, because its attempt has ended or must end.
 
-        Returns the number of the next attempt; None when the job is no longer an orphan of
-        `ended_attempt`, or has had `max_attempts` and is now failed (a dead letter).
+        An attempt that still runs is fenced and told to stop. Returns the number of the next
+        attempt; None when the job has ended, has moved on from `ended_attempt`, or has had
+        `max_attempts` and is now failed (a dead letter).
         """
+        attempt = await self._call("reoffer", job_id, consumer, ended_attempt, spec, max_attempts)
+        return int(attempt) or None
 
     async def settle(
-        self, job_id: str, consumer: str, outcome: JobState, reason: str, output_tokens: int
+        self,
+        job_id: str,
+        consumer: str,
+        outcome: JobState,
+        reason: str,
+        output_tokens: int,
+        *,
+        stop: bool = True,
     ) -> bool:
-        """End a job, once; a running attempt is told to stop.
+        """End a job, once. `stop` tells a running attempt to stop; it is needless after a finish.
 
-        Returns False if it had already ended (usage was counted then).
+        Returns False if the job had already ended (usage was counted then).
         """
+        if not is_final(outcome):
+            raise ValueError(f"a job is settled as completed, failed ..., not {outcome.value}")
+        return bool(
+            await self._call(
+                "settle", job_id, consumer, outcome.value, reason, output_tokens, int(stop)
+            )
+        )
 
-    async def attend(self, consumer: str, ttl_s: float) -> Attended:
-        """Renew the consumer's lease and collect what concerns its jobs; sweeps the queue."""
+    async def attend(
+        self, consumer: str, ttl_s: float, acknowledged: Sequence[str] = ()
+    ) -> Attended:
+        """Renew the consumer's lease and collect what concerns its jobs; sweeps the queue.
+
+        `acknowledged` names the `ended` jobs of earlier calls that need not be told again.
+        """
+        orphans, ended = await self._call("attend", consumer, _ms(ttl_s), *acknowledged)
+        return Attended(
+            orphans=[Orphan(id.decode(), int(attempt)) for id, attempt in _pairs(orphans)],
+            ended={id.decode(): text.decode() for id, text in _pairs(ended)},
+        )
 
     # --- replicas ---
 
@@ -160,24 +217,87 @@ class JobQueue:
         A head job that does not fit holds its place. When nothing is given out, the replica is
         noted as waiting and the next offer rings its bell.
         """
+        nonce = secrets.token_hex(8)
+        taken = await self._call(
+            "lease", replica_id, PREFILL, max_jobs, max_tokens, _ms(ttl_s), nonce
+        )
+        return [
+            Lease(id.decode(), int(attempt), nonce.decode(), consumer.decode(), spec)
+            for id, attempt, nonce, consumer, spec in taken
+        ]
 
     async def renew(self, replica_id: str, progress: Sequence[Progress], ttl_s: float) -> list[str]:
         """Extend leases; returns the ids that this replica no longer holds and must drop."""
+        lost = await self._call("renew", replica_id, _ms(ttl_s), *_flat(progress))
+        return [id.decode() for id in lost]
 
     async def give_back(self, replica_id: str, progress: Sequence[Progress]) -> None:
         """Make leased jobs orphans at once, so that their consumers offer them again."""
+        if progress:
+            await self._call("give_back", replica_id, *_flat(progress))
 
     async def wait(self, replica_id: str, timeout_s: float) -> list[str]:
         """Block until the bell rings; returns ids of jobs to stop (none: look for work)."""
+        bell = f"{self._base}:bell:{replica_id}"
+        first: Any = await self._redis.blpop([bell], timeout=timeout_s)
+        if first is None:
+            return []
+        rest: Any = await self._redis.lpop(bell, _BELL_BATCH) or []
+        return [message[1:].decode() for message in (first[1], *rest) if message[:1] == b"s"]
 
     # --- the controller ---
 
     async def drop_replica(self, replica_id: str) -> int:
         """A replica is gone: its leases end now and its inbox becomes shared."""
+        return int(await self._call("drop_replica", replica_id))
 
     async def sweep(self) -> None:
         """End overdue leases, queue limits and silent consumers."""
+        await self._call("sweep")
 
-    async def signals(self) -> Signals: ...
+    async def signals(self) -> Signals:
+        counts, oldest_ms, idle_ms = await self._signals()
+        return Signals(
+            queued=counts["queued"],
+            leased=counts["leased"],
+            streaming=counts["streaming"],
+            orphaned=counts["orphaned"],
+            queued_prompt_tokens=counts["queued_prompt_tokens"],
+            oldest_wait_s=oldest_ms / 1000,
+            idle_s=math.inf if idle_ms < 0 else idle_ms / 1000,
+        )
 
-    async def balance(self) -> Balance: ...
+    async def balance(self) -> Balance:
+        counts, _, _ = await self._signals()
+        return Balance(
+            accepted=counts["accepted"],
+            completed=counts["completed"],
+            failed=counts["failed"],
+            cancelled=counts["cancelled"],
+            expired=counts["expired"],
+            pending=sum(counts[state] for state in ("queued", "leased", "streaming", "orphaned")),
+        )
+
+    async def _signals(self) -> tuple[defaultdict[str, int], int, int]:
+        flat, oldest_ms, idle_ms = await self._call("signals")
+        counts = defaultdict(int, {name.decode(): int(value) for name, value in _pairs(flat)})
+        return counts, int(oldest_ms), int(idle_ms)
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _flat(progress: Sequence[Progress]) -> list[str | int]:
+    return [
+        part
+        for each in progress
+        for part in (each.job_id, each.attempt, each.nonce, each.output_tokens)
+    ]
+
+
+def _pairs(flat: Any) -> list[tuple[bytes, bytes]]:
+    """RESP2 sends a map as a flat list, RESP3 as a map."""
+    if isinstance(flat, dict):
+        return list(flat.items())
+    return list(zip(flat[::2], flat[1::2], strict=True))

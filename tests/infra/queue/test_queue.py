@@ -1,0 +1,265 @@
+"""The promises of the job queue, on a real server."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from redis.asyncio import Redis
+
+from infra.queue.queue import JobQueue, Lease, Offer, Progress, Refused
+from infra.states import JobState
+from tests.fixtures.waiting import eventually
+
+TTL_S = 30.0
+
+
+@pytest.fixture
+def queue(valkey: Redis) -> JobQueue:
+    return JobQueue(valkey, "rev-test")
+
+
+def offer(
+    job_id: str,
+    *,
+    consumer: str = "gateway",
+    cost: int = 10,
+    deadline_s: float = 60.0,
+    tenant: str = "default",
+    priority: int = 0,
+    inbox: str = "shared",
+    not_after_s: float = 0.0,
+    durable: bool = False,
+) -> Offer:
+    return Offer(
+        job_id=job_id,
+        consumer=consumer,
+        spec=f"spec of {job_id}".encode(),
+        cost_tokens=cost,
+        prompt_tokens=cost,
+        deadline_s=deadline_s,
+        tenant=tenant,
+        priority=priority,
+        inbox=inbox,
+        not_after_s=not_after_s,
+        durable=durable,
+    )
+
+
+def progress(lease: Lease, output_tokens: int) -> Progress:
+    return Progress(lease.job_id, lease.attempt, lease.nonce, output_tokens)
+
+
+async def lease_one(queue: JobQueue, replica: str = "r1", ttl_s: float = TTL_S) -> Lease:
+    [lease] = await queue.lease(replica, 1, 10_000, ttl_s)
+    return lease
+
+
+async def state_counts(queue: JobQueue) -> tuple[int, int, int, int]:
+    signals = await queue.signals()
+    assert (await queue.balance()).holds
+    return signals.queued, signals.leased, signals.streaming, signals.orphaned
+
+
+async def test_a_job_goes_from_offer_to_settlement(queue: JobQueue) -> None:
+    assert await queue.offer(offer("a"), 10) is JobState.QUEUED
+    lease = await lease_one(queue)
+    assert (lease.job_id, lease.attempt, lease.consumer) == ("a", 1, "gateway")
+    assert lease.spec == b"spec of a"
+    assert await state_counts(queue) == (0, 1, 0, 0)
+    assert await queue.renew("r1", [progress(lease, 3)], TTL_S) == []
+    assert await state_counts(queue) == (0, 0, 1, 0)
+    assert await queue.settle("a", "gateway", JobState.COMPLETED, "stop", 5)
+    assert await state_counts(queue) == (0, 0, 0, 0)
+    balance = await queue.balance()
+    assert (balance.accepted, balance.completed) == (1, 1)
+
+
+async def test_offering_twice_accepts_once(queue: JobQueue) -> None:
+    await queue.offer(offer("a"), 10)
+    await lease_one(queue)
+    assert await queue.offer(offer("a"), 10) is JobState.LEASED
+    assert (await queue.balance()).accepted == 1
+
+
+async def test_a_full_queue_refuses_and_does_not_accept(queue: JobQueue) -> None:
+    await queue.offer(offer("a"), 1)
+    assert await queue.offer(offer("b"), 1) is Refused.FULL
+    assert (await queue.balance()).accepted == 1
+
+
+async def test_a_job_is_settled_once(queue: JobQueue) -> None:
+    await queue.offer(offer("a"), 10)
+    assert await queue.settle("a", "gateway", JobState.CANCELLED, "disconnect", 0)
+    assert not await queue.settle("a", "gateway", JobState.COMPLETED, "stop", 9)
+    balance = await queue.balance()
+    assert (balance.cancelled, balance.completed) == (1, 0)
+
+
+async def test_only_its_consumer_settles_a_job(queue: JobQueue) -> None:
+    await queue.offer(offer("a"), 10)
+    assert not await queue.settle("a", "stranger", JobState.CANCELLED, "", 0)
+    assert (await queue.signals()).queued == 1
+
+
+async def test_settling_wants_a_final_state(queue: JobQueue) -> None:
+    with pytest.raises(ValueError, match="settled"):
+        await queue.settle("a", "gateway", JobState.QUEUED, "", 0)
+
+
+async def test_the_prompt_is_gone_after_settlement(queue: JobQueue, valkey: Redis) -> None:
+    await queue.offer(offer("a"), 10)
+    await queue.settle("a", "gateway", JobState.CANCELLED, "", 0)
+    assert [key async for key in valkey.scan_iter("*:spec:*")] == []
+
+
+async def test_an_expired_lease_makes_an_orphan_for_its_consumer(queue: JobQueue) -> None:
+    await queue.offer(offer("a"), 10)
+    await lease_one(queue, ttl_s=0.0)
+    attended = await queue.attend("gateway", TTL_S)
+    assert [(each.job_id, each.attempt) for each in attended.orphans] == [("a", 1)]
+    assert await state_counts(queue) == (0, 0, 0, 1)
+    assert (await queue.attend("gateway", TTL_S)).orphans == attended.orphans
+    assert (await queue.attend("another", TTL_S)).orphans == []
+
+
+async def test_a_reoffer_is_the_next_attempt_with_the_new_spec(queue: JobQueue) -> None:
+    await queue.offer(offer("a"), 10)
+    await lease_one(queue, ttl_s=0.0)
+    await queue.attend("gateway", TTL_S)
+    assert await queue.reoffer("a", "gateway", 1, b"more", 4) == 2
+    assert await queue.reoffer("a", "gateway", 1, b"more", 4) == 2, "a repeated call is harmless"
+    lease = await lease_one(queue, "r2")
+    assert (lease.attempt, lease.spec) == (2, b"more")
+    assert (await queue.attend("gateway", TTL_S)).orphans == []
+
+
+async def test_an_old_attempt_cannot_renew(queue: JobQueue) -> None:
+    await queue.offer(offer("a"), 10)
+    old = await lease_one(queue, ttl_s=0.0)
+    await queue.attend("gateway", TTL_S)
+    await queue.reoffer("a", "gateway", 1, b"", 4)
+    new = await lease_one(queue, "r1")
+    assert await queue.renew("r1", [progress(old, 1)], TTL_S) == ["a"]
+    assert await queue.renew("r2", [progress(new, 1)], TTL_S) == ["a"], "another replica's"
+    assert await queue.renew("r1", [progress(new, 1)], TTL_S) == []
+
+
+async def test_an_expired_lease_cannot_be_renewed_even_if_nobody_looked(queue: JobQueue) -> None:
+    await queue.offer(offer("a"), 10)
+    lease = await lease_one(queue, ttl_s=0.0)
+    assert await queue.renew("r1", [progress(lease, 1)], TTL_S) == ["a"]
+    assert await state_counts(queue) == (0, 0, 0, 1)
+
+
+async def test_a_consumer_may_end_a_running_attempt(queue: JobQueue) -> None:
+    """A gap in the stream: the attempt is fenced, told to stop, and the job queued again."""
+    await queue.offer(offer("a"), 10)
+    lease = await lease_one(queue)
+    assert await queue.reoffer("a", "gateway", 1, b"", 4) == 2
+    assert await queue.wait("r1", 1.0) == ["a"]
+    assert await queue.renew("r1", [progress(lease, 1)], TTL_S) == ["a"]
+
+
+async def test_too_many_attempts_fail_the_job(queue: JobQueue) -> None:
+    await queue.offer(offer("a"), 10)
+    await lease_one(queue, ttl_s=0.0)
+    await queue.attend("gateway", TTL_S)
+    assert await queue.reoffer("a", "gateway", 1, b"", 1) is None
+    balance = await queue.balance()
+    assert (balance.failed, balance.pending, balance.holds) == (1, 0, True)
+
+
+async def test_giving_back_makes_orphans_at_once(queue: JobQueue) -> None:
+    await queue.offer(offer("a"), 10)
+    lease = await lease_one(queue)
+    await queue.give_back("r1", [progress(lease, 2)])
+    assert [each.job_id for each in (await queue.attend("gateway", TTL_S)).orphans] == ["a"]
+
+
+async def test_a_lost_replica_is_dropped_with_leases_and_inbox(queue: JobQueue) -> None:
+    await queue.offer(offer("held"), 10)
+    await lease_one(queue, "r1")
+    await queue.offer(offer("liked", inbox="r1", not_after_s=60), 10)
+    assert await queue.lease("r2", 5, 10_000, TTL_S) == []
+    assert await queue.drop_replica("r1") == 1
+    assert [each.job_id for each in (await queue.attend("gateway", TTL_S)).orphans] == ["held"]
+    assert (await lease_one(queue, "r2")).job_id == "liked"
+
+
+async def test_an_inbox_is_a_preference_until_its_time_is_over(queue: JobQueue) -> None:
+    await queue.offer(offer("shared"), 10)
+    await queue.offer(offer("mine", inbox="r1", not_after_s=60), 10)
+    await queue.offer(offer("soon", inbox="r1", not_after_s=0.001), 10)
+    assert (await lease_one(queue, "r1")).job_id == "mine"
+    taken: set[str] = set()
+
+    async def both_taken() -> bool:
+        taken.update(each.job_id for each in await queue.lease("r2", 5, 10_000, TTL_S))
+        return taken == {"shared", "soon"}
+
+    await eventually(both_taken)
+
+
+async def test_a_job_that_waits_too_long_expires_and_its_consumer_learns(queue: JobQueue) -> None:
+    await queue.offer(offer("a", deadline_s=0.0), 10)
+    assert (await queue.attend("gateway", TTL_S)).ended == {"a": "expired: queue_limit"}
+    assert (await queue.attend("gateway", TTL_S)).ended != {}, "told until acknowledged"
+    assert (await queue.attend("gateway", TTL_S, ["a"])).ended == {}
+    assert (await queue.balance()).expired == 1
+
+
+async def test_a_silent_consumer_loses_interactive_jobs_and_keeps_durable_ones(
+    queue: JobQueue,
+) -> None:
+    await queue.attend("gateway", TTL_S)
+    await queue.offer(offer("interactive"), 10)
+    await queue.offer(offer("durable", durable=True), 10)
+    lease = await lease_one(queue)
+    assert lease.job_id in {"interactive", "durable"}
+    await queue.attend("gateway", 0.0)
+    await queue.sweep()
+    balance = await queue.balance()
+    assert (balance.failed, balance.pending, balance.holds) == (1, 1, True)
+    back = await queue.attend("gateway", TTL_S)
+    assert back.ended == {"interactive": "failed: consumer_lost"}
+
+
+async def test_a_head_job_that_does_not_fit_holds_its_place(queue: JobQueue) -> None:
+    await queue.offer(offer("big", cost=100), 10)
+    await queue.offer(offer("small", cost=1), 10)
+    assert await queue.lease("r1", 5, 50, TTL_S) == []
+    assert [each.job_id for each in await queue.lease("r1", 5, 101, TTL_S)] == ["big", "small"]
+
+
+async def test_the_bell_rings_for_work_and_for_stops(queue: JobQueue) -> None:
+    assert await queue.lease("r1", 5, 100, TTL_S) == []
+    await queue.offer(offer("a"), 10)
+    assert await queue.wait("r1", 5.0) == []
+    await lease_one(queue, "r1")
+    await queue.settle("a", "gateway", JobState.CANCELLED, "disconnect", 0)
+    assert await queue.wait("r1", 5.0) == ["a"]
+
+
+async def test_no_offer_is_missed_between_looking_and_waiting(
+    queue: JobQueue, valkey: Redis
+) -> None:
+    await queue.lease("r1", 5, 100, TTL_S)
+    await queue.offer(offer("a"), 10)
+    assert await valkey.llen("tamer:{rev-test:0}:bell:r1") == 1
+
+
+async def test_signals_tell_waiting_work_and_idleness(queue: JobQueue) -> None:
+    assert (await queue.signals()).idle_s == math.inf
+    await queue.offer(offer("a", cost=7), 10)
+    signals = await queue.signals()
+    assert (signals.queued, signals.queued_prompt_tokens, signals.pending) == (1, 7, 1)
+    assert signals.idle_s < 60
+
+
+async def test_the_functions_are_loaded_again_after_the_server_forgot_them(
+    queue: JobQueue, valkey: Redis
+) -> None:
+    await queue.offer(offer("a"), 10)
+    await valkey.execute_command("FUNCTION", "FLUSH")
+    assert await queue.offer(offer("b"), 10) is JobState.QUEUED
