@@ -105,6 +105,8 @@ class Replica(Leased, Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     deployment_id: Mapped[str] = mapped_column(ForeignKey("deployments.id"), index=True)
     revision_id: Mapped[str] = mapped_column(ForeignKey("revisions.id"))
+    generation: Mapped[int] = mapped_column(default=1)
+    """Of the deployment, when the replica was asked for: failures count until the spec changes."""
     instance_id: Mapped[str | None] = mapped_column(ForeignKey("instances.id"), index=True)
     state: Mapped[str] = mapped_column(index=True)
     reason: Mapped[str] = mapped_column(default="")
