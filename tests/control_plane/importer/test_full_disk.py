@@ -37,11 +37,11 @@ def test_a_full_disk_is_said_in_one_line_and_nothing_is_left(
     disk = tmp_path / "disk"
     disk.mkdir()
     unshare = shutil.which("unshare")
-    if unshare is None or subprocess.run([unshare, "-m", "true"], capture_output=True).returncode:
+    if unshare is None or subprocess.run([unshare, "-m", "true"], check=False).returncode:
         missing("mount", "a small disk needs the right to mount one")
+    command = [sys.executable, "-c", _ON_A_SMALL_DISK, str(directory), str(disk), reserve]
     ended = subprocess.run(
-        [str(unshare), "-m", "sh", "-c", _MOUNT, "sh", str(disk)]
-        + [sys.executable, "-c", _ON_A_SMALL_DISK, str(directory), str(disk), reserve],
+        [str(unshare), "-m", "sh", "-c", _MOUNT, "sh", str(disk), *command],
         capture_output=True,
         text=True,
         check=True,
