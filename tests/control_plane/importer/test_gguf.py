@@ -77,7 +77,7 @@ def test_config_text_and_ends_come_from_the_metadata(file: Path, models_dir: Pat
 
 
 def test_a_bos_is_added_where_the_file_says_so(file: Path, models_dir: Path) -> None:
-    write_gguf(file, **{"tokenizer.ggml.add_bos_token": True})
+    write_gguf(file, overrides={"tokenizer.ggml.add_bos_token": True})
     assets = read_text_assets(local_path(import_model(file, models_dir).uri))
     assert assets.add_bos
     assert Tokenizer.from_str(assets.tokenizer_json).encode("h").ids[0] == 0
@@ -87,7 +87,7 @@ def test_user_defined_tokens_are_matched_whole_and_shown(file: Path, models_dir:
     tokens = [*vocabulary()[:-1], "<think>"]
     write_gguf(
         file,
-        **{
+        overrides={
             "tokenizer.ggml.tokens": tokens,
             "tokenizer.ggml.token_type": [3, 3] + [1] * 257 + [4],
             "tokenizer.ggml.merges": ["h e"],
@@ -134,7 +134,7 @@ def test_user_defined_tokens_are_matched_whole_and_shown(file: Path, models_dir:
 def test_metadata_that_cannot_be_served_is_refused(
     file: Path, models_dir: Path, overrides: dict[str, Any]
 ) -> None:
-    write_gguf(file, **overrides)
+    write_gguf(file, overrides=overrides)
     with pytest.raises(ImportRefused) as caught:
         import_model(file, models_dir)
     assert "\n" not in str(caught.value)

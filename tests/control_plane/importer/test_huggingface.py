@@ -86,7 +86,7 @@ def test_a_damaged_model_is_mended_by_importing_again(directory: Path, models_di
 def test_shards_and_their_index_are_kept(directory: Path, models_dir: Path) -> None:
     whole = weights()
     (directory / "model.safetensors").unlink()
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for number in (0, 1):
         name = f"model-{number + 1:05}-of-00002.safetensors"
         part = {key: whole[key] for key in list(whole)[number::2]}

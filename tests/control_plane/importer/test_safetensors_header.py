@@ -15,7 +15,7 @@ SOUND = header_of([("a", (2, 3)), ("empty", (0, 4)), ("scalar", ())], "F32") + b
 
 
 def entry(
-    dtype: str = "F32", shape: Any = (2,), offsets: Any = (0, 8), **more: Any
+    dtype: Any = "F32", shape: Any = (2,), offsets: Any = (0, 8), **more: Any
 ) -> dict[str, Any]:
     return {"dtype": dtype, "shape": shape, "data_offsets": offsets, **more}
 

@@ -87,7 +87,7 @@ def reference(model: ImportedModel, gguf_path: Path) -> dict[str, Any]:
         empty = transformers.LlamaForCausalLM(config)
     # transformers builds its table of names again for every submodule; the whole model has all.
     empty.named_children = list
-    read: dict[str, Any] = load_gguf_checkpoint(
+    read: dict[str, Any] = load_gguf_checkpoint(  # type: ignore[no-untyped-call]
         str(gguf_path), return_tensors=True, model_to_load=empty
     )
     return read

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,7 @@ def interleaved(matrix: npt.NDArray[np.float32], heads: int) -> npt.NDArray[np.f
 def write_gguf(
     path: Path,
     kind: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.F32,
-    **overrides: Any,
+    overrides: Mapping[str, Any] | None = None,
 ) -> Path:
     """The same model as a GGUF file; `overrides` replace or (None) drop metadata."""
     writer = gguf.GGUFWriter(path, "llama")
@@ -148,7 +149,7 @@ def write_gguf(
         "tokenizer.ggml.bos_token_id": 0,
         "tokenizer.ggml.eos_token_id": 1,
         "tokenizer.chat_template": TEMPLATE,
-    } | overrides
+    } | dict(overrides or {})
     for key, value in metadata.items():
         match value:
             case None:
