@@ -244,5 +244,5 @@ def test_a_config_larger_than_its_checkpoint_is_refused_before_memory_is_taken(
     config = json.loads((altered / "config.json").read_text())
     config.update(hidden_size=1 << 20, intermediate_size=1 << 20, vocab_size=1 << 20)
     (altered / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match="which config|calls for"):
+    with pytest.raises(ModelError, match="calls for"):
         build(EngineSpec("replica", altered, SMALL))
