@@ -43,6 +43,11 @@ class Settings(BaseSettings):
     api_key: SecretStr = Field(
         SecretStr(""), description="Key of the command line; empty: what `tamer up` wrote."
     )
+    secret_key: SecretStr = Field(
+        SecretStr(""),
+        description="Secret of the control plane; join tokens are derived from it. "
+        "Empty: made once, in a file in the home folder that only its owner reads.",
+    )
     max_body_bytes: int = Field(8 << 20, gt=0, description="Largest request body that is read.")
 
     database_url: str = Field(
@@ -64,6 +69,9 @@ class Settings(BaseSettings):
         120.0, gt=0, description="Time an instance has from its launch to its join."
     )
     join_token_s: float = Field(3600.0, gt=0, description="Life of a one-time join token.")
+    start_limit_s: float = Field(
+        1800.0, gt=0, description="Time a replica has from its request until it is ready."
+    )
     drain_limit_s: float = Field(
         30.0, ge=0, description="Time a draining replica has to finish what it runs."
     )
@@ -71,12 +79,24 @@ class Settings(BaseSettings):
     reconcile_s: float = Field(0.5, gt=0, description="Pause between two passes of the controller.")
     row_lease_s: float = Field(15.0, gt=0, description="A controller's hold on one row.")
     operation_limit_s: float = Field(600.0, gt=0, description="Deadline of one long side effect.")
+    crash_wait_s: float = Field(
+        1.0, gt=0, description="Pause after a replica failed to start; doubles up to a minute."
+    )
+    crash_limit: int = Field(
+        5, ge=1, description="Failed starts in a row after which a deployment has failed."
+    )
     projection_max_age_s: float = Field(
         60.0, gt=0, description="A gateway that has heard nothing for this long refuses requests."
     )
     sse_comment_s: float = Field(
         5.0, gt=0, description="Pause between comments that keep a waiting stream alive."
     )
+
+    join_url: str = Field("", description="Where an agent joins: the address of the API.")
+    join_token: SecretStr = Field(
+        SecretStr(""), description="The one-time token with which an agent joins."
+    )
+    slots: int = Field(0, ge=0, description="Device slots of one agent; 0: its GPUs, at least 1.")
 
     cloud: str = Field("local", description="The cloud that runs instances.")
     agent_env: dict[str, str] = Field(
