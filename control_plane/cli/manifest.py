@@ -118,14 +118,14 @@ def _refuse_aliases(file: str, text: str) -> None:
     """A few lines of aliases can stand for gigabytes."""
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
-            line = event.start_mark.line + 1
+            line = event.start_mark.line + 1 if event.start_mark else 1
             raise ManifestError(f"{file}:{line}: aliases (*name) are not taken: repeat the value")
 
 
 class _Values(yaml.constructor.SafeConstructor):
     """Plain values; a date stays the text that it was written as."""
 
-
-_Values.add_constructor(
-    "tag:yaml.org,2002:timestamp", yaml.constructor.SafeConstructor.construct_yaml_str
-)
+    yaml_constructors = {
+        **yaml.constructor.SafeConstructor.yaml_constructors,
+        "tag:yaml.org,2002:timestamp": yaml.constructor.SafeConstructor.construct_yaml_str,
+    }
