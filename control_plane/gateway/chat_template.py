@@ -34,7 +34,7 @@ class _Generation(jinja2.ext.Extension):
 
 def compile_template(source: str) -> Render:
     """Both this function and the one it returns raise:
-        TemplateRefused: the template is broken or does not take these messages.
+    TemplateRefused: the template is broken or does not take these messages.
     """
     try:
         template = _environment().from_string(source)

@@ -117,9 +117,7 @@ class TokenizerPool:
     def pids(self) -> list[int]:
         return sorted(member.pid for member in self._members)
 
-    async def encode(
-        self, request: EncodeChat | EncodeTexts, assets: TextAssets
-    ) -> list[Prompt]:
+    async def encode(self, request: EncodeChat | EncodeTexts, assets: TextAssets) -> list[Prompt]:
         """The prompts of a request as token ids.
 
         Raises:
