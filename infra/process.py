@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -20,8 +21,11 @@ def end_with_parent(signal_number: int = signal.SIGKILL) -> Callable[[], None] |
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None, use_errno=True).prctl
+    parent = os.getpid()
 
     def ask_kernel() -> None:
         prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
+        if os.getppid() != parent:  # it died between the fork and the call above
+            os._exit(1)
 
     return ask_kernel

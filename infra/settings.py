@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import tempfile
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -13,15 +15,20 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+_SOCKET_PATH_BYTES = 107
+"""What Linux allows the path of a Unix socket (macOS: 103)."""
+_SOCKET_NAME_BYTES = 32
+"""Room for the longest name of a socket in the run folder."""
+
 
 def _home() -> Path:
-    return Path(os.environ.get("TAMER_HOME") or "~/.tamer").expanduser()
+    return Path(os.environ.get("TAMER_HOME") or "~/.tamer").expanduser().absolute()
 
 
 class Settings(BaseSettings):
     """Every setting of every process. `docs/configuration.md` is generated from this class."""
 
-    model_config = SettingsConfigDict(env_prefix="TAMER_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="TAMER_", extra="ignore", env_ignore_empty=True)
 
     home: Path = Field(default_factory=_home, description="Folder that holds all local state.")
 
@@ -32,6 +39,14 @@ class Settings(BaseSettings):
     )
     admin_key: SecretStr = Field(
         SecretStr(""), description="The first admin key, created at start if it does not exist."
+    )
+    api_key: SecretStr = Field(
+        SecretStr(""), description="Key of the command line; empty: what `tamer up` wrote."
+    )
+    secret_key: SecretStr = Field(
+        SecretStr(""),
+        description="Secret of the control plane; join tokens are derived from it. "
+        "Empty: made once, in a file in the home folder that only its owner reads.",
     )
     max_body_bytes: int = Field(8 << 20, gt=0, description="Largest request body that is read.")
 
@@ -54,6 +69,9 @@ class Settings(BaseSettings):
         120.0, gt=0, description="Time an instance has from its launch to its join."
     )
     join_token_s: float = Field(3600.0, gt=0, description="Life of a one-time join token.")
+    start_limit_s: float = Field(
+        1800.0, gt=0, description="Time a replica has from its request until it is ready."
+    )
     drain_limit_s: float = Field(
         30.0, ge=0, description="Time a draining replica has to finish what it runs."
     )
@@ -61,6 +79,12 @@ class Settings(BaseSettings):
     reconcile_s: float = Field(0.5, gt=0, description="Pause between two passes of the controller.")
     row_lease_s: float = Field(15.0, gt=0, description="A controller's hold on one row.")
     operation_limit_s: float = Field(600.0, gt=0, description="Deadline of one long side effect.")
+    crash_wait_s: float = Field(
+        1.0, gt=0, description="Pause after a replica failed to start; doubles up to a minute."
+    )
+    crash_limit: int = Field(
+        5, ge=1, description="Failed starts in a row after which a deployment has failed."
+    )
     projection_max_age_s: float = Field(
         60.0, gt=0, description="A gateway that has heard nothing for this long refuses requests."
     )
@@ -87,14 +111,27 @@ class Settings(BaseSettings):
     )
     log_level: str = Field("info", description="debug, info, warning or error.")
 
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
     @property
     def api_url(self) -> str:
         return self.url or f"http://{self.host}:{self.port}"
 
     @property
     def run_dir(self) -> Path:
-        """Sockets and process ids; nothing in it outlives `tamer up`."""
-        return self.home / "run"
+        """Sockets; nothing in it outlives `tamer up`.
+
+        A home with a long path has it in the temporary folder, since the path of a socket is
+        limited; whoever creates it uses `private_folder.make_private`.
+        """
+        folder = self.home / "run"
+        if len(os.fsencode(folder)) + 1 + _SOCKET_NAME_BYTES <= _SOCKET_PATH_BYTES:
+            return folder
+        digest = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"tamer-{os.getuid()}-{digest}"
 
     @property
     def logs_dir(self) -> Path:
@@ -140,3 +177,34 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         file = TomlConfigSettingsSource(settings_cls, toml_file=_home() / "tamer.toml")
         return init_settings, env_settings, file
+
+
+def document() -> str:
+    """`docs/configuration.md`: one row a setting."""
+    lines = [
+        "# Configuration",
+        "",
+        "Every process reads the same settings: an environment variable `TAMER_NAME`, else `name`",
+        "in `$TAMER_HOME/tamer.toml`, else the default. Written by `make docs` from",
+        "`infra/settings.py`.",
+        "",
+        "| variable | default | meaning |",
+        "|---|---|---|",
+    ]
+    for name, field in Settings.model_fields.items():
+        default = (
+            "`~/.tamer`" if name == "home" else _shown(field.get_default(call_default_factory=True))
+        )
+        lines.append(f"| `TAMER_{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def _shown(default: object) -> str:
+    text = default.get_secret_value() if isinstance(default, SecretStr) else str(default)
+    return f"`{text}`" if text and default != {} else ""
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(document())

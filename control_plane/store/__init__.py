@@ -1,0 +1,1 @@
+"""The store: tables, sessions, leases, migrations, and one repository a noun."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, MetaData, text
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Double, ForeignKey, Index, MetaData, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -18,7 +18,7 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map = {dict[str, Any]: JSON, list[str]: JSON}
+    type_annotation_map = {float: Double, dict[str, Any]: JSON, list[str]: JSON}
 
 
 class Leased:
@@ -32,19 +32,28 @@ class Model(Base):
     """Weights and tokenizer in the registry. `digest` names the content."""
 
     __tablename__ = "models"
+    __table_args__ = (
+        Index(
+            "uq_models_live_name",
+            "name",
+            unique=True,
+            sqlite_where=text("state != 'deleted'"),
+            postgresql_where=text("state != 'deleted'"),
+        ),
+    )
     id: Mapped[str] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
     source: Mapped[str]
     state: Mapped[str]
-    """importing, ready or failed"""
+    """importing, ready, failed or deleted (the row stays: old revisions point at it)"""
     error: Mapped[str] = mapped_column(default="")
     digest: Mapped[str] = mapped_column(default="")
     text_digest: Mapped[str] = mapped_column(default="")
     """Content of `text.json` in the model's folder: an encoded wire.TextAssets."""
     uri: Mapped[str] = mapped_column(default="")
     architecture: Mapped[str] = mapped_column(default="")
-    size_bytes: Mapped[int] = mapped_column(default=0)
-    parameters: Mapped[int] = mapped_column(default=0)
+    size_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    parameters: Mapped[int] = mapped_column(BigInteger, default=0)
     max_context_tokens: Mapped[int] = mapped_column(default=0)
     vocabulary_size: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[float]
@@ -96,6 +105,8 @@ class Replica(Leased, Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     deployment_id: Mapped[str] = mapped_column(ForeignKey("deployments.id"), index=True)
     revision_id: Mapped[str] = mapped_column(ForeignKey("revisions.id"))
+    generation: Mapped[int] = mapped_column(default=1)
+    """Of the deployment, when the replica was asked for: failures count until the spec changes."""
     instance_id: Mapped[str | None] = mapped_column(ForeignKey("instances.id"), index=True)
     state: Mapped[str] = mapped_column(index=True)
     reason: Mapped[str] = mapped_column(default="")

@@ -1,0 +1,23 @@
+"""Clouds: one protocol (`base`), one adapter for each provider."""
+
+from __future__ import annotations
+
+from infra.cloud.base import Cloud
+from infra.settings import Settings
+
+
+class UnknownCloud(ValueError):
+    """`TAMER_CLOUD` names no adapter."""
+
+
+def open_cloud(settings: Settings) -> Cloud:
+    """The adapter that `TAMER_CLOUD` names; the caller closes it, in the event loop that used it.
+
+    Raises:
+        UnknownCloud: there is no adapter of that name.
+    """
+    if settings.cloud == "local":
+        from infra.cloud.local.client import LocalCloud
+
+        return LocalCloud(settings.cloud_socket)
+    raise UnknownCloud(f"TAMER_CLOUD={settings.cloud!r}: use 'local'")

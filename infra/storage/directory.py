@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from infra.storage.base import BadKey, DirectoryTaken, NotStored
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+_STAGING = ".staging-"
 
 
 def uri_of(path: Path) -> str:
@@ -65,10 +69,24 @@ class DirectoryStorage:
         """The store that a `file://` URI, such as `Settings.storage`, names."""
         return cls(path_of(uri))
 
-    def staging(self) -> Path:
-        """A fresh directory on the file system of the store, to be filled and then `put`."""
+    @contextmanager
+    def staging(self) -> Iterator[Path]:
+        """A fresh directory on the file system of the store, to be filled and then `put`.
+
+        It is gone afterwards, and what a killed process left of its own goes with it.
+        """
         self.root.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=".staging-", dir=self.root))
+        with _locked(self.root):
+            self._sweep()
+            path = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self.root))
+            # The lock says that the owner lives: the kernel drops it with the process.
+            owner = os.open(path, os.O_RDONLY)
+            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+            os.close(owner)
 
     def put(self, key: str, directory: Path) -> str:
         target = self._path(key)
@@ -78,12 +96,9 @@ class DirectoryStorage:
         if directory.stat().st_dev == target.parent.stat().st_dev:
             _publish(directory, target, key)
             return self.uri(key)
-        staged = self.staging()
-        try:
+        with self.staging() as staged:
             shutil.copytree(directory, staged, dirs_exist_ok=True)
             _publish(staged, target, key)
-        finally:
-            shutil.rmtree(staged, ignore_errors=True)
         shutil.rmtree(directory)
         return self.uri(key)
 
@@ -110,15 +125,36 @@ class DirectoryStorage:
         if not target.is_dir():
             return
         # Renamed first: a reader sees the whole tree or none of it.
-        doomed = self.staging()
-        target.replace(doomed)
-        shutil.rmtree(doomed)
+        with self.staging() as doomed:
+            target.rename(doomed / "tree")
+
+    def _sweep(self) -> None:
+        for left in self.root.glob(f"{_STAGING}*"):
+            descriptor = os.open(left, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            else:
+                shutil.rmtree(left, ignore_errors=True)
+            finally:
+                os.close(descriptor)
 
     def _path(self, key: str) -> Path:
         names = key.split("/")
         if not all(_NAME.fullmatch(name) for name in names):
             raise BadKey(f"{key!r} is not a key: names of letters, digits, '.', '_' and '-'")
         return self.root.joinpath(*names)
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _publish(directory: Path, target: Path, key: str) -> None:

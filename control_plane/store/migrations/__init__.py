@@ -1,0 +1,1 @@
+"""Alembic migrations, run by each process that writes to the store when it starts."""

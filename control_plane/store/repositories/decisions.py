@@ -1,0 +1,59 @@
+"""Decision rows: why something was done, for `tamer explain`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.store.clock import read_clock
+from control_plane.store.ids import Prefix, new_id
+from control_plane.store.tables import Decision
+
+SCALE = "scale"
+
+
+async def add(
+    session: AsyncSession,
+    deployment_id: str,
+    kind: str,
+    reason: str,
+    formula: str,
+    inputs: dict[str, Any],
+    outcome: dict[str, Any],
+) -> Decision:
+    decision = Decision(
+        id=new_id(Prefix.DECISION),
+        deployment_id=deployment_id,
+        kind=kind,
+        reason=reason,
+        formula=formula,
+        inputs=inputs,
+        outcome=outcome,
+        created_at=await read_clock(session),
+    )
+    session.add(decision)
+    return decision
+
+
+async def newest(session: AsyncSession, deployment_id: str, kind: str) -> Decision | None:
+    found = await session.scalars(
+        select(Decision)
+        .where(Decision.deployment_id == deployment_id, Decision.kind == kind)
+        .order_by(Decision.id.desc())
+        .limit(1)
+    )
+    return found.one_or_none()
+
+
+async def page(
+    session: AsyncSession, deployment_id: str, limit: int, before: str | None = None
+) -> Sequence[Decision]:
+    """Newest first; `before` is the id of the last one seen."""
+    query = select(Decision).where(Decision.deployment_id == deployment_id)
+    if before is not None:
+        query = query.where(Decision.id < before)
+    found = await session.scalars(query.order_by(Decision.id.desc()).limit(limit))
+    return found.all()

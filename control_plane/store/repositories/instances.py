@@ -1,0 +1,151 @@
+"""Instance rows, and what each of them must run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from sqlalchemy import CursorResult, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.store.clock import database_now, read_clock
+from control_plane.store.ids import Prefix, new_id
+from control_plane.store.repositories.replicas import ENDED
+from control_plane.store.tables import Instance, Model, Replica, Revision
+from infra.states import InstanceState, ReplicaState, advance
+from infra.wire import Assignment, ReplicaSpec
+
+
+async def live(session: AsyncSession) -> Sequence[Instance]:
+    """Instances that are not known to be gone, oldest first; lost ones may still cost money."""
+    found = await session.scalars(
+        select(Instance)
+        .where(Instance.state != InstanceState.TERMINATED.value)
+        .order_by(Instance.id)
+    )
+    return found.all()
+
+
+async def states(session: AsyncSession, instance_ids: Sequence[str]) -> dict[str, Instance]:
+    """The rows of these ids; an id that no row has is missing."""
+    found = await session.scalars(select(Instance).where(Instance.id.in_(instance_ids)))
+    return {instance.id: instance for instance in found}
+
+
+async def add(
+    session: AsyncSession, cloud: str, instance_type: str, zone: str, market: str
+) -> Instance:
+    now = await read_clock(session)
+    instance = Instance(
+        id=new_id(Prefix.INSTANCE),
+        cloud=cloud,
+        instance_type=instance_type,
+        zone=zone,
+        market=market,
+        state=InstanceState.REQUESTED.value,
+        assignment_version=1,
+        created_at=now,
+        updated_at=now,
+    )
+    session.add(instance)
+    await session.flush()
+    return instance
+
+
+async def move(
+    session: AsyncSession,
+    instance_id: str,
+    seen: InstanceState,
+    to: InstanceState,
+    reason: str,
+    **values: Any,
+) -> bool:
+    """Write `to` over the state `seen`; False, and nothing written, if it is another by now.
+
+    Raises:
+        IllegalTransition: `to` may not follow `seen`.
+    """
+    advance(seen, to)
+    if to in (InstanceState.DRAINING, InstanceState.LOST, InstanceState.TERMINATED):
+        values["join_token_hash"] = None  # too late to join
+    if to is InstanceState.TERMINATED:
+        values["ended_at"] = database_now()
+    if to is InstanceState.DRAINING:
+        values["assignment_version"] = Instance.assignment_version + 1
+    result = await session.execute(
+        update(Instance)
+        .where(Instance.id == instance_id, Instance.state == seen.value)
+        .values(state=to.value, reason=reason, updated_at=database_now(), **values)
+        .execution_options(synchronize_session=False)
+    )
+    return cast(CursorResult[Any], result).rowcount == 1
+
+
+async def expect_join(
+    session: AsyncSession, instance_id: str, token_hash: str, token_s: float
+) -> bool:
+    """Let whoever has this token join as this instance, once; False if it is too late for that."""
+    result = await session.execute(
+        update(Instance)
+        .where(Instance.id == instance_id, Instance.state == InstanceState.LAUNCHING.value)
+        .values(join_token_hash=token_hash, join_token_expires_at=database_now() + token_s)
+        .execution_options(synchronize_session=False)
+    )
+    return cast(CursorResult[Any], result).rowcount == 1
+
+
+async def set_cloud_id(session: AsyncSession, instance_id: str, cloud_id: str) -> None:
+    await session.execute(
+        update(Instance)
+        .where(Instance.id == instance_id)
+        .values(cloud_id=cloud_id)
+        .execution_options(synchronize_session=False)
+    )
+
+
+async def change_assignment(session: AsyncSession, instance_id: str) -> None:
+    """Number a new assignment; belongs into every transaction that changes what one says."""
+    await session.execute(
+        update(Instance)
+        .where(Instance.id == instance_id)
+        .values(assignment_version=Instance.assignment_version + 1)
+        .execution_options(synchronize_session=False)
+    )
+
+
+async def assignment(session: AsyncSession, instance_id: str) -> Assignment | None:
+    """What the instance must run now; None if there is no such instance.
+
+    The number is read before the replicas: should they change in between, the newer content goes
+    out under the older number and again under its own, never the other way round.
+    """
+    numbered = await session.execute(
+        select(Instance.assignment_version, Instance.state).where(Instance.id == instance_id)
+    )
+    row = numbered.one_or_none()
+    if row is None:
+        return None
+    found = await session.execute(
+        select(Replica, Revision, Model)
+        .join(Revision, Revision.id == Replica.revision_id)
+        .join(Model, Model.id == Revision.model_id)
+        .where(Replica.instance_id == instance_id, Replica.state.not_in(ENDED))
+        .order_by(Replica.id)
+    )
+    return Assignment(
+        instance_id=instance_id,
+        version=row.assignment_version,
+        replicas=[_spec(replica, revision, model) for replica, revision, model in found.tuples()],
+        leave=row.state == InstanceState.DRAINING.value,
+    )
+
+
+def _spec(replica: Replica, revision: Revision, model: Model) -> ReplicaSpec:
+    return ReplicaSpec(
+        replica_id=replica.id,
+        revision_id=revision.id,
+        model_uri=model.uri,
+        engine=revision.engine,
+        options=revision.options,
+        draining=replica.state == ReplicaState.DRAINING.value,
+    )

@@ -1,0 +1,239 @@
+"""Operation rows: claimed with a token, renewed by it, ended by it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any, cast
+
+from sqlalchemy import CursorResult, and_, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.store.clock import database_now, read_clock
+from control_plane.store.ids import Prefix, new_id
+from control_plane.store.leases import guarded_update, is_free
+from control_plane.store.tables import Operation
+
+
+class OperationKind(StrEnum):
+    LAUNCH_INSTANCE = "launch_instance"
+    TERMINATE_INSTANCE = "terminate_instance"
+    IMPORT_MODEL = "import_model"
+
+
+class OperationState(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+_UNFINISHED = (OperationState.PENDING.value, OperationState.RUNNING.value)
+
+
+async def add(
+    session: AsyncSession,
+    kind: OperationKind,
+    subject_id: str,
+    idempotency_key: str,
+    limit_s: float,
+    payload: dict[str, Any] | None = None,
+) -> Operation:
+    """The operation of this key: a new one, or the one that is there already."""
+    found = await by_key(session, idempotency_key)
+    if found is not None:
+        return found
+    now = await read_clock(session)
+    operation = Operation(
+        id=new_id(Prefix.OPERATION),
+        kind=kind.value,
+        subject_id=subject_id,
+        idempotency_key=idempotency_key,
+        payload=payload or {},
+        state=OperationState.PENDING.value,
+        deadline_at=now + limit_s,
+        created_at=now,
+        updated_at=now,
+    )
+    session.add(operation)
+    await session.flush()
+    return operation
+
+
+async def add_termination(session: AsyncSession, instance_id: str, limit_s: float) -> Operation:
+    """A termination that is under way, or another one: what costs money is never given up."""
+    found = await session.scalars(
+        select(Operation).where(
+            Operation.subject_id == instance_id,
+            Operation.kind == OperationKind.TERMINATE_INSTANCE.value,
+        )
+    )
+    earlier = found.all()
+    for operation in earlier:
+        if operation.state in _UNFINISHED:
+            return operation
+    key = f"terminate:{instance_id}:{len(earlier) + 1}"
+    return await add(session, OperationKind.TERMINATE_INSTANCE, instance_id, key, limit_s)
+
+
+async def by_key(session: AsyncSession, idempotency_key: str) -> Operation | None:
+    found = await session.scalars(
+        select(Operation).where(Operation.idempotency_key == idempotency_key)
+    )
+    return found.one_or_none()
+
+
+async def newest_of(
+    session: AsyncSession, subject_ids: Sequence[str], kind: OperationKind
+) -> dict[str, Operation]:
+    """The newest operation of a kind for each of these subjects."""
+    found = await session.scalars(
+        select(Operation)
+        .where(Operation.subject_id.in_(subject_ids), Operation.kind == kind.value)
+        .order_by(Operation.id)
+    )
+    return {operation.subject_id: operation for operation in found}
+
+
+async def due(session: AsyncSession) -> Sequence[Operation]:
+    """Unfinished operations that nobody works on and whose message is (again) to be sent."""
+    found = await session.scalars(
+        select(Operation)
+        .where(
+            Operation.state.in_(_UNFINISHED),
+            Operation.send_after <= database_now(),
+            Operation.deadline_at > database_now(),
+            is_free(Operation),
+        )
+        .order_by(Operation.id)
+    )
+    return found.all()
+
+
+async def overdue(session: AsyncSession) -> Sequence[Operation]:
+    """Unfinished operations past their deadline."""
+    found = await session.scalars(
+        select(Operation)
+        .where(Operation.state.in_(_UNFINISHED), Operation.deadline_at <= database_now())
+        .order_by(Operation.id)
+    )
+    return found.all()
+
+
+async def book_sending(session: AsyncSession, operation: Operation, again_s: float) -> bool:
+    """Take it upon us to send the message, and not again for `again_s`; False if another did."""
+    result = await session.execute(
+        update(Operation)
+        .where(
+            Operation.id == operation.id,
+            Operation.state.in_(_UNFINISHED),
+            Operation.send_after == operation.send_after,
+        )
+        .values(send_after=database_now() + again_s)
+        .execution_options(synchronize_session=False)
+    )
+    return cast(CursorResult[Any], result).rowcount == 1
+
+
+async def claim(
+    session: AsyncSession, operation_id: str, lease_s: float
+) -> tuple[Operation, str] | None:
+    """Begin to work on an operation; None if it is finished, claimed or past its deadline.
+
+    A claim that has run out belongs to a worker that died: it is taken over.
+    """
+    token = secrets.token_hex(16)
+    result = await session.execute(
+        update(Operation)
+        .where(
+            Operation.id == operation_id,
+            Operation.deadline_at > database_now(),
+            or_(
+                Operation.state == OperationState.PENDING.value,
+                and_(Operation.state == OperationState.RUNNING.value, is_free(Operation)),
+            ),
+        )
+        .values(
+            state=OperationState.RUNNING.value,
+            attempts=Operation.attempts + 1,
+            lock_token=token,
+            lock_expires_at=database_now() + lease_s,
+            updated_at=database_now(),
+        )
+        .execution_options(synchronize_session=False)
+    )
+    if cast(CursorResult[Any], result).rowcount != 1:
+        return None
+    return await session.get_one(Operation, operation_id), token
+
+
+async def report(
+    session: AsyncSession, operation_id: str, token: str, progress: dict[str, Any], lease_s: float
+) -> bool:
+    """Write progress and hold on; False if the claim is lost and the work must stop."""
+    return await guarded_update(
+        session,
+        Operation,
+        operation_id,
+        token,
+        progress=progress,
+        lock_expires_at=database_now() + lease_s,
+        updated_at=database_now(),
+    )
+
+
+async def finish(
+    session: AsyncSession, operation_id: str, token: str, state: OperationState, error: str = ""
+) -> bool:
+    """Write the outcome; False, and nothing written, if the claim is lost."""
+    return await guarded_update(
+        session,
+        Operation,
+        operation_id,
+        token,
+        state=state.value,
+        error=error,
+        lock_token=None,
+        lock_expires_at=0.0,
+        updated_at=database_now(),
+    )
+
+
+async def postpone(
+    session: AsyncSession, operation_id: str, token: str, error: str, pause_s: float
+) -> bool:
+    """Give the work back for another attempt after a pause; False if the claim is lost."""
+    return await guarded_update(
+        session,
+        Operation,
+        operation_id,
+        token,
+        state=OperationState.PENDING.value,
+        error=error,
+        send_after=database_now() + pause_s,
+        lock_token=None,
+        lock_expires_at=0.0,
+        updated_at=database_now(),
+    )
+
+
+async def expire(session: AsyncSession, operation_id: str, error: str) -> bool:
+    """Fail what is past its deadline; whoever still works on it loses its claim."""
+    result = await session.execute(
+        update(Operation)
+        .where(
+            Operation.id == operation_id,
+            Operation.state.in_(_UNFINISHED),
+            Operation.deadline_at <= database_now(),
+        )
+        .values(
+            state=OperationState.FAILED.value,
+            error=func.coalesce(func.nullif(Operation.error, "") + "; ", "") + error,
+            lock_token=None,
+            lock_expires_at=0.0,
+            updated_at=database_now(),
+        )
+        .execution_options(synchronize_session=False)
+    )
+    return cast(CursorResult[Any], result).rowcount == 1

@@ -1,0 +1,1 @@
+"""The cloud of one machine: a host daemon whose instances are agent processes."""

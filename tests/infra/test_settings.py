@@ -1,0 +1,41 @@
+"""Settings come from the environment over a file over defaults, and are documented."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from infra.settings import Settings, document
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TAMER_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_the_document_tells_every_setting_as_the_code_has_it() -> None:
+    assert (ROOT / "docs" / "configuration.md").read_text() == document(), "run 'make docs'"
+
+
+def test_the_environment_wins_over_the_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "tamer.toml").write_text("port = 1234\nlease_s = 9.0\n")
+    monkeypatch.setenv("TAMER_PORT", "4321")
+    settings = Settings()
+    assert (settings.port, settings.lease_s) == (4321, 9.0)
+
+
+def test_all_local_state_lies_in_the_home_folder(home: Path) -> None:
+    settings = Settings()
+    assert settings.home == home
+    for place in (settings.database, settings.storage):
+        assert str(home) in place
+
+
+def test_a_value_of_the_wrong_kind_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAMER_PORT", "eight thousand")
+    with pytest.raises(ValueError, match="port"):
+        Settings()
