@@ -12,6 +12,7 @@ from infra.queue.queue import JobQueue, Lease
 from infra.wire import FinishReason, JobSpec, Malformed, Sampling, TokenEvent, decode
 from worker.agent.capacity import UNLIMITED_TOKENS, free_capacity
 from worker.agent.clock import lease_clock_s
+from worker.agent.ending import end_tasks
 from worker.agent.engine_process import EngineEnded, EngineProcess
 from worker.agent.held_jobs import HeldJob, HeldJobs
 from worker.agent.outbox import Outbox, Said
@@ -88,9 +89,7 @@ class Serving:
             # A lease whose answer is under way is waited for, so that it can be given back.
             self.drain(0.0)
             await asyncio.wait([leasing], timeout=_LAST_LEASE_LIMIT_S)
-            for task in (leasing, drained, *tasks):
-                task.cancel()
-            await asyncio.gather(leasing, drained, *tasks, return_exceptions=True)
+            await end_tasks(leasing, drained, *tasks)
 
     async def give_back(self) -> None:
         """Hand what still runs back to the queue, and tell its consumers."""
@@ -242,7 +241,8 @@ class Serving:
             self._changed.clear()
             left_s = None if self._drained_at_s is None else self._drained_at_s - loop.time()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), left_s)
+                async with asyncio.timeout(left_s):
+                    await self._changed.wait()
 
 
 def _released(job: HeldJob) -> TokenEvent:
