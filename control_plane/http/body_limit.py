@@ -36,19 +36,24 @@ class BodyLimit:
         if _declared_bytes(scope) > self._max_bytes:
             await self._drain_and_refuse(scope, receive, send)
             return
-        started = False
+        started = exceeded = False
+        more = True
         read_bytes = 0
 
         async def counted_receive() -> Message:
-            nonlocal read_bytes
+            nonlocal read_bytes, exceeded, more
             message = await receive()
+            more = message.get("more_body", False)
             read_bytes += len(message.get("body", b""))
             if read_bytes > self._max_bytes:
+                exceeded = True
                 raise _TooLarge
             return message
 
         async def noted_send(message: Message) -> None:
             nonlocal started
+            if exceeded and not started:
+                raise _TooLarge  # FastAPI made a 400 of it: ours is the answer
             started = True
             await send(message)
 
@@ -56,7 +61,8 @@ class BodyLimit:
             await self._app(scope, counted_receive, noted_send)
         except _TooLarge:
             if not started:
-                await self._drain_and_refuse(scope, receive, send)
+                respond = self._drain_and_refuse if more else self._refuse
+                await respond(scope, receive, send)
 
     async def _drain_and_refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         left_bytes = self._max_bytes * _DRAIN_FACTOR
