@@ -10,7 +10,7 @@ from control_plane.autoscaler.crash_loop import CrashPolicy, Failures
 from control_plane.autoscaler.decision import Decision, is_news
 from control_plane.controller.demand import DemandWatch
 from control_plane.controller.deployment_plan import DeploymentPlan, DeploymentSeen, plan
-from control_plane.controller.hold import hold
+from control_plane.controller.hold import each_row, hold
 from control_plane.controller.limits import Limits
 from control_plane.controller.scaling_spec import scaling_policy
 from control_plane.controller.world import World
@@ -40,14 +40,8 @@ class DeploymentReconciler:
         async with self._database.snapshot() as session:
             ids = [each.deployment.id for each in await deployments.all_live(session)]
         self._watch.keep_only(ids)
-        changed = 0
-        for deployment_id in ids:
-            try:
-                changed += await self._reconcile(deployment_id, _running(world))
-            except ValueError as error:
-                # One that cannot be read must not keep the others from being looked after.
-                log.error("deployment skipped", deployment=deployment_id, error=str(error))
-        return changed
+        running = _running(world)
+        return await each_row(ids, lambda row_id: self._reconcile(row_id, running))
 
     async def _reconcile(self, deployment_id: str, running: Mapping[str, int]) -> int:
         async with self._database.snapshot() as session:

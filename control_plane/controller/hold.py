@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store import leases
 from control_plane.store.leases import LeasedTable
 from control_plane.store.session import Database
+from infra.telemetry import logger
+
+log = logger(__name__)
 
 
 class LeaseLost(RuntimeError):
@@ -59,3 +64,22 @@ async def hold(
         yield held
     finally:
         await held.give_back()
+
+
+async def each_row(ids: Iterable[str], reconcile: Callable[[str], Awaitable[int]]) -> int:
+    """Reconcile row by row; one that cannot be understood does not keep the others waiting.
+
+    Raises:
+        RedisError, SQLAlchemyError: none of the others would fare better now.
+    """
+    changed = 0
+    for row_id in ids:
+        try:
+            changed += await reconcile(row_id)
+        except LeaseLost as lost:
+            log.info("a row was taken over or changed by its user", row=str(lost))
+        except (RedisError, SQLAlchemyError):
+            raise
+        except Exception:
+            log.exception("a row could not be reconciled", row=row_id)
+    return changed

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from control_plane.controller.hold import hold
+from control_plane.controller.hold import each_row, hold
 from control_plane.controller.instance_plan import (
     InstanceSeen,
     InstanceStep,
@@ -55,7 +55,7 @@ class InstanceReconciler:
                 for instance in await instances.live(session)
                 if not (await self._plan(session, instance, world)).empty
             ]
-        return sum([await self._reconcile(instance_id, world) for instance_id in ids])
+        return await each_row(ids, lambda row_id: self._reconcile(row_id, world))
 
     async def _reconcile(self, instance_id: str, world: World) -> int:
         async with hold(self._database, Instance, instance_id, self._limits.lease_s) as held:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from control_plane.controller.hold import hold
+from control_plane.controller.hold import each_row, hold
 from control_plane.controller.limits import Limits
 from control_plane.controller.replica_plan import ReplicaStep, next_step
 from control_plane.controller.world import World
@@ -40,7 +40,7 @@ class ReplicaReconciler:
                 for replica in await replicas.live(session)
                 if await self._plan(session, replica, world) is not None
             ]
-        return sum([await self._reconcile(replica_id, world) for replica_id in ids])
+        return await each_row(ids, lambda row_id: self._reconcile(row_id, world))
 
     async def _reconcile(self, replica_id: str, world: World) -> int:
         async with hold(self._database, Replica, replica_id, self._limits.lease_s) as held:

@@ -22,5 +22,6 @@ def scaling_policy(spec: dict[str, Any], options: dict[str, Any]) -> ScalingPoli
         min_replicas=int(scaling.get("min_replicas", 0)),
         max_replicas=int(scaling.get("max_replicas", 1)),
         idle_s=float(scaling.get("idle_s", 300.0)),
-        jobs_per_replica=max(1, int(jobs)),
+        # Whatever else a user wrote there, the engine refuses with its own words.
+        jobs_per_replica=jobs if isinstance(jobs, int) and jobs > 0 else _JOBS_PER_REPLICA,
     )
