@@ -118,6 +118,7 @@ class Consumer:
         # Tokens may come before the reply does, so the sequence is known first; and an offer that
         # is on its way is never cut off, so that what ends the job comes after it.
         self._open[spec.job_id] = sequence
+        self._used_at_s[sequence.revision_id] = time.monotonic()
         task = asyncio.create_task(self._offer(sequence.revision_id, offer, max_queued))
         self._offering[spec.job_id] = task
         task.add_done_callback(lambda done: self._offered(spec.job_id, done))

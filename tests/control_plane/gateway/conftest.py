@@ -112,6 +112,14 @@ class Replica:
         progress = Progress(lease.job_id, lease.attempt, lease.nonce, output_tokens)
         return await self.queue.renew(self.id, [progress], ttl_s)
 
+    async def told_to_stop(self, lease: Lease) -> None:
+        """Wait for the bell to say that this job is to be stopped."""
+
+        async def stopped() -> bool:
+            return lease.job_id in await self.queue.wait(self.id, 1)
+
+        await eventually(stopped)
+
     async def answer(self, text: str, jobs: int = 1) -> list[JobSpec]:
         """Serve that many jobs, each with the same text, token by token."""
         specs = []

@@ -127,7 +127,7 @@ async def test_a_stop_string_cuts_the_text_and_stops_the_job(
         said = len(replica.ids("a th")) + len(replica.ids("us the en"))
         await replica.say(lease, said, replica.ids("d of it"))
         assert await asking == ("a thus ", "stop")
-    assert await replica.queue.wait(replica.id, 5) == [lease.job_id]
+    await replica.told_to_stop(lease)
     await gateway.settled(accepted=1, completed=1)
 
 
