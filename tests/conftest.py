@@ -1,3 +1,7 @@
 """Shared fixtures live in `tests/fixtures`, one noun a file."""
 
-pytest_plugins = ["tests.fixtures.valkey", "tests.fixtures.platform"]
+pytest_plugins = [
+    "tests.fixtures.valkey",
+    "tests.fixtures.platform",
+    "tests.fixtures.openai_stream",
+]
