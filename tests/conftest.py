@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "tests.fixtures.database",
+    "tests.fixtures.openai_stream",
     "tests.fixtures.platform",
     "tests.fixtures.smollm2",
     "tests.fixtures.tiny_llama",

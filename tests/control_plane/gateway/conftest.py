@@ -233,9 +233,7 @@ def settings(valkey_server: EmbeddedValkey, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-async def gateway(
-    settings: Settings, valkey: Redis, assets: TextAssets
-) -> AsyncIterator[Gateway]:
+async def gateway(settings: Settings, valkey: Redis, assets: TextAssets) -> AsyncIterator[Gateway]:
     """A gateway that knows one deployment."""
     gateway = Gateway(settings, valkey, assets)
     await gateway.start()

@@ -92,9 +92,7 @@ async def test_repeats_and_overlaps_reach_the_client_once(
     assert await asking == TEXT
 
 
-async def test_a_released_job_is_offered_again_at_once(
-    gateway: Gateway, replica: Replica
-) -> None:
+async def test_a_released_job_is_offered_again_at_once(gateway: Gateway, replica: Replica) -> None:
     asking = asyncio.create_task(ask(gateway))
     lease, _ = await replica.take()
     await replica.say(lease, 0, replica.ids("ab"), FinishReason.RELEASED)
@@ -139,9 +137,10 @@ async def test_a_job_that_an_engine_refuses_fails_with_its_words(
 async def test_an_error_in_mid_stream_is_an_event_and_the_end(
     gateway: Gateway, replica: Replica
 ) -> None:
-    async with gateway.http() as client, client.stream(
-        "POST", "/v1/chat/completions", json=BODY
-    ) as reply:
+    async with (
+        gateway.http() as client,
+        client.stream("POST", "/v1/chat/completions", json=BODY) as reply,
+    ):
         lease, _ = await replica.take()
         await replica.say(lease, 0, replica.ids("ab"))
         await replica.say(lease, 2, replica.ids("c"), FinishReason.ERROR, error="broken")
@@ -174,9 +173,10 @@ async def test_a_waiting_stream_has_headers_and_comments_and_calls_for_replicas(
     gateway: Gateway, replica: Replica, valkey: Redis
 ) -> None:
     await gateway.publish(ready_replicas=0)
-    async with gateway.http() as client, client.stream(
-        "POST", "/v1/chat/completions", json=BODY
-    ) as reply:
+    async with (
+        gateway.http() as client,
+        client.stream("POST", "/v1/chat/completions", json=BODY) as reply,
+    ):
         assert reply.status_code == 200
         assert reply.headers["content-type"].startswith("text/event-stream")
         lines = reply.aiter_lines()
