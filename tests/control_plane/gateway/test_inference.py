@@ -8,7 +8,6 @@ import openai
 import pytest
 
 from infra.wire import FinishReason
-
 from tests.control_plane.gateway.conftest import CONTEXT_TOKENS, MODEL, REVISION, Gateway, Replica
 
 TEXT = "Paris is the capital — déjà vu 🙂."
