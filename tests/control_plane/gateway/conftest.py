@@ -72,7 +72,7 @@ def assets(tokenizer: Tokenizer) -> TextAssets:
         tokenizer_json=tokenizer.to_str(),
         chat_template=TEMPLATE,
         eos_token=EOS,
-        eos_token_ids=(tokenizer.token_to_id(EOS),),
+        eos_token_ids=tuple(tokenizer.encode(EOS).ids),
     )
 
 

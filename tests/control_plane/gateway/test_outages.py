@@ -60,6 +60,19 @@ async def test_requests_outlive_a_short_absence_of_redis(
     await redis.aclose()
 
 
+def start_gateway(environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "control_plane.gateway"],
+        env=environment,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def exists(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
 def children_of(pid: int) -> list[int]:
     listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     return [int(child) for child in listed.split()]
@@ -75,12 +88,7 @@ async def test_the_gateway_process_leaves_nothing_behind(
         "TAMER_JOBS_URL": valkey_server.url,
         "TAMER_PORT": str(unused_port),
     }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "control_plane.gateway"],
-        env=environment,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = start_gateway(environment)
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{unused_port}") as client:
 
@@ -97,7 +105,7 @@ async def test_the_gateway_process_leaves_nothing_behind(
         process.wait(10)
 
         async def gone() -> bool:
-            return not any(Path(f"/proc/{child}/cmdline").exists() for child in children)
+            return not any(map(exists, children))
 
         await eventually(gone)
     finally:

@@ -40,6 +40,10 @@ async def pool() -> AsyncIterator[TokenizerPool]:
     await pool.close()
 
 
+def exists(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
 async def encode_hello(pool: TokenizerPool, assets: TextAssets) -> list[int]:
     request = EncodeChat(text_digest(assets), HELLO, 100)
     [prompt] = await pool.encode(request, assets)
@@ -127,7 +131,7 @@ async def test_members_end_with_the_pool(assets: TextAssets) -> None:
     await pool.close()
 
     async def gone() -> bool:
-        return not any(Path(f"/proc/{pid}").exists() for pid in pids)
+        return not any(map(exists, pids))
 
     await eventually(gone)
 
