@@ -118,6 +118,11 @@ class TokenizerPool:
     def pids(self) -> list[int]:
         return sorted(member.pid for member in self._members)
 
+    @property
+    def busy(self) -> int:
+        """Processes that are not free."""
+        return len(self._members) - self._free.qsize()
+
     async def encode(self, request: EncodeChat | EncodeTexts, assets: TextAssets) -> list[Prompt]:
         """The prompts of a request as token ids.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def assets(tokenizer: Tokenizer) -> TextAssets:
         tokenizer_json=tokenizer.to_str(),
         chat_template=TEMPLATE,
         eos_token=EOS,
-        eos_token_ids=(tokenizer.token_to_id(EOS),),
+        eos_token_ids=tuple(tokenizer.encode(EOS).ids),
     )
 
 
@@ -240,6 +241,14 @@ async def gateway(settings: Settings, valkey: Redis, assets: TextAssets) -> Asyn
     await gateway.publish()
     yield gateway
     await gateway.stop()
+
+
+@pytest.fixture
+def unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @pytest.fixture
