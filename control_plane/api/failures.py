@@ -64,7 +64,7 @@ def _problem(error: Exception) -> Problem:
 
 
 def _http(error: HTTPException) -> Problem:
-    headers = dict(error.headers or {})
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
     if error.status_code == 404:
         detail = "no such route; GET /api/v1/openapi.json lists them"
         return Problem(404, "no-route", detail, headers=headers)
