@@ -25,8 +25,8 @@ MakeModel = Callable[..., Awaitable[Model]]
 
 
 @pytest.fixture
-def settings(store_settings: Settings, valkey: Redis) -> Settings:
-    return store_settings.model_copy(update={"admin_key": SecretStr(ADMIN_KEY)})
+def settings(migrated_settings: Settings, valkey: Redis) -> Settings:
+    return migrated_settings.model_copy(update={"admin_key": SecretStr(ADMIN_KEY)})
 
 
 @pytest.fixture
