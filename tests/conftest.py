@@ -1,3 +1,3 @@
 """Shared fixtures live in `tests/fixtures`, one noun a file."""
 
-pytest_plugins = ["tests.fixtures.valkey", "tests.fixtures.platform"]
+pytest_plugins = ["tests.fixtures.valkey", "tests.fixtures.database"]
