@@ -62,7 +62,7 @@ class Controller:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set, whatever goes wrong."""
-        projecting = asyncio.create_task(self._project_forever())
+        projecting = asyncio.create_task(self._project_until(stop))
         while not stop.is_set():
             self._news.set()
             changed = await self.reconcile()
@@ -71,8 +71,8 @@ class Controller:
                 await asyncio.sleep(_SHORTEST_PAUSE_S)
             else:
                 await self._wait(stop)
-        projecting.cancel()
-        await asyncio.gather(projecting, return_exceptions=True)
+        self._news.set()
+        await projecting
 
     async def reconcile(self) -> int:
         """One pass over every noun; returns how many rows changed. Never raises: a reconciler that
@@ -84,9 +84,9 @@ class Controller:
         """Tell gateways what the store says. Never raises."""
         await self._run(self._projection, None)
 
-    async def _project_forever(self) -> None:
+    async def _project_until(self, stop: asyncio.Event) -> None:
         """Beside the passes: a key is revoked in time even when a cloud keeps a pass waiting."""
-        while True:
+        while not stop.is_set():
             self._news.clear()
             await self.project()
             await _set_within(self._news, self._pause_s)
