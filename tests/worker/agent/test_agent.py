@@ -213,6 +213,41 @@ async def test_a_fenced_agent_does_not_speak_for_the_jobs_it_lost(
     assert said_after == []
 
 
+async def test_an_engine_that_hangs_loses_its_jobs_although_its_agent_is_well(
+    stage: Stage, consumer: Consumer
+) -> None:
+    agent = await stage.agent("instance-a", TAMER_SLOTS="2")
+    await agent.assign(stage.replica("replica-a", tokens_per_s=20.0))
+    await agent.until("replica-a", ReplicaState.READY)
+    stream = await consumer.ask("job", [6], 30)
+    await wait_until(lambda: len(stream.tokens) > 3, "the job runs")
+    engine = await agent.engine_pid("replica-a")
+    os.kill(engine, signal.SIGSTOP)
+    await wait_until(lambda: stream.attempt == 2, "the lease has run out")
+    failed = await agent.until("replica-a", ReplicaState.FAILED)
+    assert "hangs" in failed.reason
+    assert not process_exists(engine)
+    await agent.assign(stage.replica("replica-b"))
+    await finished(stream)
+    assert_undisturbed(stream)
+
+
+async def test_a_stream_goes_on_as_it_was_when_redis_hangs_for_less_than_a_lease(
+    stage: Stage, consumer: Consumer, valkey_server: EmbeddedValkey
+) -> None:
+    await ready(stage, "a", tokens_per_s=50.0)
+    stream = await consumer.ask("job", [8], 60)
+    await wait_until(lambda: len(stream.tokens) > 3, "the job runs")
+    os.kill(valkey_server.pid, signal.SIGSTOP)
+    try:
+        await asyncio.sleep(0.4)
+    finally:
+        os.kill(valkey_server.pid, signal.SIGCONT)
+    await finished(stream)
+    assert_undisturbed(stream)
+    assert stream.attempt == 1
+
+
 async def test_a_job_that_can_never_run_is_refused_and_does_not_block_the_queue(
     stage: Stage, consumer: Consumer
 ) -> None:
