@@ -210,6 +210,14 @@ def _begin(environment: Environment, **_: Any) -> None:
 
 
 @events.quitting.add_listener
+def _let_the_csv_catch_up(environment: Environment, **_: Any) -> None:
+    """Locust writes its CSV once a second and not at its end: the last rows would be missing."""
+    assert environment.parsed_options is not None
+    if environment.parsed_options.csv_prefix:
+        gevent.sleep(1.5 * locust.stats.CSV_STATS_INTERVAL_SEC)
+
+
+@events.quit.add_listener
 def _end(**_: Any) -> None:
     if _Current.run is not None:
         _Current.run.close()

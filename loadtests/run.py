@@ -24,7 +24,7 @@ from pathlib import Path
 
 import httpx
 
-from control_plane.cli.credentials import Credentials, find_server
+from control_plane.cli.credentials import find_server
 from infra.settings import Settings
 from loadtests.statistics.log import read_records
 from loadtests.statistics.record import Outcome, Slo
@@ -72,13 +72,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _read(arguments: Sequence[str]) -> Ask:
-    server = find_server(Settings())
     parser = argparse.ArgumentParser(
         prog="python -m loadtests.run",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--url", default=server.url, help="a running Tamer (default: %(default)s)")
+    parser.add_argument("--url", default="", help="a running Tamer (default: as for `tamer`)")
     parser.add_argument("--model", default=os.environ.get("TAMER_MODEL", ""), help="a deployment")
     parser.add_argument("--users", type=int, default=4, help="of a closed loop")
     parser.add_argument("--run-time", type=_duration_s, default=30, help="e.g. 30s, 5m")
@@ -88,10 +87,10 @@ def _read(arguments: Sequence[str]) -> Ask:
     parser.add_argument("--slo-tpot-ms", type=float, default=0.0)
     parser.add_argument("--allow-remote", action="store_true")
     options, passed_on = parser.parse_known_args(arguments)
-    url = options.url.rstrip("/")
+    server = find_server(Settings(url=options.url) if options.url else Settings())
     return Ask(
-        url=url,
-        key=_key(server, url),
+        url=server.url,
+        key=server.key,
         model=options.model,
         users=max(1, options.users),
         run_time_s=options.run_time,
@@ -101,11 +100,6 @@ def _read(arguments: Sequence[str]) -> Ask:
         allow_remote=options.allow_remote,
         passed_on=tuple(passed_on),
     )
-
-
-def _key(server: Credentials, url: str) -> str:
-    """A key that `tamer up` wrote goes to the server it was written for, and to no other."""
-    return os.environ.get("TAMER_API_KEY") or (server.key if url == server.url else "")
 
 
 def _duration_s(text: str) -> int:

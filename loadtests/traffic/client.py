@@ -1,4 +1,4 @@
-"""Sends one request through Locust's HTTP session, reads its stream and records what it was like."""
+"""Sends one request through Locust's HTTP session, reads its stream, records what it was like."""
 
 from __future__ import annotations
 
