@@ -11,10 +11,12 @@ from pathlib import Path
 
 import redis
 
+from infra.private_folder import make_private
 from infra.process import end_with_parent
 
 _START_LIMIT_S = 10.0
 _STOP_LIMIT_S = 10.0
+_SOCKET_PATH_BYTES = 107
 
 
 class EmbeddedServerError(RuntimeError):
@@ -40,9 +42,28 @@ def server_binary() -> str:
     return str(get_binary_path())
 
 
+def server_command(socket: Path, data_dir: Path | None) -> list[str]:
+    """The command line of a private server on a Unix socket. With a data folder it is persistent:
+    what it has acknowledged survives its own crash (AOF, fsync every second).
+
+    Raises:
+        EmbeddedServerError: there is no server, or the socket's path is too long.
+    """
+    if len(os.fsencode(socket)) > _SOCKET_PATH_BYTES:
+        raise EmbeddedServerError(
+            f"the path of the socket {socket} is longer than {_SOCKET_PATH_BYTES} bytes: "
+            "set TAMER_HOME to a shorter path"
+        )
+    command = [server_binary(), "--port", "0", "--unixsocket", str(socket)]
+    command += ["--unixsocketperm", "700", "--maxmemory-policy", "noeviction"]
+    command += ["--daemonize", "no", "--save", ""]
+    if data_dir is None:
+        return [*command, "--appendonly", "no"]
+    return [*command, "--dir", str(data_dir), "--appendonly", "yes"]
+
+
 class EmbeddedValkey:
-    """A private server on a Unix socket. With a data folder it is persistent: what it has
-    acknowledged survives its own crash (AOF, fsync every second)."""
+    """A private server and its life; `server_command` says what runs."""
 
     def __init__(self, socket: Path, data_dir: Path | None, log_file: Path | None = None) -> None:
         self.socket = socket
@@ -52,6 +73,7 @@ class EmbeddedValkey:
 
     @property
     def url(self) -> str:
+        """For `redis.from_url`."""
         return f"unix://{self.socket}?db=0"
 
     def start(self) -> None:
@@ -60,12 +82,14 @@ class EmbeddedValkey:
         Raises:
             EmbeddedServerError: it does not start; the message carries its own last words.
         """
-        self.socket.parent.mkdir(parents=True, exist_ok=True)
+        self.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.socket.unlink(missing_ok=True)
+        if self._data_dir is not None:
+            make_private(self._data_dir)
         output = self._log_file.open("ab") if self._log_file else subprocess.DEVNULL
         try:
             self._process = subprocess.Popen(
-                [server_binary(), *self._options()],
+                server_command(self.socket, self._data_dir),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -76,14 +100,6 @@ class EmbeddedValkey:
             if not isinstance(output, int):
                 output.close()
         self._wait_until_ready()
-
-    def _options(self) -> list[str]:
-        options = ["--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700"]
-        options += ["--maxmemory-policy", "noeviction", "--daemonize", "no", "--save", ""]
-        if self._data_dir is None:
-            return [*options, "--appendonly", "no"]
-        self._data_dir.mkdir(parents=True, exist_ok=True)
-        return [*options, "--dir", str(self._data_dir), "--appendonly", "yes"]
 
     def _wait_until_ready(self) -> None:
         assert self._process is not None

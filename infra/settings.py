@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import tempfile
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -13,15 +15,20 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+_SOCKET_PATH_BYTES = 107
+"""What Linux allows the path of a Unix socket (macOS: 103)."""
+_SOCKET_NAME_BYTES = 32
+"""Room for the longest name of a socket in the run folder."""
+
 
 def _home() -> Path:
-    return Path(os.environ.get("TAMER_HOME") or "~/.tamer").expanduser()
+    return Path(os.environ.get("TAMER_HOME") or "~/.tamer").expanduser().absolute()
 
 
 class Settings(BaseSettings):
     """Every setting of every process. `docs/configuration.md` is generated from this class."""
 
-    model_config = SettingsConfigDict(env_prefix="TAMER_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="TAMER_", extra="ignore", env_ignore_empty=True)
 
     home: Path = Field(default_factory=_home, description="Folder that holds all local state.")
 
@@ -32,6 +39,9 @@ class Settings(BaseSettings):
     )
     admin_key: SecretStr = Field(
         SecretStr(""), description="The first admin key, created at start if it does not exist."
+    )
+    api_key: SecretStr = Field(
+        SecretStr(""), description="Key of the command line; empty: what `tamer up` wrote."
     )
     secret_key: SecretStr = Field(
         SecretStr(""),
@@ -82,6 +92,12 @@ class Settings(BaseSettings):
         5.0, gt=0, description="Pause between comments that keep a waiting stream alive."
     )
 
+    join_url: str = Field("", description="Where an agent joins: the address of the API.")
+    join_token: SecretStr = Field(
+        SecretStr(""), description="The one-time token with which an agent joins."
+    )
+    slots: int = Field(0, ge=0, description="Device slots of one agent; 0: its GPUs, at least 1.")
+
     cloud: str = Field("local", description="The cloud that runs instances.")
     agent_env: dict[str, str] = Field(
         default_factory=dict, description="Extra environment of agents that the local cloud starts."
@@ -95,14 +111,27 @@ class Settings(BaseSettings):
     )
     log_level: str = Field("info", description="debug, info, warning or error.")
 
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
     @property
     def api_url(self) -> str:
         return self.url or f"http://{self.host}:{self.port}"
 
     @property
     def run_dir(self) -> Path:
-        """Sockets and process ids; nothing in it outlives `tamer up`."""
-        return self.home / "run"
+        """Sockets; nothing in it outlives `tamer up`.
+
+        A home with a long path has it in the temporary folder, since the path of a socket is
+        limited; whoever creates it uses `private_folder.make_private`.
+        """
+        folder = self.home / "run"
+        if len(os.fsencode(folder)) + 1 + _SOCKET_NAME_BYTES <= _SOCKET_PATH_BYTES:
+            return folder
+        digest = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"tamer-{os.getuid()}-{digest}"
 
     @property
     def logs_dir(self) -> Path:

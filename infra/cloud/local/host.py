@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import re
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from infra.child import Child
 from infra.cloud.base import CloudError, CloudInstance, LaunchRequest
 from infra.cloud.local.instance import LocalInstance
-from infra.cloud.local.limited_log import LimitedLog, keep_newest
+from infra.limited_log import LimitedLog, keep_newest
 from infra.private_folder import make_private
 
 _REMEMBER_S = 3600.0
@@ -60,22 +60,18 @@ class Host:
                     f"cannot start {self._command[0]}: {error}", retryable=retryable
                 ) from error
             self._instances[request.instance_id] = known
-        return known.state()
+        return known.describe()
 
     def _start(self, request: LaunchRequest) -> LocalInstance:
         make_private(self._logs_dir)
         keep_newest(self._logs_dir, _KEEP_LOGS)
         log = LimitedLog(self._logs_dir / f"{request.instance_id}.log")
-        try:
-            environment = {**self._environment, **request.user_data}
-            return LocalInstance(request.instance_id, self._command, environment, log)
-        except BaseException:
-            log.close()
-            raise
+        environment = {**self._environment, **request.user_data}
+        return LocalInstance(request.instance_id, Child(self._command, environment, log))
 
     def describe(self) -> list[CloudInstance]:
         self._forget_old()
-        return [instance.state() for instance in self._instances.values()]
+        return [instance.describe() for instance in self._instances.values()]
 
     def terminate(self, instance_id: str) -> None:
         """Begin to stop an instance; ids that are unknown or have ended are fine."""
@@ -84,18 +80,16 @@ class Host:
             self._stop(instance, self._stop_limit_s)
 
     def _stop(self, instance: LocalInstance, limit_s: float) -> None:
-        task = asyncio.create_task(instance.stop(limit_s))
+        task = asyncio.create_task(instance.child.stop(limit_s))
         self._stops.add(task)
         task.add_done_callback(self._stops.discard)
 
     async def close(self, limit_s: float) -> None:
         """Stop every instance, all at once; SIGKILL after `limit_s`."""
-        running = [each for each in self._instances.values() if not each.ended.is_set()]
-        await asyncio.gather(*(instance.stop(limit_s) for instance in running))
+        await asyncio.gather(*(each.child.stop(limit_s) for each in self._instances.values()))
         await asyncio.gather(*self._stops)
 
     def _forget_old(self) -> None:
-        limit = time.monotonic() - _REMEMBER_S
         for instance in list(self._instances.values()):
-            if instance.ended_at is not None and instance.ended_at < limit:
+            if instance.seen_ended_for_s() > _REMEMBER_S:
                 del self._instances[instance.instance_id]

@@ -1,0 +1,1 @@
+"""`tamer up`: the whole platform on one machine, as child processes of one supervisor."""

@@ -1,0 +1,49 @@
+"""Who may infer: the route dependency that turns a bearer key into a caller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from control_plane.gateway.errors import ApiError
+from control_plane.gateway.known import Known
+from infra.keys import hash_secret
+
+_SCOPES = frozenset({"inference", "admin"})
+
+
+@dataclass(frozen=True, slots=True)
+class CallerIdentity:
+    key_id: str
+    tenant: str
+
+
+def authenticate(request: Request) -> CallerIdentity:
+    """Raises ApiError: 503 where the projection is too old, 401 or 403 for the key."""
+    known: Known = request.app.state.gateway.known
+    known.check_fresh()
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not secret.strip():
+        raise _unauthorized(
+            "You didn't provide an API key; send it as 'Authorization: Bearer KEY'."
+        )
+    entry = known.key(hash_secret(secret.strip()))
+    if entry is None:
+        raise _unauthorized("Incorrect API key provided; it is unknown or was revoked.")
+    if _SCOPES.isdisjoint(entry.scopes):
+        raise ApiError(
+            403,
+            "This API key lacks the scope 'inference'.",
+            kind="permission_error",
+            code="insufficient_permissions",
+        )
+    return CallerIdentity(entry.key_id, entry.tenant)
+
+
+def _unauthorized(message: str) -> ApiError:
+    return ApiError(401, message, code="invalid_api_key", headers={"www-authenticate": "Bearer"})
+
+
+Caller = Annotated[CallerIdentity, Depends(authenticate)]

@@ -1,0 +1,191 @@
+"""A pool of tokenizer processes; one that takes too long is killed and replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+
+import msgspec
+
+from control_plane.gateway.tokenizer_messages import (
+    LENGTH_BYTES,
+    EncodeChat,
+    Encoded,
+    EncodeTexts,
+    FromTokenizer,
+    Load,
+    Prompt,
+    Unacceptable,
+    frame,
+    remember,
+)
+from infra.process import end_with_parent
+from infra.telemetry import logger
+from infra.wire import TextAssets
+
+_log = logger(__name__)
+_READ_AHEAD_BYTES = 1 << 20
+_START_LIMIT_S = 30.0
+
+
+class TokenizerError(RuntimeError):
+    """A prompt was not tokenised; the text says why."""
+
+
+class PromptUnacceptable(TokenizerError):
+    """The prompt, or the model's template, is at fault."""
+
+
+class TokenizerTimeout(TokenizerError):
+    """It took longer than the limit; its process was killed."""
+
+
+class TokenizerBusy(TokenizerError):
+    """No process was free, or it died; trying again may help."""
+
+
+class _Member:
+    """One process and what it has loaded."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._loaded: dict[str, None] = {}
+
+    @classmethod
+    async def start(cls) -> _Member:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "control_plane.gateway.tokenizer_process",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=_READ_AHEAD_BYTES,
+            preexec_fn=end_with_parent(),
+            start_new_session=True,
+        )
+        return cls(process)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def ask(
+        self, request: EncodeChat | EncodeTexts, assets: TextAssets
+    ) -> Encoded | Unacceptable:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None and stdout is not None
+        if request.digest not in self._loaded:
+            stdin.write(frame(Load(request.digest, assets)))
+            remember(self._loaded, request.digest, None)
+        stdin.write(frame(request))
+        await stdin.drain()
+        header = await stdout.readexactly(LENGTH_BYTES)
+        body = await stdout.readexactly(int.from_bytes(header, "little"))
+        reply: Encoded | Unacceptable = msgspec.msgpack.decode(body, type=FromTokenizer)
+        return reply
+
+    async def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGKILL)
+        await self._process.wait()
+
+
+class TokenizerPool:
+    """`size` processes; each request has `limit_s` from the moment a process takes it."""
+
+    def __init__(self, size: int, limit_s: float) -> None:
+        self._size = size
+        self._limit_s = limit_s
+        self._free: asyncio.Queue[_Member] = asyncio.Queue()
+        self._members: set[_Member] = set()
+        self._replacing: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def start(self) -> None:
+        await asyncio.gather(*(self._add_member() for _ in range(self._size)))
+
+    async def close(self) -> None:
+        self._closed = True
+        for task in list(self._replacing):
+            task.cancel()
+        await asyncio.gather(*self._replacing, return_exceptions=True)
+        await asyncio.gather(*(member.kill() for member in self._members))
+        self._members.clear()
+
+    @property
+    def pids(self) -> list[int]:
+        return sorted(member.pid for member in self._members)
+
+    @property
+    def busy(self) -> int:
+        """Processes that are not free."""
+        return len(self._members) - self._free.qsize()
+
+    async def encode(self, request: EncodeChat | EncodeTexts, assets: TextAssets) -> list[Prompt]:
+        """The prompts of a request as token ids.
+
+        Raises:
+            PromptUnacceptable, TokenizerTimeout, TokenizerBusy
+        """
+        member = await self._take()
+        task = asyncio.create_task(self._ask(member, request, assets))
+        task.add_done_callback(_retrieved)
+        # A client that goes away does not cost us the process: it finishes and is free again.
+        reply = await asyncio.shield(task)
+        if isinstance(reply, Unacceptable):
+            raise PromptUnacceptable(reply.reason)
+        return reply.prompts
+
+    async def _ask(
+        self, member: _Member, request: EncodeChat | EncodeTexts, assets: TextAssets
+    ) -> Encoded | Unacceptable:
+        try:
+            async with asyncio.timeout(self._limit_s):
+                reply = await member.ask(request, assets)
+        except TimeoutError:
+            self._replace(member)
+            raise TokenizerTimeout(
+                f"rendering and tokenising the prompt took longer than {self._limit_s:g} s; "
+                "send a shorter one"
+            ) from None
+        except (asyncio.IncompleteReadError, OSError, msgspec.DecodeError) as error:
+            self._replace(member)
+            raise TokenizerBusy("the tokenizer process ended; try again") from error
+        self._free.put_nowait(member)
+        return reply
+
+    async def _take(self) -> _Member:
+        try:
+            async with asyncio.timeout(self._limit_s + _START_LIMIT_S):
+                return await self._free.get()
+        except TimeoutError:
+            raise TokenizerBusy("all tokenizer processes are busy; try again") from None
+
+    def _replace(self, member: _Member) -> None:
+        async def replace() -> None:
+            await member.kill()
+            self._members.discard(member)
+            while not self._closed:
+                try:
+                    await self._add_member()
+                    break
+                except OSError as error:
+                    _log.warning("tokenizer process cannot be started", error=str(error))
+                    await asyncio.sleep(1.0)
+
+        task = asyncio.create_task(replace())
+        self._replacing.add(task)
+        task.add_done_callback(self._replacing.discard)
+
+    async def _add_member(self) -> None:
+        member = await _Member.start()
+        self._members.add(member)
+        self._free.put_nowait(member)
+
+
+def _retrieved(task: asyncio.Task[Encoded | Unacceptable]) -> None:
+    """Nobody may be left to hear of a failure."""
+    if not task.cancelled():
+        task.exception()

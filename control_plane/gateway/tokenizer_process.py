@@ -1,0 +1,125 @@
+"""One tokenizer process: renders chat templates and tokenises, one request at a time.
+
+`python -m control_plane.gateway.tokenizer_process` speaks `tokenizer_messages` on stdin and stdout.
+It ends when stdin does. What it runs comes with models, so it may use a bounded amount of memory,
+and its parent kills it when it takes too long.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO
+
+import msgspec
+
+from control_plane.gateway.chat_template import Render, TemplateRefused, compile_template
+from control_plane.gateway.tokenizer_messages import (
+    LENGTH_BYTES,
+    EncodeChat,
+    Encoded,
+    EncodeTexts,
+    Load,
+    Prompt,
+    ToTokenizer,
+    Unacceptable,
+    frame,
+    remember,
+)
+from infra.wire import TextAssets
+
+_MAX_MEMORY_BYTES = 4 << 30
+
+
+class LoadedText:
+    """The text side of one model, ready to use."""
+
+    def __init__(self, assets: TextAssets) -> None:
+        from tokenizers import Tokenizer
+
+        self._assets = assets
+        self._tokenizer = Tokenizer.from_str(assets.tokenizer_json)
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._bos_id = self._tokenizer.token_to_id(assets.bos_token) if assets.add_bos else None
+        self._render: Render | None = None
+        normalizes = self._tokenizer.normalizer is not None
+        longest = max(map(len, self._tokenizer.get_vocab()), default=1)
+        self._max_token_chars = 0 if normalizes else longest
+
+    def encode_chat(self, messages: Sequence[Mapping[str, Any]], max_tokens: int) -> Prompt:
+        """Special tokens in the rendered text are parsed, as transformers does.
+
+        Raises:
+            TemplateRefused: the model has no template, or it does not take these messages.
+        """
+        assets = self._assets
+        if not assets.chat_template:
+            raise TemplateRefused("this model has no chat template; use /v1/completions")
+        if self._render is None:
+            self._render = compile_template(assets.chat_template)
+        return self._encode(self._render(messages, assets.bos_token, assets.eos_token), max_tokens)
+
+    def encode_text(self, text: str, max_tokens: int) -> Prompt:
+        prompt = self._encode(text, max_tokens)
+        if self._bos_id is None:
+            return prompt
+        return Prompt(
+            prompt.count + 1, [self._bos_id, *prompt.ids] if prompt.ids or not text else []
+        )
+
+    def _encode(self, text: str, max_tokens: int) -> Prompt:
+        if self._max_token_chars:
+            at_least = len(text) // self._max_token_chars
+            if at_least > max_tokens:
+                return Prompt(at_least)
+        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return Prompt(len(ids), ids if len(ids) <= max_tokens else [])
+
+
+def answer(loaded: Mapping[str, LoadedText], request: EncodeChat | EncodeTexts) -> msgspec.Struct:
+    """`Encoded`, or `Unacceptable` where the request is at fault."""
+    text = loaded.get(request.digest)
+    if text is None:
+        return Unacceptable(f"no text assets {request.digest} are loaded")
+    try:
+        if isinstance(request, EncodeChat):
+            return Encoded([text.encode_chat(request.messages, request.max_tokens)])
+        return Encoded([text.encode_text(each, request.max_tokens) for each in request.texts])
+    except TemplateRefused as error:
+        return Unacceptable(str(error))
+    except MemoryError:
+        return Unacceptable("the prompt needs too much memory to be rendered")
+
+
+def serve(source: BinaryIO, sink: BinaryIO) -> None:
+    """Answer requests until the source ends."""
+    loaded: dict[str, LoadedText] = {}
+    while body := _read_frame(source):
+        request = msgspec.msgpack.decode(body, type=ToTokenizer)
+        if isinstance(request, Load):
+            remember(loaded, request.digest, LoadedText(request.assets))
+            continue
+        sink.write(frame(answer(loaded, request)))
+        sink.flush()
+
+
+def _read_frame(source: BinaryIO) -> bytes:
+    header = source.read(LENGTH_BYTES)
+    return source.read(int.from_bytes(header, "little")) if len(header) == LENGTH_BYTES else b""
+
+
+def main() -> None:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY_BYTES, _MAX_MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Nothing but frames may reach the pipe, whatever a library prints.
+    sink = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    serve(sys.stdin.buffer, sink)
+
+
+if __name__ == "__main__":
+    main()

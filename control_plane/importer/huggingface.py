@@ -1,0 +1,137 @@
+"""A Hugging Face directory as a checkpoint: its safetensors are copied as they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from control_plane.importer import architectures
+from control_plane.importer.architectures.base import Architecture
+from control_plane.importer.checkpoint import Checkpoint, WeightFile
+from control_plane.importer.errors import Corrupt, SourceMissing, Unsupported
+from control_plane.importer.folder import Folder
+from control_plane.importer.huggingface_text import read_text
+from control_plane.importer.safetensors_file import TensorEntry, read_header
+
+INDEX_FILE = "model.safetensors.index.json"
+_WEIGHTS_FILE = "model.safetensors"
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack")
+_DTYPES = frozenset({"F32", "F16", "BF16"})
+_CHUNK_BYTES = 4 << 20
+
+
+def read_directory(path: Path) -> Checkpoint:
+    """Read and check everything but the weights themselves.
+
+    Raises:
+        ImportRefused: the directory cannot be served; the message says why.
+    """
+    folder = Folder(path)
+    if not folder.has("config.json"):
+        raise SourceMissing(f"{path} has no config.json: name a Hugging Face model directory")
+    raw = folder.document("config.json")
+    architecture = architectures.by_hf_name(_architecture_name(raw))
+    config = architecture.config(raw)
+    files, index = _weight_files(folder)
+    tensors, parameters = _tensors(files, index), 0
+    expected = architecture.tensors(config)
+    _check(tensors, expected, architecture, config)
+    parameters = sum(math.prod(shape) for shape in expected.values())
+    generation = folder.optional_document("generation_config.json")
+    text = read_text(folder, config, generation)
+    ends = {"eos_token_id": list(text.eos_token_ids)}
+    return Checkpoint(
+        architecture=architecture.hf_name,
+        config={**config, **ends},
+        generation={**generation, **ends},
+        text=text,
+        weights=[WeightFile(n, file.stat().st_size, _copy(file)) for n, file in files.items()],
+        index=index,
+        parameters=parameters,
+    )
+
+
+def _architecture_name(config: Mapping[str, Any]) -> str:
+    match config.get("architectures"):
+        case [str(name)]:
+            return name
+    raise Corrupt('config.json must name one architecture, such as ["LlamaForCausalLM"]')
+
+
+def _weight_files(folder: Folder) -> tuple[dict[str, Path], dict[str, Any] | None]:
+    """The safetensors files by the name they get, and the index where there is one."""
+    if folder.has(INDEX_FILE):
+        weight_map = folder.document(INDEX_FILE).get("weight_map")
+        if not isinstance(weight_map, dict) or not weight_map:
+            raise Corrupt(f"{INDEX_FILE} has no weight_map: fetch it again")
+        names = sorted({_shard(name) for name in weight_map.values()})
+        return {name: folder.file(name) for name in names}, {
+            "metadata": {},
+            "weight_map": weight_map,
+        }
+    found = [name for name in folder.names() if name.endswith(".safetensors")]
+    if _WEIGHTS_FILE in found or len(found) == 1:
+        name = _WEIGHTS_FILE if _WEIGHTS_FILE in found else found[0]
+        return {_WEIGHTS_FILE: folder.file(name)}, None
+    if found:
+        raise Corrupt(f"{folder.path} has {len(found)} safetensors files and no {INDEX_FILE}")
+    if any(name.endswith(_PICKLES) for name in folder.names()):
+        raise Unsupported(
+            f"{folder.path} has pickled weights only, which could run code and are never opened: "
+            "convert them with save_pretrained(safe_serialization=True)"
+        )
+    raise SourceMissing(f"{folder.path} has no *.safetensors file")
+
+
+def _shard(name: object) -> str:
+    if not isinstance(name, str) or not name.endswith(".safetensors"):
+        raise Unsupported(f"{INDEX_FILE} names {name!r}, which is not a safetensors file")
+    return name
+
+
+def _tensors(files: Mapping[str, Path], index: Mapping[str, Any] | None) -> dict[str, TensorEntry]:
+    tensors: dict[str, TensorEntry] = {}
+    for name, path in files.items():
+        for tensor, entry in read_header(path).items():
+            if tensor in tensors:
+                raise Corrupt(f"tensor {tensor!r} lies in {name} and in another file")
+            if index is not None and index["weight_map"].get(tensor) != name:
+                raise Corrupt(f"tensor {tensor!r} lies in {name}, {INDEX_FILE} says otherwise")
+            tensors[tensor] = entry
+    if index is not None and (lost := index["weight_map"].keys() - tensors.keys()):
+        raise Corrupt(f"{INDEX_FILE} lists tensor {min(lost)!r}, which no file has")
+    return tensors
+
+
+def _check(
+    tensors: Mapping[str, TensorEntry],
+    expected: Mapping[str, tuple[int, ...]],
+    architecture: Architecture,
+    config: Mapping[str, Any],
+) -> None:
+    if missing := expected.keys() - tensors.keys():
+        raise Corrupt(f"{len(missing)} tensors are missing, such as {min(missing)!r}")
+    for name, entry in tensors.items():
+        if name not in expected:
+            if architecture.is_ignored(name, config):
+                continue
+            raise Unsupported(f"tensor {name!r} is not part of {architecture.hf_name}")
+        if entry.shape != expected[name]:
+            raise Corrupt(
+                f"tensor {name!r} has shape {entry.shape}, config.json asks for {expected[name]}"
+            )
+        if entry.dtype not in _DTYPES:
+            raise Unsupported(
+                f"tensor {name!r} is {entry.dtype}; supported: {', '.join(sorted(_DTYPES))}"
+            )
+
+
+def _copy(path: Path) -> Callable[[], Iterator[bytes]]:
+    def chunks() -> Iterator[bytes]:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                yield chunk
+
+    return chunks

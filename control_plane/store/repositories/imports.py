@@ -1,0 +1,36 @@
+"""What an import writes into the row of its model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.store.clock import database_now
+from control_plane.store.repositories.models import FAILED, IMPORTING, READY
+from control_plane.store.tables import Model
+
+
+async def source_of(session: AsyncSession, model_id: str) -> str | None:
+    """Where to import from; None when nobody waits for this model (any more)."""
+    model = await session.get(Model, model_id)
+    return model.source if model is not None and model.state == IMPORTING else None
+
+
+async def complete(session: AsyncSession, model_id: str, facts: dict[str, Any]) -> None:
+    """The model is ready; `facts` are columns: digest, uri, sizes and limits."""
+    await _leave_importing(session, model_id, state=READY, error="", **facts)
+
+
+async def fail(session: AsyncSession, model_id: str, error: str) -> None:
+    await _leave_importing(session, model_id, state=FAILED, error=error)
+
+
+async def _leave_importing(session: AsyncSession, model_id: str, **values: Any) -> None:
+    await session.execute(
+        update(Model)
+        .where(Model.id == model_id, Model.state == IMPORTING)
+        .values(updated_at=database_now(), **values)
+        .execution_options(synchronize_session=False)
+    )

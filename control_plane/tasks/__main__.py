@@ -1,0 +1,12 @@
+"""`python -m control_plane.tasks`: a Celery worker as Tamer needs it, until SIGTERM."""
+
+from __future__ import annotations
+
+from control_plane.tasks.app import app
+
+_OPTIONS = ("--pool", "threads", "--concurrency", "4")
+_ALONE = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+"""Workers need to know nothing of each other."""
+
+if __name__ == "__main__":
+    app.worker_main(["worker", *_OPTIONS, *_ALONE, "--loglevel", "warning"])

@@ -1,0 +1,118 @@
+"""Carry out one operation: claim, work, outcome; then tell the controller."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+from redis.exceptions import RedisError
+
+from control_plane.store.repositories import imports, operations
+from control_plane.store.repositories.operations import OperationKind, OperationState
+from control_plane.store.session import Database
+from control_plane.tasks.claim import Claim, ClaimLost, Interrupted
+from control_plane.tasks.launch import launch_instance, terminate_instance
+from control_plane.tasks.model_import import import_into_store
+from infra.cloud import open_cloud
+from infra.cloud.base import Cloud, CloudError
+from infra.connection import connect
+from infra.registry import ring_controller
+from infra.settings import Settings
+from infra.telemetry import logger
+
+_LONGEST_PAUSE_S = 30.0
+_CRASH_LIMIT = 5
+"""Attempts that may end in an error that nobody foresaw."""
+
+log = logger(__name__)
+
+
+async def execute(
+    operation_id: str,
+    settings: Settings,
+    stopping: threading.Event,
+    cloud_of: Callable[[Settings], Cloud] = open_cloud,
+) -> None:
+    """Do what the operation says, if it is ours to do; a second message for it does nothing."""
+    database = Database(settings)
+    try:
+        async with database.transaction() as session:
+            claimed = await operations.claim(session, operation_id, settings.row_lease_s)
+        if claimed is None:
+            log.info("operation is done or taken", operation=operation_id)
+            return
+        operation, token = claimed
+        claim = Claim(database, operation, token, settings.row_lease_s, stopping)
+        await _attempt(claim, settings, cloud_of)
+    finally:
+        await database.close()
+    await _ring(settings)
+
+
+async def _attempt(claim: Claim, settings: Settings, cloud_of: Callable[[Settings], Cloud]) -> None:
+    operation = claim.operation
+    said = log.bind(
+        operation=operation.id,
+        kind=operation.kind,
+        subject=operation.subject_id,
+        attempt=operation.attempts,
+    )
+    ended = asyncio.Event()
+    keeping = asyncio.create_task(claim.keep(ended))
+    try:
+        await _work(claim, settings, cloud_of)
+        said.info("operation ended")
+    except ClaimLost:
+        said.warning("operation was taken over; this attempt counts for nothing")
+    except Interrupted as error:
+        said.info("operation given back", reason=str(error))
+        await claim.give_back(str(error), pause_s=0.0)
+    except CloudError as error:
+        said.warning("cloud error", error=str(error), retryable=error.retryable)
+        await _after_error(claim, str(error), again=error.retryable)
+    except Exception as error:  # noqa: BLE001 - whatever it was, the row must learn of it
+        said.exception("operation failed")
+        await _after_error(claim, repr(error), again=operation.attempts < _CRASH_LIMIT)
+    finally:
+        ended.set()
+        await keeping
+
+
+async def _work(claim: Claim, settings: Settings, cloud_of: Callable[[Settings], Cloud]) -> None:
+    kind = OperationKind(claim.operation.kind)
+    if kind is OperationKind.IMPORT_MODEL:
+        await import_into_store(claim, settings)
+        return
+    cloud = cloud_of(settings)
+    try:
+        if kind is OperationKind.LAUNCH_INSTANCE:
+            await launch_instance(claim, cloud, settings)
+        else:
+            await terminate_instance(claim, cloud)
+    finally:
+        await cloud.close()
+
+
+async def _after_error(claim: Claim, error: str, *, again: bool) -> None:
+    if again:
+        pause_s = min(2.0 ** (claim.operation.attempts - 1), _LONGEST_PAUSE_S)
+        await claim.give_back(error, pause_s)
+        return
+    try:
+        async with claim.outcome(OperationState.FAILED, error) as session:
+            if claim.operation.kind == OperationKind.IMPORT_MODEL:
+                await imports.fail(session, claim.operation.subject_id, error)
+    except ClaimLost:
+        log.warning("operation was taken over", operation=claim.operation.id)
+
+
+async def _ring(settings: Settings) -> None:
+    jobs = connect(settings.jobs)
+    try:
+        await ring_controller(jobs)
+    except RedisError as error:
+        # The controller looks by itself in a moment.
+        log.warning("could not ring the controller", error=str(error))
+    finally:
+        await jobs.aclose()

@@ -1,0 +1,64 @@
+"""What the agent says of itself, at every beat and whenever a replica changes its state."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from redis.asyncio import Redis
+
+from infra.registry import AgentRegistry, ring_controller
+from infra.wire import WIRE_VERSION, Heartbeat
+from worker.agent.retry import REDIS_AWAY, Backoff
+from worker.agent.supervisor import Supervisor
+
+BEATS_UNTIL_SILENT = 5
+
+
+class Heart:
+    def __init__(
+        self, jobs: Redis, instance_id: str, build: str, heartbeat_s: float, news: asyncio.Event
+    ) -> None:
+        self.leaving = False
+        self._jobs = jobs
+        self._registry = AgentRegistry(jobs, instance_id)
+        self._instance_id = instance_id
+        self._build = build
+        self._heartbeat_s = heartbeat_s
+        self._news = news
+        self._sequence = 0
+
+    async def beat_forever(self, supervisor: Supervisor) -> None:
+        backoff = Backoff(first_s=0.1, limit_s=2.0)
+        while True:
+            has_news = self._news.is_set()
+            self._news.clear()
+            try:
+                await self.beat(supervisor, ring=has_news)
+            except REDIS_AWAY:
+                if has_news:
+                    self._news.set()
+                await backoff.pause()
+                continue
+            backoff.reset()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._heartbeat_s):
+                    await self._news.wait()
+
+    async def beat(self, supervisor: Supervisor, *, ring: bool) -> None:
+        """One heartbeat; `ring` asks the controller to read it now."""
+        self._sequence += 1
+        heartbeat = Heartbeat(
+            instance_id=self._instance_id,
+            wire_version=WIRE_VERSION,
+            build=self._build,
+            sequence=self._sequence,
+            assignment_version=supervisor.version,
+            replicas=supervisor.reports(),
+            leaving=self.leaving,
+        )
+        ttl_s = BEATS_UNTIL_SILENT * self._heartbeat_s
+        async with asyncio.timeout(ttl_s):
+            await self._registry.beat(heartbeat, ttl_s)
+            if ring:
+                await ring_controller(self._jobs)

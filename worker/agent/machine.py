@@ -1,0 +1,56 @@
+"""What this machine has to offer."""
+
+from __future__ import annotations
+
+import os
+import socket
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from infra.settings import Settings
+from infra.wire import WIRE_VERSION, JoinRequest
+
+_NVIDIA = Path("/proc/driver/nvidia/gpus")
+_MOST_THREADS = 8
+
+
+def build_name() -> str:
+    try:
+        return version("tamer")
+    except PackageNotFoundError:
+        return "source"
+
+
+def devices(slots: int) -> list[str]:
+    """One name for each device slot; `slots` of 0 means one for each GPU, or one of the CPU."""
+    gpus = [f"cuda:{i}" for i in range(len(list(_NVIDIA.iterdir())))] if _NVIDIA.is_dir() else []
+    if slots == 0:
+        return gpus or ["cpu"]
+    return [gpus[i] if i < len(gpus) else "cpu" for i in range(slots)]
+
+
+def engine_threads(settings: Settings, slots: int) -> int:
+    """CPU threads for each of so many engines."""
+    if settings.torch_threads:
+        return settings.torch_threads
+    return max(1, min(_MOST_THREADS, _cores() // slots))
+
+
+def join_request(settings: Settings) -> JoinRequest:
+    return JoinRequest(
+        token=settings.join_token.get_secret_value(),
+        wire_version=WIRE_VERSION,
+        build=build_name(),
+        hostname=socket.gethostname(),
+        devices=devices(settings.slots),
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        cpu_count=_cores(),
+    )
+
+
+def _cores() -> int:
+    """Cores that we may use, which in a container can be fewer than there are."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1

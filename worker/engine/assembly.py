@@ -1,0 +1,128 @@
+"""Puts an engine together from its spec: options, model, weights, KV cache, limits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from worker.engine.base import EngineError, EngineSpec
+from worker.engine.kv_cache import KvCache, token_bytes
+from worker.engine.loading import report_loading
+from worker.engine.memory import available_bytes, require_bytes
+from worker.engine.options import DEFAULT_CONTEXT_TOKENS, Options, read_options
+from worker.engine.runner import Runner
+from worker.loader.checkpoint import Checkpoint
+from worker.loader.weights import check_weights, load_weights
+from worker.models.base import Model, ModelError, ModelShape, Placement
+from worker.models.registry import builder_of, read_json
+from worker.scheduling.scheduler import Limits
+
+DTYPES = {
+    # bf16 halves the bytes, but on a CPU without bf16 instructions it is emulated and many times
+    # slower. fp32 is right on every CPU, so it is what "auto" means until devices are told apart.
+    "auto": torch.float32,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+}
+DEFAULT_KV_SHARE = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """The parts of an engine."""
+
+    runner: Runner
+    limits: Limits
+    vocabulary: int
+    max_context_tokens: int
+    eos_tokens: frozenset[int]
+
+
+def assemble(spec: EngineSpec) -> Assembly:
+    """Build all parts. Nothing large is allocated before headers, options and memory agree.
+
+    Raises:
+        EngineError: the message says what does not fit, and what to change.
+    """
+    torch.set_num_threads(spec.threads)
+    options = read_options(spec.options)
+    config = read_json(spec.model_path / "config.json")
+    checkpoint = Checkpoint(spec.model_path)
+    shape = _check_model(config, checkpoint)
+    max_context = _max_context(options, shape)
+    dtype, device = DTYPES[options.dtype], torch.device("cpu")
+    model = _load_model(config, checkpoint, Placement(dtype, device, max_context, options.exact))
+    limits = _limits(options, max_context, token_bytes(shape, dtype))
+    cache = KvCache(shape, limits.blocks, limits.block_tokens, dtype, device)
+    eos_tokens = read_eos_tokens(spec.model_path, config)
+    runner = Runner(model, cache, limits.block_tokens)
+    return Assembly(runner, limits, shape.vocabulary, max_context, eos_tokens)
+
+
+def read_eos_tokens(directory: Path, config: dict[str, Any]) -> frozenset[int]:
+    """Tokens that end a sequence: the generation config's where it has any, else the config's.
+
+    Raises:
+        ModelError: they are not token ids.
+    """
+    path = directory / "generation_config.json"
+    generation = read_json(path) if path.exists() else {}
+    value = generation.get("eos_token_id")
+    if value is None:
+        value = config.get("eos_token_id")
+    ids = value if isinstance(value, list) else [] if value is None else [value]
+    if not all(type(each) is int and each >= 0 for each in ids):
+        raise ModelError(f"eos_token_id must be a token id or a list of them, not {value!r}")
+    return frozenset(ids)
+
+
+def _check_model(config: dict[str, Any], checkpoint: Checkpoint) -> ModelShape:
+    """Compare config and headers on a model without memory."""
+    placement = Placement(torch.float32, torch.device("meta"), max_positions=1)
+    model = builder_of(config)(config, placement)
+    check_weights(model.tensors(), checkpoint)
+    return model.shape
+
+
+def _load_model(config: dict[str, Any], checkpoint: Checkpoint, placement: Placement) -> Model:
+    elements = sum(math.prod(entry.shape) for entry in checkpoint.entries.values())
+    require_bytes(elements * placement.dtype.itemsize, "the model")
+    model = builder_of(config)(config, placement)
+    load_weights(
+        model.tensors(), checkpoint, lambda done, total: report_loading("weights", done, total)
+    )
+    return model
+
+
+def _max_context(options: Options, shape: ModelShape) -> int:
+    if options.max_context_tokens is None:
+        return min(shape.max_positions, DEFAULT_CONTEXT_TOKENS)
+    if options.max_context_tokens > shape.max_positions:
+        raise EngineError(
+            f"max_context_tokens is {options.max_context_tokens}; "
+            f"the model was made for {shape.max_positions}"
+        )
+    return options.max_context_tokens
+
+
+def _limits(options: Options, max_context: int, bytes_per_token: int) -> Limits:
+    """Size the KV cache: at least one sequence of full length, never more than there is."""
+    per_sequence = -(-max_context // options.block_tokens)
+    block_bytes = options.block_tokens * bytes_per_token
+    if options.kv_cache_tokens is not None:
+        blocks = options.kv_cache_tokens // options.block_tokens
+    else:
+        budget = options.kv_cache_bytes or int(available_bytes() * DEFAULT_KV_SHARE)
+        blocks = min(options.max_running * per_sequence, budget // block_bytes - 1)
+    if blocks < per_sequence:
+        raise EngineError(
+            f"the KV cache would hold {max(0, blocks) * options.block_tokens} tokens, less than "
+            f"one sequence of max_context_tokens ({max_context}): give it {bytes_per_token} bytes "
+            f"a token, or lower max_context_tokens"
+        )
+    require_bytes((blocks + 1) * block_bytes, "the KV cache")
+    return Limits(options.max_running, options.step_token_budget, blocks, options.block_tokens)

@@ -1,0 +1,59 @@
+"""The options of the torch engine, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from worker.engine.base import EngineError
+
+Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 40)]
+
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a deployment may ask of this engine."""
+
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    max_context_tokens: Count | None = None
+    """Longest sequence, prompt and output together; by default what the model allows, at most
+    `DEFAULT_CONTEXT_TOKENS`."""
+    exact: bool = False
+    """Each sequence's logits are the same bits in any batch, at some cost of speed."""
+    max_running: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 32
+    step_token_budget: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 512
+    """Most positions that one step computes: longer prompts are cut into chunks."""
+    block_tokens: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 16
+    kv_cache_tokens: Count | None = None
+    """Size of the KV cache; by default what `max_running` long sequences need, within
+    `kv_cache_bytes`."""
+    kv_cache_bytes: Count | None = None
+    """By default a quarter of the memory that is available after the weights."""
+
+
+DEFAULT_CONTEXT_TOKENS = 4096
+
+
+def read_options(values: Mapping[str, Any]) -> Options:
+    """Check options.
+
+    Raises:
+        EngineError: an option is unknown (the nearest known one is named) or has a wrong value.
+    """
+    known = Options.__struct_fields__
+    for name in values:
+        if name not in known:
+            near = get_close_matches(str(name), known, n=1, cutoff=0.0)[0]
+            raise EngineError(f"unknown engine option {name!r}; did you mean {near!r}?")
+    try:
+        options = msgspec.convert(dict(values), Options)
+    except msgspec.ValidationError as error:
+        raise EngineError(f"engine options: {error}") from error
+    if options.step_token_budget < options.max_running:
+        raise EngineError(
+            f"step_token_budget ({options.step_token_budget}) must be at least max_running "
+            f"({options.max_running}): every running sequence gets a token a step"
+        )
+    return options

@@ -1,0 +1,130 @@
+"""The torch engine: submit jobs, then plan, run and commit one step at a time."""
+
+from __future__ import annotations
+
+import time
+
+from infra.wire import FinishReason, JobSpec, Sampling, TokenEvent
+from worker.engine.admission import Unrunnable, check_job, sequence_of
+from worker.engine.assembly import Assembly, assemble
+from worker.engine.base import Engine, EngineSpec
+from worker.engine.loading import report_loading
+from worker.engine.messages import Stats
+from worker.engine.step_times import StepTimes
+from worker.scheduling.plan import Outcome
+from worker.scheduling.scheduler import Scheduler
+from worker.scheduling.sequence import Sequence
+
+WARM_UP_TOKENS = 32
+
+
+def build(spec: EngineSpec) -> Engine:
+    """The entry point `torch`.
+
+    Raises:
+        EngineError: the options, the model's files or the memory do not allow it.
+    """
+    engine = TorchEngine(assemble(spec))
+    report_loading("warm-up")
+    engine.warm_up()
+    return engine
+
+
+class TorchEngine:
+    def __init__(self, assembly: Assembly) -> None:
+        self._assembly = assembly
+        self._scheduler = Scheduler(assembly.limits)
+        self._runner = assembly.runner
+        self._jobs: dict[int, JobSpec] = {}
+        self._attempts: dict[int, int] = {}
+        self._sequences: dict[str, Sequence] = {}
+        self._arrivals = 0
+        self._step_times = StepTimes()
+        self._steps = 0
+        self._output_tokens = 0
+
+    def warm_up(self) -> None:
+        """Run one short prompt, so that the bound of the first real step is a measured one."""
+        prompt = [0] * min(WARM_UP_TOKENS, self._assembly.max_context_tokens - 1)
+        self.submit(JobSpec("warm-up", "", prompt, Sampling(max_tokens=1, temperature=0)), 0)
+        while self._sequences:
+            self.step()
+        self._steps = self._output_tokens = 0
+
+    def submit(self, job: JobSpec, attempt: int) -> TokenEvent | None:
+        self.cancel(job.job_id)
+        index = len(job.delivered)
+        max_context = self._assembly.max_context_tokens
+        try:
+            check_job(job, self._assembly.vocabulary, max_context)
+        except Unrunnable as error:
+            return TokenEvent(job.job_id, attempt, index, [], FinishReason.ERROR, str(error))
+        sequence = sequence_of(job, self._arrivals, max_context, self._assembly.eos_tokens)
+        if len(sequence.tokens) >= sequence.limit_tokens:
+            return TokenEvent(job.job_id, attempt, index, [], FinishReason.LENGTH)
+        self._arrivals += 1
+        self._jobs[sequence.sequence_id] = job
+        self._attempts[sequence.sequence_id] = attempt
+        self._sequences[job.job_id] = sequence
+        self._scheduler.add(sequence)
+        return None
+
+    def cancel(self, job_id: str) -> None:
+        sequence = self._sequences.get(job_id)
+        if sequence is not None:
+            self._scheduler.cancel(sequence)
+            self._forget(sequence)
+
+    def step(self) -> list[TokenEvent]:
+        plan = self._scheduler.plan(time.monotonic())
+        if plan is None:
+            return []
+        result = self._runner.run(plan, self._jobs)
+        events = [self._event(outcome) for outcome in self._scheduler.commit(result)]
+        self._step_times.observe(plan.tokens, time.monotonic() - plan.made_at_s)
+        self._steps += 1
+        return events
+
+    def expected_step_s(self) -> float:
+        return self._step_times.bound_s(self._scheduler.pending_tokens)
+
+    def stats(self) -> Stats:
+        limits = self._assembly.limits
+        used_blocks = limits.blocks - self._scheduler.blocks.free_blocks
+        return Stats(
+            running=len(self._scheduler.running),
+            waiting=len(self._scheduler.waiting),
+            kv_tokens_used=used_blocks * limits.block_tokens,
+            kv_tokens_total=limits.blocks * limits.block_tokens,
+            max_running=limits.max_running,
+            steps=self._steps,
+            output_tokens=self._output_tokens,
+        )
+
+    def close(self) -> None:
+        for job_id in list(self._sequences):
+            self.cancel(job_id)
+
+    def _event(self, outcome: Outcome) -> TokenEvent:
+        sequence = outcome.sequence
+        job = self._jobs[sequence.sequence_id]
+        attempt = self._attempts[sequence.sequence_id]
+        self._output_tokens += len(outcome.tokens)
+        finish = _finish(outcome)
+        if finish is not None:
+            self._forget(sequence)
+        index = sequence.output_tokens - len(outcome.tokens)
+        return TokenEvent(job.job_id, attempt, index, outcome.tokens, finish, outcome.failure)
+
+    def _forget(self, sequence: Sequence) -> None:
+        job = self._jobs.pop(sequence.sequence_id)
+        del self._attempts[sequence.sequence_id]
+        del self._sequences[job.job_id]
+
+
+def _finish(outcome: Outcome) -> FinishReason | None:
+    if outcome.failure:
+        return FinishReason.ERROR
+    if outcome.stopped:
+        return FinishReason.STOP
+    return FinishReason.LENGTH if outcome.sequence.finished else None

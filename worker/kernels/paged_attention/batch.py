@@ -1,0 +1,62 @@
+"""The shape of a ragged attention batch, built once a step and used by every layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The query rows of one sequence: row i sees the keys at positions 0 .. start + i."""
+
+    first_row: int
+    rows: int
+    start: int
+    """Position of the first row."""
+    table: Tensor
+    """[blocks] int64: the blocks that hold positions 0 .. start + rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionBatch:
+    spans: tuple[Span, ...]
+    """In the order of their rows; spans of one row (decodes) come first."""
+    decodes: int
+    """How many spans have one row."""
+    decode_tables: Tensor
+    """[decodes, blocks] int64, padded with the null block."""
+    decode_bias: Tensor
+    """[decodes, 1, blocks x block_tokens] fp32: 0 where a key is seen, -inf where not."""
+
+    @classmethod
+    def build(
+        cls,
+        parts: Sequence[tuple[int, int, Sequence[int]]],
+        block_tokens: int,
+        device: torch.device,
+    ) -> AttentionBatch:
+        """Lay out the batch.
+
+        Args:
+            parts: (start, rows, block table) of each sequence, decodes first.
+        """
+        spans: list[Span] = []
+        first_row = 0
+        for start, rows, blocks in parts:
+            held = blocks[: -(-(start + rows) // block_tokens)]
+            table = torch.tensor(held, dtype=torch.int64, device=device)
+            spans.append(Span(first_row, rows, start, table))
+            first_row += rows
+        decodes = next((i for i, span in enumerate(spans) if span.rows > 1), len(spans))
+        longest = max((len(span.table) for span in spans[:decodes]), default=0)
+        tables = torch.zeros(decodes, longest, dtype=torch.int64, device=device)
+        for row, span in zip(tables, spans[:decodes], strict=True):
+            row[: len(span.table)] = span.table
+        starts = torch.tensor([span.start for span in spans[:decodes]], device=device)
+        unseen = torch.arange(longest * block_tokens, device=device) > starts[:, None]
+        bias = torch.zeros(unseen.shape, device=device).masked_fill_(unseen, -torch.inf)
+        return cls(tuple(spans), decodes, tables, bias[:, None, :])

@@ -1,0 +1,98 @@
+"""Grouped-query attention over a paged KV cache, for prefill chunks and decodes in one batch.
+
+Query heads of one KV head are packed into the rows of one matrix product: on a CPU that is several
+times faster than repeating the keys or `scaled_dot_product_attention(enable_gqa=True)`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from worker.kernels.paged_attention.batch import AttentionBatch, Span
+
+PREFILL_TILE_ROWS = 128
+"""Bounds the scores of a long chunk over a long context."""
+
+
+def paged_attention(
+    query: Tensor,
+    key_cache: Tensor,
+    value_cache: Tensor,
+    batch: AttentionBatch,
+    exact: bool = False,
+) -> Tensor:
+    """Causal attention of each row over the cached keys of its own sequence; fp32 inside.
+
+    Args:
+        query: [rows, query heads, head width], rotated.
+        key_cache, value_cache: [kv heads, blocks, block_tokens, head width]; the rows' own keys
+            are already in it.
+        exact: each row is a computation of its own over exactly its own keys.
+
+    Returns:
+        [rows, query heads, head width], in the dtype of `query`.
+    """
+    wide = query.float() * query.shape[-1] ** -0.5
+    output = torch.empty_like(wide)
+    if not exact and batch.decodes:
+        output[: batch.decodes] = _decode(wide[: batch.decodes], key_cache, value_cache, batch)
+    for span in batch.spans[0 if exact else batch.decodes :]:
+        keys, values = _gather(key_cache, span.table), _gather(value_cache, span.table)
+        rows = slice(span.first_row, span.first_row + span.rows)
+        attend = _attend_exactly if exact else _attend
+        output[rows] = attend(wide[rows], keys, values, span)
+    return output.to(query.dtype)
+
+
+def _gather(cache: Tensor, table: Tensor) -> Tensor:
+    """[kv heads, blocks x block_tokens, head width] fp32."""
+    return cache.index_select(1, table).flatten(1, 2).float()
+
+
+def _decode(query: Tensor, key_cache: Tensor, value_cache: Tensor, batch: AttentionBatch) -> Tensor:
+    """All one-row spans at once, padded to the longest."""
+    kv_heads, _, _, width = key_cache.shape
+    count = query.shape[0]
+    table = batch.decode_tables.flatten()
+    keys = _gather(key_cache, table).view(kv_heads, count, -1, width)
+    values = _gather(value_cache, table).view(kv_heads, count, -1, width)
+    packed = query.view(count, kv_heads, -1, width).transpose(0, 1).contiguous()
+    scores = torch.matmul(packed, keys.transpose(-1, -2)) + batch.decode_bias
+    mixed = torch.matmul(scores.softmax(dim=-1), values)
+    return mixed.transpose(0, 1).reshape(query.shape)
+
+
+def _attend(query: Tensor, keys: Tensor, values: Tensor, span: Span) -> Tensor:
+    """One span, in tiles of rows."""
+    kv_heads = keys.shape[0]
+    heads, width = query.shape[1:]
+    outputs = []
+    for first in range(0, span.rows, PREFILL_TILE_ROWS):
+        tile = query[first : first + PREFILL_TILE_ROWS]
+        rows = tile.shape[0]
+        seen = span.start + first + rows
+        packed = (
+            tile.view(rows, kv_heads, -1, width).permute(1, 2, 0, 3).reshape(kv_heads, -1, width)
+        )
+        scores = torch.matmul(packed, keys[:, :seen].transpose(-1, -2))
+        last_seen = torch.arange(span.start + first, seen, device=query.device)
+        unseen = torch.arange(seen, device=query.device) > last_seen[:, None]
+        scores = scores.view(kv_heads, -1, rows, seen).masked_fill_(unseen, -torch.inf)
+        weights = scores.softmax(dim=-1).view(kv_heads, -1, seen)
+        mixed = torch.matmul(weights, values[:, :seen]).view(kv_heads, -1, rows, width)
+        outputs.append(mixed.permute(2, 0, 1, 3).reshape(rows, heads, width))
+    return torch.cat(outputs)
+
+
+def _attend_exactly(query: Tensor, keys: Tensor, values: Tensor, span: Span) -> Tensor:
+    """Row by row: shapes depend on a row's position alone, and memory is laid out anew."""
+    kv_heads, _, width = keys.shape
+    output = torch.empty_like(query)
+    for row in range(span.rows):
+        seen = span.start + row + 1
+        packed = query[row].clone().view(kv_heads, -1, width)
+        scores = torch.matmul(packed, keys[:, :seen].transpose(-1, -2).contiguous())
+        mixed = torch.matmul(scores.softmax(dim=-1), values[:, :seen].contiguous())
+        output[row] = mixed.reshape(-1, width)
+    return output

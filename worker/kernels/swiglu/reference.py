@@ -1,0 +1,25 @@
+"""SwiGLU (Shazeer, 2020)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def swiglu(gate_and_up: Tensor, exact: bool = False) -> Tensor:
+    """silu(gate) * up.
+
+    Args:
+        gate_and_up: [rows, 2 x width], the gate first.
+
+    Returns:
+        [rows, width].
+    """
+    width = gate_and_up.shape[-1] // 2
+    gate, up = gate_and_up[:, :width], gate_and_up[:, width:]
+    if not exact:
+        return functional.silu(gate) * up
+    # A vector unit's exp and a scalar one's differ in the last bit, and which of them an element
+    # meets depends on its place in the tensor: so each row is a tensor of its own.
+    return torch.cat([functional.silu(gate[i : i + 1].clone()) for i in range(len(gate))]) * up

@@ -1,0 +1,1 @@
+"""Weights from a registered model's files into tensors."""

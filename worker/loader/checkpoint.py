@@ -1,0 +1,62 @@
+"""The weights of a model directory: `model.safetensors`, or shards with an index."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePath
+
+from torch import Tensor
+
+from worker.loader.safetensors_file import Entry, SafetensorsFile
+from worker.models.base import ModelError
+from worker.models.registry import read_json
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+
+class Checkpoint:
+    """Every tensor of a directory by name.
+
+    Raises:
+        ModelError: files are missing or broken, or index and shards disagree.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        single = directory / SINGLE
+        if single.exists():
+            file = SafetensorsFile(single)
+            self._files = dict.fromkeys(file.entries, file)
+        elif (directory / INDEX).exists():
+            self._files = self._open_shards()
+        else:
+            raise ModelError(f"{directory} has neither {SINGLE} nor {INDEX}")
+
+    @property
+    def entries(self) -> dict[str, Entry]:
+        return {name: file.entries[name] for name, file in self._files.items()}
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(entry.size_bytes for entry in self.entries.values())
+
+    def tensor(self, name: str) -> Tensor:
+        return self._files[name].tensor(name)
+
+    def _open_shards(self) -> dict[str, SafetensorsFile]:
+        shard_of = read_json(self._directory / INDEX).get("weight_map")
+        if not isinstance(shard_of, dict) or not shard_of:
+            raise ModelError(f"{INDEX}: 'weight_map' must name the shard of each tensor")
+        shards = {shard: self._open_shard(shard) for shard in dict.fromkeys(shard_of.values())}
+        for name, shard in shard_of.items():
+            if name not in shards[shard].entries:
+                raise ModelError(f"{INDEX} says {name} is in {shard}, which does not have it")
+        held = sum(len(file.entries) for file in shards.values())
+        if held != len(shard_of):
+            raise ModelError(f"{INDEX} names {len(shard_of)} tensors; its shards hold {held}")
+        return {name: shards[shard] for name, shard in shard_of.items()}
+
+    def _open_shard(self, shard: object) -> SafetensorsFile:
+        if not isinstance(shard, str) or PurePath(shard).name != shard:
+            raise ModelError(f"{INDEX}: {shard!r} is not the name of a file beside it")
+        return SafetensorsFile(self._directory / shard)

@@ -1,0 +1,64 @@
+"""Fills a model's tensors from a checkpoint: all of them, nothing else, each of its shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from torch import Tensor
+
+from worker.loader.checkpoint import Checkpoint
+from worker.loader.safetensors_file import DTYPES
+from worker.models.base import ModelError
+
+IGNORED_SUFFIXES = (".rotary_emb.inv_freq",)
+"""Buffers that older checkpoints carry; they follow from the config."""
+
+
+def check_weights(wanted: Mapping[str, Tensor], checkpoint: Checkpoint) -> None:
+    """Compare a model's tensors (of any device, `meta` included) with a checkpoint's headers.
+
+    Raises:
+        ModelError: names a tensor that is missing, unknown, of another shape, or no floats.
+    """
+    held = {
+        name: entry
+        for name, entry in checkpoint.entries.items()
+        if not name.endswith(IGNORED_SUFFIXES)
+    }
+    if missing := wanted.keys() - held.keys():
+        raise ModelError(f"the checkpoint lacks {_some(missing)}, which config.json calls for")
+    if extra := held.keys() - wanted.keys():
+        raise ModelError(f"the checkpoint has {_some(extra)}, which config.json has no place for")
+    for name, tensor in wanted.items():
+        shape, entry = tuple(tensor.shape), held[name]
+        if entry.shape != shape:
+            raise ModelError(
+                f"tensor {name} has shape {list(entry.shape)}; config.json calls for {list(shape)}"
+            )
+        if not DTYPES[entry.dtype].is_floating_point:
+            raise ModelError(f"tensor {name} is {entry.dtype}; weights must be floating point")
+
+
+def load_weights(
+    wanted: Mapping[str, Tensor], checkpoint: Checkpoint, progress: Callable[[int, int], None]
+) -> None:
+    """Copy (and convert) every tensor; `progress` hears bytes done and in total after each.
+
+    Raises:
+        ModelError: see `check_weights`; nothing has been copied then.
+    """
+    check_weights(wanted, checkpoint)
+    entries = checkpoint.entries
+    total = sum(entries[name].size_bytes for name in wanted)
+    done = 0
+    # In the order of the file, so that a disk reads forwards.
+    for name in sorted(wanted, key=lambda each: entries[each].data_offsets):
+        wanted[name].copy_(checkpoint.tensor(name))
+        done += entries[name].size_bytes
+        progress(done, total)
+
+
+def _some(names: Iterable[str]) -> str:
+    ordered = sorted(names)
+    rest = f" and {len(ordered) - 3} more" if len(ordered) > 3 else ""
+    return ", ".join(ordered[:3]) + rest

@@ -1,0 +1,73 @@
+"""What every architecture offers: named tensors to fill, and a forward pass over paged KV."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from worker.engine.base import EngineError
+from worker.kernels.paged_attention import AttentionBatch
+
+
+class ModelError(EngineError):
+    """The model's files and our architectures do not fit together; the message says where."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """What the engine needs to know of a model to make room for it."""
+
+    layers: int
+    kv_heads: int
+    head_width: int
+    vocabulary: int
+    max_positions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where and how a model's tensors live."""
+
+    dtype: torch.dtype
+    device: torch.device
+    max_positions: int
+    """The longest sequence that will be run."""
+    exact: bool = False
+
+    def empty(self, *shape: int) -> Tensor:
+        return torch.empty(shape, dtype=self.dtype, device=self.device)
+
+
+@dataclass(frozen=True, slots=True)
+class StepInput:
+    """One ragged batch of tokens: `rows` of all sequences, one after the other."""
+
+    token_ids: Tensor
+    """[rows] int64."""
+    positions: Tensor
+    """[rows] int64."""
+    slots: Tensor
+    """[rows] int64: where each row's key and value go in the cache."""
+    sampled_rows: Tensor
+    """[samples] int64: rows whose logits are wanted."""
+    attention: AttentionBatch
+
+
+class LayerCache(Protocol):
+    """The paged KV cache, layer by layer."""
+
+    def layer(self, index: int) -> tuple[Tensor, Tensor]:
+        """Keys and values, each [kv heads, blocks, block_tokens, head width]."""
+
+
+class Model(Protocol):
+    shape: ModelShape
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor of the checkpoint by its Hugging Face name, as a view to copy into."""
+
+    def forward(self, step: StepInput, cache: LayerCache) -> Tensor:
+        """Logits of the sampled rows: [samples, vocabulary], fp32."""

@@ -1,0 +1,27 @@
+"""The gated MLP."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from worker.kernels.linear import linear
+from worker.kernels.swiglu import swiglu
+from worker.models.base import Placement
+
+
+class GatedMlp:
+    """Gate and up share one product."""
+
+    def __init__(self, width: int, inner_width: int, placement: Placement) -> None:
+        self._gate_and_up = placement.empty(2 * inner_width, width)
+        self._down = placement.empty(width, inner_width)
+        self._exact = placement.exact
+
+    def tensors(self) -> dict[str, Tensor]:
+        gate, up = self._gate_and_up.chunk(2)
+        return {"gate_proj.weight": gate, "up_proj.weight": up, "down_proj.weight": self._down}
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """[rows, width] -> [rows, width]."""
+        activated = swiglu(linear(hidden, self._gate_and_up, self._exact), self._exact)
+        return linear(activated, self._down, self._exact)

@@ -1,0 +1,18 @@
+"""RMSNorm with its weight."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from worker.kernels.rms_norm import rms_norm
+from worker.models.base import Placement
+
+
+class RmsNorm:
+    def __init__(self, width: int, epsilon: float, placement: Placement) -> None:
+        self.weight = placement.empty(width)
+        self._epsilon = epsilon
+
+    def __call__(self, hidden: Tensor, residual: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The normalised sum of both, and the sum."""
+        return rms_norm(hidden, self.weight, self._epsilon, residual)

@@ -1,0 +1,56 @@
+"""The architectures that we can run, by the name that `config.json` gives them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from worker.models.base import Model, ModelError, Placement
+from worker.models.llama import Llama
+from worker.models.llama_config import read_config as read_llama_config
+
+ModelBuilder = Callable[[dict[str, Any], Placement], Model]
+
+
+def _llama(values: dict[str, Any], placement: Placement) -> Model:
+    return Llama(read_llama_config(values), placement)
+
+
+ARCHITECTURES: dict[str, ModelBuilder] = {"LlamaForCausalLM": _llama}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a model directory.
+
+    Raises:
+        ModelError: the file is missing, or is no JSON object.
+    """
+    try:
+        values = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise ModelError(f"{path} is missing: is this a registered model?") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ModelError(f"{path} must hold a JSON object")
+    return values
+
+
+def builder_of(config: dict[str, Any]) -> ModelBuilder:
+    """The builder of the first architecture that a config names.
+
+    Raises:
+        ModelError: none of its architectures is known here.
+    """
+    named = config.get("architectures")
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise ModelError("config.json: 'architectures' must be a list of names")
+    for name in named:
+        if name in ARCHITECTURES:
+            return ARCHITECTURES[name]
+    known = ", ".join(sorted(ARCHITECTURES))
+    raise ModelError(
+        f"architecture {', '.join(named) or '(none)'} is not supported (known: {known})"
+    )
