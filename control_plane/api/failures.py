@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from redis.exceptions import RedisError
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -49,6 +49,9 @@ def _problem(error: Exception) -> Problem:
         case IntegrityError():
             detail = "another request changed the same thing just now; read it and try again"
             return Problem(409, "conflict", detail)
+        case DataError():
+            detail = "a value that no row can hold, e.g. text with a NUL; leave it out"
+            return Problem(422, "invalid", detail)
         case SQLAlchemyError():
             detail = "the database does not answer; try again, and see the log of the API"
             return Problem(503, "store-unavailable", detail, headers=_RETRY)
@@ -61,7 +64,7 @@ def _problem(error: Exception) -> Problem:
 
 
 def _http(error: HTTPException) -> Problem:
-    headers = dict(error.headers or {})
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
     if error.status_code == 404:
         detail = "no such route; GET /api/v1/openapi.json lists them"
         return Problem(404, "no-route", detail, headers=headers)

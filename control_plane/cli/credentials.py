@@ -53,6 +53,18 @@ def first_key(settings: Settings) -> str:
     return written.key if written is not None and written.key else new_secret("tamer")
 
 
+def remember(settings: Settings, server: Credentials) -> None:
+    """Write down where the server is, and its key unless the environment gave it.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    if settings.admin_key.get_secret_value():
+        written = Credentials.read(settings)
+        server = Credentials(server.url, written.key if written is not None else "")
+    server.write(settings)
+
+
 def find_server(settings: Settings) -> Credentials:
     """The server to speak to and the key for it ("" where none is known).
 

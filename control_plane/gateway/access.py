@@ -43,9 +43,7 @@ def authenticate(request: Request) -> CallerIdentity:
 
 
 def _unauthorized(message: str) -> ApiError:
-    return ApiError(
-        401, message, code="invalid_api_key", headers={"www-authenticate": "Bearer"}
-    )
+    return ApiError(401, message, code="invalid_api_key", headers={"www-authenticate": "Bearer"})
 
 
 Caller = Annotated[CallerIdentity, Depends(authenticate)]

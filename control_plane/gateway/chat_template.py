@@ -12,7 +12,6 @@ import jinja2.ext
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-
 Render = Callable[[Sequence[Mapping[str, Any]], str, str], str]
 """(messages, BOS token, EOS token) -> prompt text"""
 
@@ -34,7 +33,7 @@ class _Generation(jinja2.ext.Extension):
 
 def compile_template(source: str) -> Render:
     """Both this function and the one it returns raise:
-        TemplateRefused: the template is broken or does not take these messages.
+    TemplateRefused: the template is broken or does not take these messages.
     """
     try:
         template = _environment().from_string(source)
@@ -53,7 +52,7 @@ def compile_template(source: str) -> Render:
             )
         except jinja2.TemplateError as error:
             raise TemplateRefused(str(error)) from error
-        except Exception as error:  # noqa: BLE001 - a template can raise anything
+        except Exception as error:
             raise TemplateRefused(f"{type(error).__name__}: {error}") from error
 
     return render

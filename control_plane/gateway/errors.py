@@ -81,9 +81,7 @@ def unavailable(message: str, code: str, retry_after_s: float) -> ApiError:
 
 async def refuse_too_large(scope: Scope, receive: Receive, send: Send) -> None:
     """What `control_plane.http.body_limit` answers."""
-    error = ApiError(
-        413, "The request body is too large; send less.", code="request_too_large"
-    )
+    error = ApiError(413, "The request body is too large; send less.", code="request_too_large")
     await error.response()(scope, receive, send)
 
 
@@ -97,7 +95,7 @@ async def answer_unexpected(scope: Scope, receive: Receive, send: Send) -> None:
     await error.response()(scope, receive, send)
 
 
-async def answer_api_error(request: Request, error: Exception) -> JSONResponse:
+async def answer_api_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ApiError)
     return error.response()
 

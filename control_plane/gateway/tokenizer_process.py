@@ -66,7 +66,9 @@ class LoadedText:
         prompt = self._encode(text, max_tokens)
         if self._bos_id is None:
             return prompt
-        return Prompt(prompt.count + 1, [self._bos_id, *prompt.ids] if prompt.ids or not text else [])
+        return Prompt(
+            prompt.count + 1, [self._bos_id, *prompt.ids] if prompt.ids or not text else []
+        )
 
     def _encode(self, text: str, max_tokens: int) -> Prompt:
         if self._max_token_chars:

@@ -10,11 +10,11 @@ from pydantic import AfterValidator, Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
 from control_plane.api.deployments.engines import engine_names
+from control_plane.api.deployments.options import check_options
 from control_plane.api.strict import StrictBody, nearest
 
 _NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
-_MAX_OPTIONS_CHARACTERS = 16_384
-_OWN_OPTIONS = ("dtype", "max_context_tokens", "exact", "quantization", "tensor_parallel")
+_PLAIN_TEXT = r"^[^\x00-\x1f\x7f]+$"
 
 Name = Annotated[str, Field(pattern=_NAME, description="a-z, 0-9 and '-', at most 63 characters")]
 Positive = Annotated[float, Field(gt=0)]
@@ -43,21 +43,6 @@ def _known_engine(kind: str) -> str:
     return kind
 
 
-def _finite_options(options: dict[str, Any]) -> dict[str, Any]:
-    for name in options:
-        if name in _OWN_OPTIONS:
-            raise PydanticCustomError(
-                "own_field", "say '{name}' as engine.{name}, not inside options", {"name": name}
-            )
-    try:
-        written = json.dumps(options, allow_nan=False)
-    except ValueError:
-        raise PydanticCustomError("finite", "numbers must be finite") from None
-    if len(written) > _MAX_OPTIONS_CHARACTERS:
-        raise PydanticCustomError("too_long", "too long: say it in at most 16 KiB")
-    return options
-
-
 class EngineSpec(StrictBody):
     kind: Annotated[str, AfterValidator(_known_engine)] = "torch"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -66,7 +51,7 @@ class EngineSpec(StrictBody):
     """Null: the model's own limit, at most 4096."""
     tensor_parallel: Annotated[int, _no_effect_beyond(1)] = 1
     exact: bool = False
-    options: Annotated[dict[str, JsonValue], AfterValidator(_finite_options)] = {}
+    options: Annotated[dict[str, JsonValue], AfterValidator(check_options)] = {}
     """Handed to the engine as they are."""
 
 
@@ -113,7 +98,7 @@ class RolloutSpec(StrictBody):
 
 
 class SpecFields(StrictBody):
-    model: Annotated[str, Field(min_length=1, max_length=200)]
+    model: Annotated[str, Field(pattern=_PLAIN_TEXT, max_length=200)]
     """Name of a registered model."""
     engine: EngineSpec = EngineSpec()
     slo: SloSpec = SloSpec()

@@ -57,9 +57,7 @@ class HomeLock:
             self._file = self._lock()
         os.ftruncate(self._file, 0)
         holder = Holder.this_process()
-        os.write(
-            self._file, json.dumps({"pid": holder.pid, "started": holder.started}).encode()
-        )
+        os.write(self._file, json.dumps({"pid": holder.pid, "started": holder.started}).encode())
         return self
 
     def _lock(self) -> int | None:

@@ -95,7 +95,6 @@ def choose_port(settings: Settings) -> int:
 def _unbindable(settings: Settings, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return (
-            f"port {settings.port} is in use: set TAMER_PORT to another, "
-            "or stop what listens there"
+            f"port {settings.port} is in use: set TAMER_PORT to another, or stop what listens there"
         )
     return f"cannot listen on {settings.host}:{settings.port} ({error.strerror}): check TAMER_HOST"

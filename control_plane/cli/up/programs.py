@@ -44,7 +44,9 @@ class Platform:
 
     def others(self) -> list[Program]:
         """All that need the queue; they may start together."""
-        serve = self._program("serve", _module("control_plane.serve"), _answers(f"{self.url}/livez"))
+        serve = self._program(
+            "serve", _module("control_plane.serve"), _answers(f"{self.url}/livez")
+        )
         serve_environment = {**serve.environment, "TAMER_ADMIN_KEY": self.admin_key}
         return [
             self._program("cloud", _module("infra.cloud.local"), self._cloud_answers),

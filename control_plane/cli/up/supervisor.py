@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from control_plane.cli.exits import CommandError
@@ -44,13 +44,15 @@ class StartFailed(CommandError):
 class _Kept:
     program: Program
     child: Child
-    first_ready: asyncio.Event = field(default_factory=asyncio.Event)
     stopping: bool = False
     keeper: asyncio.Task[None] | None = None
 
 
 class Supervisor:
-    """Belongs to one event loop on the main thread. Call `stop` in the end, whatever happened."""
+    """Belongs to one event loop on the main thread. Call `stop` in the end, whatever happened.
+
+    Until `keep_alive` a program that ends is a failed start; after it, it is started again.
+    """
 
     def __init__(self, say: Say) -> None:
         self._say = say
@@ -70,8 +72,12 @@ class Supervisor:
         finally:
             for wait in waits:
                 wait.cancel()
-        for kept in started:
-            kept.keeper = asyncio.create_task(self._keep(kept))
+
+    def keep_alive(self) -> None:
+        """From now on a program that ends by itself is started again."""
+        for kept in self._kept.values():
+            if kept.keeper is None:
+                kept.keeper = asyncio.create_task(self._keep(kept))
 
     def _start(self, program: Program) -> _Kept:
         kept = _Kept(program, self._spawn(program))
@@ -142,7 +148,7 @@ class Supervisor:
 
     def check(self) -> None:
         """Raises:
-        StartFailed: a program is not running now (it has ended and waits to be started again).
+        StartFailed: a program has ended.
         """
         for kept in self._kept.values():
             if kept.child.ended.is_set() and not kept.stopping:
@@ -176,5 +182,7 @@ class Supervisor:
 
 
 async def _poll(check: Check | None) -> None:
-    while check is not None and not await check():
+    while check is not None:
+        if await check():
+            return
         await asyncio.sleep(_CHECK_EVERY_S)

@@ -1,0 +1,76 @@
+"""A chat over `/v1`: messages in, pieces of the answer out as they are written."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+from control_plane.cli.api_client import ApiClient, Json
+from control_plane.cli.exits import CommandError
+
+
+@dataclass(slots=True)
+class Answer:
+    """What is known of an answer when its stream has ended."""
+
+    text: str = ""
+    finish_reason: str = ""
+    usage: Json = field(default_factory=dict)
+    first_token_s: float = 0.0
+    total_s: float = 0.0
+
+    @property
+    def figures(self) -> str:
+        """E.g. "9 tokens, first after 0.31 s, 24.1 tokens/s"."""
+        tokens = int(self.usage.get("completion_tokens", 0))
+        said = f"{tokens} tokens, first after {self.first_token_s:.2f} s"
+        writing_s = self.total_s - self.first_token_s
+        if tokens > 1 and writing_s > 0:
+            said += f", {(tokens - 1) / writing_s:.1f} tokens/s"
+        return said
+
+
+async def ask(
+    client: ApiClient, model: str, messages: Sequence[Json], options: Json, answer: Answer
+) -> AsyncIterator[str]:
+    """Stream one answer; `answer` is filled on the way.
+
+    Raises:
+        CommandError: the request was refused, or the stream ended early.
+    """
+    body = {
+        "model": model,
+        "messages": list(messages),
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        **options,
+    }
+    began = time.monotonic()
+    done = False
+    async with client.stream("/v1/chat/completions", body) as reply:
+        async for line in reply.aiter_lines():
+            if not line.startswith("data: "):
+                continue
+            if line == "data: [DONE]":
+                done = True
+                break
+            piece = _take(json.loads(line[6:]), answer)
+            if piece:
+                answer.first_token_s = answer.first_token_s or time.monotonic() - began
+                answer.text += piece
+                yield piece
+    answer.total_s = time.monotonic() - began
+    if not done:
+        raise CommandError("the answer ended early, the connection was closed: try again")
+
+
+def _take(chunk: Json, answer: Answer) -> str:
+    if "error" in chunk:
+        raise CommandError(str(chunk["error"].get("message", "the server gave up")))
+    answer.usage = chunk.get("usage") or answer.usage
+    for choice in chunk.get("choices", []):
+        answer.finish_reason = choice.get("finish_reason") or answer.finish_reason
+        return str(choice.get("delta", {}).get("content") or "")
+    return ""

@@ -1,0 +1,96 @@
+"""`tamer deploy`: make deployments what a file says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from control_plane.cli.api_client import ApiClient, Json, ServerError
+from control_plane.cli.exits import CommandError, ExitCode
+from control_plane.cli.manifest import Manifest, read_manifests
+from control_plane.cli.options import AsJson, TimeoutS
+from control_plane.cli.screen import Screen
+from control_plane.cli.waiting import wait_until_ready
+from infra.settings import Settings
+
+
+def deploy(
+    argument: Annotated[str | None, typer.Argument(metavar="[FILE]", help="Same as -f.")] = None,
+    file: Annotated[
+        str | None, typer.Option("--file", "-f", help="A YAML file; '-' reads stdin.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until it is ready.")] = False,
+    timeout_s: TimeoutS = 600.0,
+    as_json: AsJson = False,
+) -> None:
+    """Create or change deployments as FILE says, and print what changed."""
+    if (file is None) == (argument is None):
+        raise CommandError("name one file: tamer deploy -f FILE", ExitCode.USAGE)
+    manifests = read_manifests(file or argument or "")
+    asyncio.run(_deploy(Screen(as_json), manifests, timeout_s if wait else None))
+
+
+async def _deploy(screen: Screen, manifests: list[Manifest], wait_s: float | None) -> None:
+    async with ApiClient.of(Settings()) as client:
+        applied = [await _apply(client, screen, manifest) for manifest in manifests]
+        if wait_s is not None:
+            for each, manifest in zip(applied, manifests, strict=True):
+                each["deployment"] = await wait_until_ready(client, screen, manifest.name, wait_s)
+                if not screen.as_json:
+                    screen.line(f"{manifest.name}: {each['deployment']['state']}")
+    if screen.as_json:
+        screen.json(applied[0] if len(applied) == 1 else applied)
+
+
+async def _apply(client: ApiClient, screen: Screen, manifest: Manifest) -> Json:
+    before = await client.find(f"/deployments/{manifest.name}")
+    try:
+        applied = await client.put(f"/deployments/{manifest.name}", manifest.spec)
+    except ServerError as error:
+        raise _located(error, manifest) from error
+    changes = list(_changes(before["spec"], applied["deployment"]["spec"])) if before else []
+    applied["changes"] = changes
+    if not screen.as_json:
+        _show(screen, manifest.name, applied, created=before is None)
+    for note in applied.get("notes", []):
+        screen.note(f"{manifest.name}: {note}")
+    return applied
+
+
+def _show(screen: Screen, name: str, applied: Json, created: bool) -> None:
+    if created:
+        screen.line(f"{name}: created")
+    elif not applied["changed"]:
+        screen.line(f"{name}: unchanged")
+    else:
+        screen.line(f"{name}: changed (generation {applied['deployment']['generation']})")
+        for change in applied["changes"]:
+            screen.line(f"  {change['field']}: {_shown(change['from'])} -> {_shown(change['to'])}")
+
+
+def _located(error: ServerError, manifest: Manifest) -> CommandError:
+    """The refusal with the lines that it is about."""
+    if not error.fields:
+        return CommandError(f"{manifest.where('')}: {error}", error.code)
+    said = (
+        f"{manifest.where(path)}: {path + ': ' if path else ''}{message}"
+        for path, message in error.fields.items()
+    )
+    return CommandError("; ".join(said), error.code)
+
+
+def _changes(before: Any, after: Any, path: str = "") -> Iterator[Json]:
+    """Every field whose value differs."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in dict.fromkeys([*before, *after]):
+            yield from _changes(before.get(key), after.get(key), f"{path}.{key}".removeprefix("."))
+    elif before != after:
+        yield {"field": path, "from": before, "to": after}
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,59 @@
+"""`tamer explain`: why the platform did what it did."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Annotated, Any
+
+import typer
+
+from control_plane.cli.api_client import ApiClient, Json
+from control_plane.cli.options import AsJson
+from control_plane.cli.screen import Screen, when
+from infra.settings import Settings
+
+
+def explain(
+    name: Annotated[str, typer.Argument(help="A deployment.")],
+    limit: Annotated[int, typer.Option(min=1, help="The newest decisions, at most so many.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Show the decisions about a deployment, oldest first: reason, formula, inputs, outcome."""
+    asyncio.run(_explain(Screen(as_json), name, limit))
+
+
+async def _explain(screen: Screen, name: str, limit: int) -> None:
+    async with ApiClient.of(Settings()) as client:
+        decisions = await client.list(f"/deployments/{name}/decisions", most=limit)
+    decisions.reverse()
+    if screen.as_json:
+        screen.json(decisions)
+        return
+    if not decisions:
+        screen.note(f"nothing was decided about {name} yet")
+    for decision in decisions:
+        for line in _lines(decision):
+            screen.line(line)
+
+
+def _lines(decision: Json) -> list[str]:
+    lines = [f"{when(decision['created_at'])}  {decision['kind']}: {decision['reason']}"]
+    for part in ("outcome", "formula", "inputs"):
+        said = _said(decision[part])
+        if said:
+            lines.append(f"    {part:8} {said}")
+    return lines
+
+
+def _said(value: Any) -> str:
+    """A formula as it is, a mapping as "name=value" pairs."""
+    if not isinstance(value, dict):
+        return str(value)
+    return ", ".join(f"{name}={_number(each)}" for name, each in value.items())
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,107 @@
+"""The `tamer` command: its groups, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, cast
+
+import typer
+from pydantic import ValidationError
+
+from control_plane.cli import chat, deploy, down, explain, keys, logs, models, status
+from control_plane.cli.exits import EXIT_CODES, CommandError, ExitCode
+from control_plane.cli.screen import Screen
+from control_plane.cli.up import command as up
+
+_Misuse = cast(type[Exception], typer.BadParameter.__mro__[2])
+"""`ClickException`, from wherever this version of typer keeps it."""
+_COMMANDS = "tamer.commands"
+"""Entry points of other wings: each loads a `typer.Typer` (a group) or a function (a command)."""
+
+
+def build_app() -> typer.Typer:
+    """Raises:
+    CommandError: a command of another wing cannot be loaded.
+    """
+    app = typer.Typer(
+        name="tamer",
+        help="Serve open-weight language models on cloud spot GPUs, or on this machine.",
+        epilog=EXIT_CODES,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for function in (up.up, deploy.deploy, status.status, chat.chat, logs.logs):
+        app.command()(function)
+    app.command()(explain.explain)
+    app.add_typer(models.app, name="models")
+    app.add_typer(keys.app, name="keys")
+    app.command()(down.down)
+    for entry_point in sorted(entry_points(group=_COMMANDS), key=lambda each: each.name):
+        _add(app, entry_point)
+    return app
+
+
+def _add(app: typer.Typer, entry_point: EntryPoint) -> None:
+    try:
+        found = entry_point.load()
+    except ImportError as error:
+        Screen().note(f"tamer {entry_point.name} is left out: {error}")
+        return
+    if isinstance(found, typer.Typer):
+        app.add_typer(found, name=entry_point.name)
+    else:
+        app.command(entry_point.name)(found)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; returns its exit code. Errors are one line on stderr."""
+    try:
+        command = typer.main.get_command(build_app())
+        ended = command.main(list(arguments), prog_name="tamer", standalone_mode=False)
+        return ended if isinstance(ended, int) else ExitCode.OK
+    except CommandError as error:
+        return _fail(str(error), error.code)
+    except _Misuse as error:
+        return _misused(error)
+    except ValidationError as error:
+        return _fail(_wrong_setting(error), ExitCode.USAGE)
+    except (KeyboardInterrupt, typer.Abort):
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        _silence_stdout()
+        return ExitCode.OK
+
+
+def _fail(message: str, code: int) -> int:
+    Screen().note(f"tamer: {message}")
+    return code
+
+
+def _misused(error: Any) -> int:
+    """A wrong option or argument, in one line; a group without a command shows its help."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return ExitCode.USAGE
+    command = error.ctx.command_path if getattr(error, "ctx", None) else "tamer"
+    said = error.format_message().rstrip(".")
+    return _fail(f"{said[:1].lower()}{said[1:]} (see '{command} --help')", ExitCode.USAGE)
+
+
+def _wrong_setting(error: ValidationError) -> str:
+    wrong = error.errors()[0]
+    name = "_".join(str(part) for part in wrong["loc"]).upper()
+    return f"TAMER_{name}={wrong['input']!r}: {wrong['msg'].lower()}"
+
+
+def _silence_stdout() -> None:
+    """The reader has gone (`tamer logs | head`): nothing more can be said to it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def main() -> None:
+    sys.exit(run(sys.argv[1:]))

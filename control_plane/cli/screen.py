@@ -1,0 +1,83 @@
+"""What the user sees: data on stdout, notes on stderr, colours only where somebody looks."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_UNLIMITED_COLUMNS = 100_000
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_GOOD = {"ready", "joined", "succeeded", "idle"}
+_BAD = {"failed", "lost", "degraded", "revoked"}
+
+
+class Screen:
+    """`as_json`: data is one JSON document instead of a table."""
+
+    def __init__(self, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self.out = _console(sys.stdout)
+        self.err = _console(sys.stderr)
+
+    def note(self, text: str) -> None:
+        """One line for a person: progress, hints, results of an action."""
+        self.err.print(Text(printable(text)), soft_wrap=True)
+
+    def line(self, text: str) -> None:
+        """One line of data."""
+        self.out.print(Text(printable(text)), soft_wrap=True)
+
+    def json(self, body: Any) -> None:
+        print(json.dumps(body, indent=2, ensure_ascii=False))
+
+    def json_line(self, body: Any) -> None:
+        """One entry of data that never ends."""
+        print(json.dumps(body, ensure_ascii=False), flush=True)
+
+    def stream(self, text: str) -> None:
+        """A piece of a text that is still being written."""
+        sys.stdout.write(printable(text) if self.out.is_terminal else text)
+        sys.stdout.flush()
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+        for row in rows:
+            table.add_row(*(_cell(value) for value in row))
+        self.out.print(table)
+
+
+def printable(text: str) -> str:
+    """Without what a terminal would obey."""
+    return _CONTROL.sub("", text)
+
+
+def when(epoch_s: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(epoch_s))
+
+
+def size(count_bytes: int) -> str:
+    value = float(count_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def _console(stream: Any) -> Console:
+    width = None if stream.isatty() else _UNLIMITED_COLUMNS
+    return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
+
+
+def _cell(value: object) -> Text:
+    text = printable("-" if value is None or value == "" else str(value))
+    style = "green" if text in _GOOD else "red" if text in _BAD else ""
+    return Text(text, style=style)

@@ -1,0 +1,90 @@
+"""`tamer status`: what runs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from control_plane.cli.api_client import ApiClient, Json
+from control_plane.cli.options import AsJson
+from control_plane.cli.screen import Screen, when
+from infra.settings import Settings
+
+
+def status(
+    name: Annotated[str | None, typer.Argument(help="One deployment, in detail.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show deployments, replicas and machines; with NAME one deployment and its replicas."""
+    asyncio.run(_status(Screen(as_json), name))
+
+
+async def _status(screen: Screen, name: str | None) -> None:
+    async with ApiClient.of(Settings()) as client:
+        if name is None:
+            _show_all(screen, client.url, await client.get("/status"))
+            return
+        deployment = await client.get(f"/deployments/{name}")
+        replicas = await client.list(f"/deployments/{name}/replicas")
+    _show_one(screen, deployment, replicas)
+
+
+def _show_all(screen: Screen, url: str, body: Json) -> None:
+    if screen.as_json:
+        screen.json(body)
+        return
+    screen.note(f"{url}: machines {_counts(body['instances'])}; models {_counts(body['models'])}")
+    if not body["deployments"]:
+        screen.note("no deployments: make one with 'tamer deploy -f FILE'")
+        return
+    screen.table(
+        ("NAME", "MODEL", "STATE", "REPLICAS", "TARGET", "MIN..MAX", "ENGINE", "REASON"),
+        (
+            (
+                each["name"],
+                each["model"],
+                each["state"],
+                _counts(each["replicas"]),
+                each["target_replicas"],
+                f"{each['min_replicas']}..{each['max_replicas']}",
+                each["engine"],
+                each["reason"],
+            )
+            for each in body["deployments"]
+        ),
+    )
+
+
+def _show_one(screen: Screen, deployment: Json, replicas: list[Json]) -> None:
+    if screen.as_json:
+        screen.json({"deployment": deployment, "replicas": replicas})
+        return
+    reason = f" ({deployment['reason']})" if deployment["reason"] else ""
+    screen.line(f"{deployment['name']}: {deployment['state']}{reason}")
+    screen.line(
+        f"model {deployment['model']}, revision {deployment['revision']['id']}, "
+        f"generation {deployment['generation']}, target {deployment['target_replicas']}"
+    )
+    if not replicas:
+        screen.note("no replicas")
+        return
+    screen.table(
+        ("REPLICA", "STATE", "INSTANCE", "SINCE", "REASON"),
+        (
+            (
+                each["id"],
+                each["state"],
+                each["instance_id"],
+                when(each["created_at"]),
+                each["reason"],
+            )
+            for each in replicas
+        ),
+    )
+
+
+def _counts(counts: dict[str, int]) -> str:
+    """E.g. "1 ready, 2 loading"."""
+    return ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none"

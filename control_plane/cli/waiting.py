@@ -1,0 +1,46 @@
+"""Wait until a deployment is what it was asked to be."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from control_plane.cli.api_client import ApiClient, Json
+from control_plane.cli.exits import CommandError, ExitCode
+from control_plane.cli.screen import Screen
+
+_LOOK_EVERY_S = 0.3
+
+
+async def wait_until_ready(client: ApiClient, screen: Screen, name: str, limit_s: float) -> Json:
+    """The deployment when it is ready (or idle, where it may be at zero); notes its states.
+
+    Raises:
+        CommandError: it failed, is being deleted, or was not ready in time.
+    """
+    deadline = time.monotonic() + limit_s
+    noted = ""
+    while True:
+        deployment = await client.get(f"/deployments/{name}")
+        state, reason = str(deployment["state"]), str(deployment["reason"])
+        if state in _arrived(deployment):
+            return deployment
+        if state in ("failed", "deleting", "deleted"):
+            raise CommandError(f"{name} is {state}: {reason or 'see tamer explain ' + name}")
+        said = f"{name}: {state}" + (f" ({reason})" if reason else "")
+        if said != noted:
+            screen.note(said)
+            noted = said
+        if time.monotonic() > deadline:
+            raise CommandError(
+                f"{name} was not ready after {limit_s:.0f} s, it is {state}: "
+                f"see 'tamer status {name}' and 'tamer logs {name}'",
+                ExitCode.TIMED_OUT,
+            )
+        await asyncio.sleep(_LOOK_EVERY_S)
+
+
+def _arrived(deployment: Json) -> tuple[str, ...]:
+    if deployment["spec"]["scaling"]["min_replicas"] == 0:
+        return ("ready", "idle")
+    return ("ready",)
