@@ -17,7 +17,7 @@ from control_plane.cli.exits import CommandError
 from control_plane.cli.screen import Screen
 from control_plane.cli.up import preflight
 from control_plane.cli.up.first_run import MODEL, QUESTION, serve_first_model
-from control_plane.cli.up.home_lock import HomeLock
+from control_plane.cli.up.home_lock import HomeLock, refuse_second
 from control_plane.cli.up.programs import STOP_ORDER, Platform, platform_ready
 from control_plane.cli.up.supervisor import Supervisor
 from infra.private_folder import make_private
@@ -40,12 +40,14 @@ def up(
     """
     settings = Settings()
     screen = Screen()
+    refuse_second(settings)
     preflight.check_python()
+    port = preflight.choose_port(settings)
     preflight.prepare_home(settings)
     try:
         with HomeLock(settings):
             try:
-                asyncio.run(_Run(settings, screen, first_model).run())
+                asyncio.run(_Run(settings, screen, port, first_model).run())
             finally:
                 _remove_run_dir(settings)
     except OSError as error:
@@ -66,9 +68,10 @@ def _out_of_disk(settings: Settings, error: OSError) -> str:
 class _Run:
     """One life of the platform."""
 
-    def __init__(self, settings: Settings, screen: Screen, first_model: bool) -> None:
+    def __init__(self, settings: Settings, screen: Screen, port: int, first_model: bool) -> None:
         self._settings = settings
         self._screen = screen
+        self._port = port
         self._first_model = first_model
         self._supervisor = Supervisor(screen.note)
         self._asked_to_stop = 0
@@ -77,7 +80,8 @@ class _Run:
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         for each in _SIGNALS:
-            loop.add_signal_handler(each, self._on_signal)
+            if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN:  # under nohup
+                loop.add_signal_handler(each, self._on_signal)
         self._life = asyncio.create_task(self._live())
         try:
             await self._life
@@ -110,7 +114,7 @@ class _Run:
 
     async def _start(self) -> Credentials:
         settings = self._settings
-        url = f"http://{_client_host(settings.host)}:{preflight.choose_port(settings)}"
+        url = f"http://{_client_host(settings.host)}:{self._port}"
         server = Credentials(url, first_key(settings))
         remember(settings, server)
         platform = Platform(settings, url, server.key)
