@@ -12,7 +12,10 @@ from typing import Any, cast
 from redis.asyncio import Redis
 
 from infra.latest import Latest
-from infra.wire import Assignment, Heartbeat, decode, encode
+from infra.telemetry import logger
+from infra.wire import Assignment, Heartbeat, Malformed, decode, encode
+
+log = logger(__name__)
 
 _BELL = "tamer:controller:bell"
 
@@ -32,17 +35,19 @@ class Registry:
         self._jobs = jobs
 
     async def heartbeats(self, instance_ids: Iterable[str]) -> dict[str, Heartbeat]:
-        """The live heartbeat of each instance; an instance that is silent is missing."""
+        """The live heartbeat of each instance; one that is silent, or that cannot be understood, is
+        missing."""
         ids = list(instance_ids)
         if not ids:
             return {}
         reply: Any = await self._jobs.mget([_heartbeat_key(each) for each in ids])
         bodies = cast(list[bytes | None], reply)
-        return {
-            each: decode(body, Heartbeat)
+        found = {
+            each: _understood(each, body)
             for each, body in zip(ids, bodies, strict=True)
             if body is not None
         }
+        return {each: heartbeat for each, heartbeat in found.items() if heartbeat is not None}
 
     async def assign(self, assignment: Assignment) -> None:
         await Latest(self._jobs, _assignment_key(assignment.instance_id)).publish(
@@ -56,6 +61,15 @@ class Registry:
         """Sleep until somebody has news for the controller, or the time runs out."""
         rung = await self._jobs.blpop([_BELL], timeout=timeout_s)
         return rung is not None
+
+
+def _understood(instance_id: str, body: bytes) -> Heartbeat | None:
+    """One agent that speaks nonsense must not make the controller deaf to the others."""
+    try:
+        return decode(body, Heartbeat)
+    except Malformed as error:
+        log.error("heartbeat cannot be read", instance=instance_id, error=str(error))
+        return None
 
 
 class AgentRegistry:

@@ -161,6 +161,9 @@ class JoinRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     devices: list[str] = []
     memory_bytes: int = 0
     cpu_count: int = 0
+    nonce: str = ""
+    """Random, made once by the agent: with it, and only with it, a join whose answer was lost may
+    be sent again. Empty: the token works once."""
 
 
 class JoinGrant(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -1,3 +1,10 @@
 """Shared fixtures live in `tests/fixtures`, one noun a file."""
 
-pytest_plugins = ["tests.fixtures.valkey", "tests.fixtures.platform"]
+pytest_plugins = [
+    "tests.fixtures.database",
+    "tests.fixtures.openai_stream",
+    "tests.fixtures.platform",
+    "tests.fixtures.smollm2",
+    "tests.fixtures.tiny_llama",
+    "tests.fixtures.valkey",
+]

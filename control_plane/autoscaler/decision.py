@@ -37,6 +37,10 @@ class Reason(StrEnum):
     DELETING = "deleting"
 
 
+_OF_DEMAND = frozenset({Reason.DEMAND, Reason.FROM_ZERO, Reason.LULL, Reason.AT_MAX})
+_REPEAT_S = 10.0
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     target: int
@@ -54,6 +58,20 @@ def decide(observation: Observation, policy: ScalingPolicy) -> Decision:
     """
     target, reason, formula = _target(observation, policy)
     return Decision(target, reason, formula, _inputs(observation, policy))
+
+
+def is_news(decision: Decision, last_target: int, last_reason: str, last_age_s: float) -> bool:
+    """Whether the decision says anything that the last stored one does not.
+
+    Demand that moves around a limit gives another reason for the same number many times a second:
+    once in a while is enough to explain that.
+    """
+    if decision.target != last_target:
+        return True
+    if decision.reason == last_reason:
+        return False
+    wavers = decision.reason in _OF_DEMAND and last_reason in _OF_DEMAND
+    return not wavers or last_age_s > _REPEAT_S
 
 
 def _target(observation: Observation, policy: ScalingPolicy) -> tuple[int, Reason, str]:

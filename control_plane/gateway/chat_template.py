@@ -12,7 +12,6 @@ import jinja2.ext
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-
 Render = Callable[[Sequence[Mapping[str, Any]], str, str], str]
 """(messages, BOS token, EOS token) -> prompt text"""
 
@@ -53,7 +52,7 @@ def compile_template(source: str) -> Render:
             )
         except jinja2.TemplateError as error:
             raise TemplateRefused(str(error)) from error
-        except Exception as error:  # noqa: BLE001 - a template can raise anything
+        except Exception as error:
             raise TemplateRefused(f"{type(error).__name__}: {error}") from error
 
     return render

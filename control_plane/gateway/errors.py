@@ -95,7 +95,7 @@ async def answer_unexpected(scope: Scope, receive: Receive, send: Send) -> None:
     await error.response()(scope, receive, send)
 
 
-async def answer_api_error(request: Request, error: Exception) -> JSONResponse:
+async def answer_api_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ApiError)
     return error.response()
 

@@ -1,4 +1,4 @@
-"""What a client may ask for: OpenAI's chat and text completions, checked before anything is done."""
+"""What a client may ask for: OpenAI's chat and text completions, checked before anything runs."""
 
 from __future__ import annotations
 

@@ -50,5 +50,5 @@ class TextModels:
             raise TextUnavailable(f"the text side {digest[:12]} of the model is not published yet")
         try:
             return await asyncio.to_thread(TextModel, assets)
-        except Exception as error:  # noqa: BLE001 - the tokenizers library raises nothing narrower
+        except Exception as error:
             raise TextUnavailable(f"the tokenizer of the model cannot be read: {error}") from error

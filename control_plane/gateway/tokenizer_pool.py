@@ -83,7 +83,8 @@ class _Member:
         await stdin.drain()
         header = await stdout.readexactly(LENGTH_BYTES)
         body = await stdout.readexactly(int.from_bytes(header, "little"))
-        return msgspec.msgpack.decode(body, type=FromTokenizer)
+        reply: Encoded | Unacceptable = msgspec.msgpack.decode(body, type=FromTokenizer)
+        return reply
 
     async def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -116,6 +117,11 @@ class TokenizerPool:
     @property
     def pids(self) -> list[int]:
         return sorted(member.pid for member in self._members)
+
+    @property
+    def busy(self) -> int:
+        """Processes that are not free."""
+        return len(self._members) - self._free.qsize()
 
     async def encode(self, request: EncodeChat | EncodeTexts, assets: TextAssets) -> list[Prompt]:
         """The prompts of a request as token ids.
@@ -163,7 +169,8 @@ class TokenizerPool:
             self._members.discard(member)
             while not self._closed:
                 try:
-                    return await self._add_member()
+                    await self._add_member()
+                    break
                 except OSError as error:
                     _log.warning("tokenizer process cannot be started", error=str(error))
                     await asyncio.sleep(1.0)

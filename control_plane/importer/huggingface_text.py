@@ -50,10 +50,9 @@ def _tokenizer(folder: Folder) -> Tokenizer:
             f"{folder.path} has no tokenizer.json: write one with "
             "transformers.AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"
         )
+    body = folder.text("tokenizer.json", _TOKENIZER_LIMIT_BYTES)
     try:
-        tokenizer = Tokenizer.from_str(folder.text("tokenizer.json", _TOKENIZER_LIMIT_BYTES))
-    except (Corrupt, SourceMissing):
-        raise
+        tokenizer = Tokenizer.from_str(body)
     except Exception as error:  # the library raises nothing narrower
         raise Corrupt(f"tokenizer.json is not a tokenizer ({error}): fetch it again") from error
     # What a training run left here would cut or fill prompts.

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, CursorResult, Update, and_, or_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store.clock import database_now
-from control_plane.store.tables import Deployment, Instance, Operation, Replica
+from control_plane.store.tables import Deployment, Instance, Leased, Operation, Replica
 
 LeasedTable = type[Deployment] | type[Replica] | type[Instance] | type[Operation]
 
@@ -60,6 +60,12 @@ async def guarded_update(
 async def release(session: AsyncSession, table: LeasedTable, row_id: str, token: str) -> bool:
     """Give the row back; False if the lease was lost before."""
     return await guarded_update(session, table, row_id, token, lock_token=None, lock_expires_at=0.0)
+
+
+def break_lease(row: Leased) -> None:
+    """For a change by a user: what a controller concluded from the old row is not written."""
+    row.lock_token = None
+    row.lock_expires_at = 0.0
 
 
 async def _write(session: AsyncSession, statement: Update) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 
 from redis.exceptions import RedisError
 
@@ -14,7 +15,7 @@ from control_plane.tasks.claim import Claim, ClaimLost, Interrupted
 from control_plane.tasks.launch import launch_instance, terminate_instance
 from control_plane.tasks.model_import import import_into_store
 from infra.cloud import open_cloud
-from infra.cloud.base import CloudError
+from infra.cloud.base import Cloud, CloudError
 from infra.connection import connect
 from infra.registry import ring_controller
 from infra.settings import Settings
@@ -27,7 +28,12 @@ _CRASH_LIMIT = 5
 log = logger(__name__)
 
 
-async def execute(operation_id: str, settings: Settings, stopping: threading.Event) -> None:
+async def execute(
+    operation_id: str,
+    settings: Settings,
+    stopping: threading.Event,
+    cloud_of: Callable[[Settings], Cloud] = open_cloud,
+) -> None:
     """Do what the operation says, if it is ours to do; a second message for it does nothing."""
     database = Database(settings)
     try:
@@ -38,13 +44,13 @@ async def execute(operation_id: str, settings: Settings, stopping: threading.Eve
             return
         operation, token = claimed
         claim = Claim(database, operation, token, settings.row_lease_s, stopping)
-        await _attempt(claim, settings)
+        await _attempt(claim, settings, cloud_of)
     finally:
         await database.close()
     await _ring(settings)
 
 
-async def _attempt(claim: Claim, settings: Settings) -> None:
+async def _attempt(claim: Claim, settings: Settings, cloud_of: Callable[[Settings], Cloud]) -> None:
     operation = claim.operation
     said = log.bind(
         operation=operation.id,
@@ -55,7 +61,7 @@ async def _attempt(claim: Claim, settings: Settings) -> None:
     ended = asyncio.Event()
     keeping = asyncio.create_task(claim.keep(ended))
     try:
-        await _work(claim, settings)
+        await _work(claim, settings, cloud_of)
         said.info("operation ended")
     except ClaimLost:
         said.warning("operation was taken over; this attempt counts for nothing")
@@ -73,12 +79,12 @@ async def _attempt(claim: Claim, settings: Settings) -> None:
         await keeping
 
 
-async def _work(claim: Claim, settings: Settings) -> None:
+async def _work(claim: Claim, settings: Settings, cloud_of: Callable[[Settings], Cloud]) -> None:
     kind = OperationKind(claim.operation.kind)
     if kind is OperationKind.IMPORT_MODEL:
         await import_into_store(claim, settings)
         return
-    cloud = open_cloud(settings)
+    cloud = cloud_of(settings)
     try:
         if kind is OperationKind.LAUNCH_INSTANCE:
             await launch_instance(claim, cloud, settings)

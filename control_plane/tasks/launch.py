@@ -34,7 +34,7 @@ async def launch_instance(claim: Claim, cloud: Cloud, settings: Settings) -> Non
             instance_type=instance.instance_type,
             zone=instance.zone,
             market=Market(instance.market),
-            user_data={"TAMER_URL": settings.api_url, "TAMER_JOIN_TOKEN": token},
+            user_data={"TAMER_JOIN_URL": settings.api_url, "TAMER_JOIN_TOKEN": token},
         )
     )
     async with claim.outcome(OperationState.SUCCEEDED) as session:

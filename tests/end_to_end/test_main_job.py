@@ -11,8 +11,8 @@ import time
 import httpx
 import pytest
 import tokenizers
-from loadtests.paced.context_hash import expected_tokens
 
+from loadtests.paced.context_hash import expected_tokens
 from tests.fixtures.platform import Platform
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]

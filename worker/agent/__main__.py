@@ -15,6 +15,7 @@ from infra.settings import Settings
 from infra.telemetry import configure_logging, logger
 from infra.wire import JoinGrant
 from worker.agent.drain import LeaveOrder
+from worker.agent.ending import end_tasks
 from worker.agent.heartbeat import Heart
 from worker.agent.join import JoinFailed, JoinRefused, join
 from worker.agent.log_shipping import LogShipper, ShippingHandler
@@ -47,24 +48,32 @@ async def serve(settings: Settings, grant: JoinGrant, order: LeaveOrder) -> None
     supervisor = Supervisor(surroundings, settings.drain_limit_s, order.give)
     heart = Heart(jobs, grant.instance_id, build_name(), grant.heartbeat_s, news)
     _log.info("joined", instance_id=grant.instance_id, slots=slots)
+    following = asyncio.create_task(supervisor.follow(AgentRegistry(jobs, grant.instance_id)))
+    beating = asyncio.create_task(heart.beat_forever(supervisor))
+    shipping = asyncio.create_task(shipper.ship_forever())
+    ordered = asyncio.create_task(order.wait())
     try:
-        async with asyncio.TaskGroup() as group:
-            following = group.create_task(supervisor.follow(AgentRegistry(jobs, grant.instance_id)))
-            beating = group.create_task(heart.beat_forever(supervisor))
-            shipping = group.create_task(shipper.ship_forever())
-            await order.wait()
-            _log.info("leaving", instance_id=grant.instance_id)
-            following.cancel()
-            heart.leaving = True
-            news.set()
-            await supervisor.leave()
-            for task in (beating, shipping):
-                task.cancel()
+        await _first_of(ordered, following, beating, shipping)
+        _log.info("leaving", instance_id=grant.instance_id)
+        await end_tasks(following)
+        heart.leaving = True
+        news.set()
+        leaving = asyncio.create_task(supervisor.leave())
+        await _first_of(leaving, beating, shipping)
+        await end_tasks(beating, shipping)
         await _try_briefly(heart.beat(supervisor, ring=True))
         await _try_briefly(shipper.ship())
     finally:
+        await end_tasks(ordered, following, beating, shipping)
         await jobs.aclose()
         await tokens.aclose()
+
+
+async def _first_of(*tasks: asyncio.Task[None]) -> None:
+    """Wait for any of them; a loop that broke breaks us, rather than being missed in silence."""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
 
 
 async def run(settings: Settings) -> None:
@@ -108,7 +117,8 @@ def _ship_logs(shipper: LogShipper, instance_id: str) -> None:
 
 async def _try_briefly(farewell: Coroutine[Any, Any, None]) -> None:
     with contextlib.suppress(*REDIS_AWAY):
-        await asyncio.wait_for(farewell, _FAREWELL_S)
+        async with asyncio.timeout(_FAREWELL_S):
+            await farewell
 
 
 if __name__ == "__main__":

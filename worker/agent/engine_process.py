@@ -109,7 +109,8 @@ class EngineProcess:
     async def stop(self) -> None:
         """Ask it to end, and end it where it does not."""
         try:
-            await asyncio.wait_for(self._channel.send(Shutdown()), _STOP_LIMIT_S)
+            async with asyncio.timeout(_STOP_LIMIT_S):
+                await self._channel.send(Shutdown())
         except (ChannelClosed, TimeoutError):
             self._kill()
         await self._wait_for_end()
@@ -117,7 +118,8 @@ class EngineProcess:
 
     async def _wait_for_end(self) -> None:
         try:
-            await asyncio.wait_for(self._process.wait(), _STOP_LIMIT_S)
+            async with asyncio.timeout(_STOP_LIMIT_S):
+                await self._process.wait()
         except TimeoutError:
             self._kill()
             await self._process.wait()

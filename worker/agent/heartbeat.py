@@ -42,7 +42,8 @@ class Heart:
                 continue
             backoff.reset()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), self._heartbeat_s)
+                async with asyncio.timeout(self._heartbeat_s):
+                    await self._news.wait()
 
     async def beat(self, supervisor: Supervisor, *, ring: bool) -> None:
         """One heartbeat; `ring` asks the controller to read it now."""

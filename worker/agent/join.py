@@ -27,12 +27,7 @@ class _Problem(msgspec.Struct):
     detail: str = ""
 
 
-async def join(
-    url: str,
-    request: JoinRequest,
-    limit_s: float,
-    transport: httpx.AsyncBaseTransport | None = None,
-) -> JoinGrant:
+async def join(url: str, request: JoinRequest, limit_s: float) -> JoinGrant:
     """Join at the API at `url`, trying again for `limit_s` where it is away or ill.
 
     Raises:
@@ -41,28 +36,36 @@ async def join(
     """
     give_up_at = time.monotonic() + limit_s
     backoff = Backoff(first_s=0.2, limit_s=5.0)
-    async with httpx.AsyncClient(timeout=_TRY_LIMIT_S, transport=transport) as client:
+    async with httpx.AsyncClient(timeout=_TRY_LIMIT_S) as client:
         while True:
             try:
-                response = await client.post(
-                    url.rstrip("/") + _PATH,
-                    content=msgspec.json.encode(request),
-                    headers={"content-type": "application/json"},
-                )
-                complaint = f"it answered {response.status_code}: {_detail(response)}"
-                if response.is_success:
-                    return _grant(response)
-                if response.status_code < 500 and response.status_code not in _RETRYABLE:
-                    raise JoinRefused(_refusal(url, response))
-            except httpx.InvalidURL as error:
-                raise JoinRefused(f"TAMER_JOIN_URL is not an address: {error}") from error
-            except httpx.UnsupportedProtocol as error:
-                raise JoinRefused(f"TAMER_JOIN_URL must start with http(s)://: {error}") from error
-            except httpx.TransportError as error:
-                complaint = str(error) or type(error).__name__
-            if time.monotonic() + backoff.next_s > give_up_at:
-                raise JoinFailed(f"cannot join at {url} within {limit_s:.0f} s: {complaint}")
+                return await _ask(client, url, request)
+            except _Away as away:
+                if time.monotonic() + backoff.next_s > give_up_at:
+                    raise JoinFailed(f"cannot join at {url} within {limit_s:g} s: {away}") from away
             await backoff.pause()
+
+
+class _Away(Exception):
+    """No useful answer this time."""
+
+
+async def _ask(client: httpx.AsyncClient, url: str, request: JoinRequest) -> JoinGrant:
+    body = msgspec.json.encode(request)
+    headers = {"content-type": "application/json"}
+    try:
+        response = await client.post(url.rstrip("/") + _PATH, content=body, headers=headers)
+    except httpx.InvalidURL as error:
+        raise JoinRefused(f"TAMER_JOIN_URL is not an address: {error}") from error
+    except httpx.UnsupportedProtocol as error:
+        raise JoinRefused(f"TAMER_JOIN_URL must start with http(s)://: {error}") from error
+    except httpx.TransportError as error:
+        raise _Away(str(error) or type(error).__name__) from error
+    if response.is_success:
+        return _grant(response)
+    if response.status_code < 500 and response.status_code not in _RETRYABLE:
+        raise JoinRefused(_refusal(url, response))
+    raise _Away(f"it answered {response.status_code}: {_detail(response)}")
 
 
 def _grant(response: httpx.Response) -> JoinGrant:

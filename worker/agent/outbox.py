@@ -54,7 +54,8 @@ class Outbox:
     async def flush(self, limit_s: float) -> bool:
         """Wait until everything is written or dropped; False when the time runs out first."""
         try:
-            await asyncio.wait_for(self._empty.wait(), limit_s)
+            async with asyncio.timeout(limit_s):
+                await self._empty.wait()
         except TimeoutError:
             return False
         return True

@@ -27,7 +27,3 @@ class Pulse:
 
     def alive(self, now_s: float) -> bool:
         return now_s < self._due_s
-
-    def silent_s(self, now_s: float) -> float:
-        """How long a sign of life is overdue; 0 where it is not."""
-        return max(0.0, now_s - self._due_s)

@@ -15,6 +15,7 @@ from infra.storage.directory import local_path
 from infra.telemetry import logger
 from infra.token_stream import TokenWriter
 from infra.wire import ReplicaReport, ReplicaSpec
+from worker.agent.ending import end_tasks
 from worker.agent.engine_process import EngineEnded, EngineProcess
 from worker.agent.outbox import Outbox
 from worker.agent.serving import Serving
@@ -114,8 +115,7 @@ class Replica:
             await asyncio.wait((loading, unwanted), return_when=asyncio.FIRST_COMPLETED)
             return loading.result() if loading.done() else None
         finally:
-            loading.cancel()
-            unwanted.cancel()
+            await end_tasks(loading, unwanted)
 
     async def _wait_until_ready(self, engine: EngineProcess) -> Stats:
         while True:
@@ -142,7 +142,7 @@ class Replica:
             await serving.run()
         finally:
             await serving.give_back()
-            writing.cancel()
+            await end_tasks(writing)
 
     def _become(self, state: ReplicaState, reason: str = "") -> None:
         if state is self.state:

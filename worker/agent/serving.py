@@ -12,6 +12,7 @@ from infra.queue.queue import JobQueue, Lease
 from infra.wire import FinishReason, JobSpec, Malformed, Sampling, TokenEvent, decode
 from worker.agent.capacity import UNLIMITED_TOKENS, free_capacity
 from worker.agent.clock import lease_clock_s
+from worker.agent.ending import end_tasks
 from worker.agent.engine_process import EngineEnded, EngineProcess
 from worker.agent.held_jobs import HeldJob, HeldJobs
 from worker.agent.outbox import Outbox, Said
@@ -50,6 +51,8 @@ class Serving:
         self._renewal_s = lease_s / _RENEWALS_PER_LEASE
         patience_s = max(self._renewal_s, _SHORTEST_PATIENCE_S)
         self._pulse = Pulse(patience_s, lease_clock_s())
+        self._unwanted: set[str] = set()
+        """Dropped jobs that the engine still has: a silent one is told at its next sign."""
         self._look_for_work = asyncio.Event()
         self._changed = asyncio.Event()
         self._drained_at_s: float | None = None
@@ -60,6 +63,11 @@ class Serving:
         if self.held:
             return self._stats
         return msgspec.structs.replace(self._stats, running=0, waiting=0, kv_tokens_used=0)
+
+    @property
+    def _owes_sign(self) -> bool:
+        """Whether the engine has work, as far as it knows."""
+        return bool(self.held or self._unwanted)
 
     def drain(self, limit_s: float) -> None:
         """Lease no more, and end when all is finished or the time is over."""
@@ -88,9 +96,7 @@ class Serving:
             # A lease whose answer is under way is waited for, so that it can be given back.
             self.drain(0.0)
             await asyncio.wait([leasing], timeout=_LAST_LEASE_LIMIT_S)
-            for task in (leasing, drained, *tasks):
-                task.cancel()
-            await asyncio.gather(leasing, drained, *tasks, return_exceptions=True)
+            await end_tasks(leasing, drained, *tasks)
 
     async def give_back(self) -> None:
         """Hand what still runs back to the queue, and tell its consumers."""
@@ -118,7 +124,7 @@ class Serving:
 
     async def _lease(self) -> bool:
         free = free_capacity(self.stats, len(self.held), self.held.unstarted_tokens())
-        if free.jobs == 0:
+        if free.jobs == 0 or (self._owes_sign and not self._pulse.alive(lease_clock_s())):
             return False
         sent_at_s = lease_clock_s()
         leases = await self._queue.lease(self._replica_id, free.jobs, free.tokens, self._lease_s)
@@ -136,10 +142,12 @@ class Serving:
         except Malformed as error:
             self._refuse(lease, str(error), sent_at_s)
             return
-        if lease.job_id in self.held:
+        if lease.job_id in self.held or lease.job_id in self._unwanted:
+            self._unwanted.discard(lease.job_id)
             await self._engine.tell(Cancel(lease.job_id))
+        if not self._owes_sign:
+            self._pulse.work_given(lease_clock_s())
         self.held.take(lease, spec, sent_at_s)
-        self._pulse.work_given(lease_clock_s())
         await self._engine.tell(Submit(spec, lease.attempt))
 
     def _refuse(self, lease: Lease, error: str, sent_at_s: float) -> None:
@@ -178,38 +186,48 @@ class Serving:
 
     async def _speak(self, events: Sequence[TokenEvent]) -> None:
         """Pass a step on to its consumers, as far as we may still speak for its jobs."""
-        await self._forget(self.held.drop_overdue(lease_clock_s()))
+        self._drop(self.held.drop_overdue(lease_clock_s()))
         said = []
         for event in events:
             job = self.held.hear(event)
             if job is not None:
                 said.append(Said(job, event))
         refused = self._outbox.put(said)
-        await self._forget(job.job_id for job in refused)
+        self._drop(job.job_id for job in refused)
+        await self._cancel_unwanted()
         if any(each.event.finish is not None for each in said):
             self._look_for_work.set()
             self._changed.set()
 
-    async def _forget(self, job_ids: Iterable[str]) -> None:
-        """Drop jobs here and in the engine."""
+    def _drop(self, job_ids: Iterable[str]) -> None:
         for job_id in job_ids:
             self.held.drop(job_id)
-            await self._engine.tell(Cancel(job_id))
-            self._look_for_work.set()
+            self._unwanted.add(job_id)
             self._changed.set()
+
+    async def _cancel_unwanted(self) -> None:
+        """One at a time: meanwhile one of them may come back, with a new attempt."""
+        while self._unwanted:
+            await self._engine.tell(Cancel(self._unwanted.pop()))
+            self._look_for_work.set()
 
     # --- leases ---
 
     async def _renew_forever(self) -> None:
-        pause_s = self._renewal_s
+        pause_s, silent_s = self._renewal_s, 0.0
         while True:
             await asyncio.sleep(pause_s)
-            pause_s = self._renewal_s
             now_s = lease_clock_s()
-            await self._forget(self.held.drop_overdue(now_s))
-            silent_s = self._pulse.silent_s(now_s)
-            if self.held and silent_s > _HANG_LEASES * self._lease_s:
+            self._drop(self.held.drop_overdue(now_s))
+            if self._pulse.alive(now_s) or not self._owes_sign:
+                silent_s = 0.0
+            else:
+                # Counted in our own pauses: where we were stopped ourselves, the engine is not to
+                # blame for what we did not hear.
+                silent_s += pause_s
+            if silent_s > _HANG_LEASES * self._lease_s:
                 raise EngineEnded(f"the engine hangs: a step is overdue for {silent_s:.0f} s")
+            pause_s = self._renewal_s
             try:
                 await self._renew(self.held.current())
             except REDIS_AWAY:
@@ -224,7 +242,8 @@ class Serving:
             lost = await self._queue.renew(
                 self._replica_id, [job.progress for job in jobs], self._lease_s
             )
-        await self._forget(self.held.renewed(jobs, lost, sent_at_s))
+        self._drop(self.held.renewed(jobs, lost, sent_at_s))
+        await self._cancel_unwanted()
 
     async def _return_leases(self, jobs: Sequence[HeldJob]) -> None:
         """Make the jobs orphans now; where Redis is away, their leases run out by themselves."""
@@ -242,7 +261,8 @@ class Serving:
             self._changed.clear()
             left_s = None if self._drained_at_s is None else self._drained_at_s - loop.time()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), left_s)
+                async with asyncio.timeout(left_s):
+                    await self._changed.wait()
 
 
 def _released(job: HeldJob) -> TokenEvent:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 
-from infra.wire import FinishReason, JobSpec, TokenEvent
+from infra.wire import FinishReason, JobSpec, Sampling, TokenEvent
 from worker.engine.admission import Unrunnable, check_job, sequence_of
 from worker.engine.assembly import Assembly, assemble
 from worker.engine.base import Engine, EngineSpec
+from worker.engine.loading import report_loading
 from worker.engine.messages import Stats
 from worker.engine.step_times import StepTimes
 from worker.scheduling.plan import Outcome
 from worker.scheduling.scheduler import Scheduler
 from worker.scheduling.sequence import Sequence
+
+WARM_UP_TOKENS = 32
 
 
 def build(spec: EngineSpec) -> Engine:
@@ -21,7 +24,10 @@ def build(spec: EngineSpec) -> Engine:
     Raises:
         EngineError: the options, the model's files or the memory do not allow it.
     """
-    return TorchEngine(assemble(spec))
+    engine = TorchEngine(assemble(spec))
+    report_loading("warm-up")
+    engine.warm_up()
+    return engine
 
 
 class TorchEngine:
@@ -36,6 +42,14 @@ class TorchEngine:
         self._step_times = StepTimes()
         self._steps = 0
         self._output_tokens = 0
+
+    def warm_up(self) -> None:
+        """Run one short prompt, so that the bound of the first real step is a measured one."""
+        prompt = [0] * min(WARM_UP_TOKENS, self._assembly.max_context_tokens - 1)
+        self.submit(JobSpec("warm-up", "", prompt, Sampling(max_tokens=1, temperature=0)), 0)
+        while self._sequences:
+            self.step()
+        self._steps = self._output_tokens = 0
 
     def submit(self, job: JobSpec, attempt: int) -> TokenEvent | None:
         self.cancel(job.job_id)

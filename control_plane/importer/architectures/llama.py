@@ -9,7 +9,8 @@ from typing import Any
 from control_plane.importer.architectures.base import GgufPlan, count, flag, real
 from control_plane.importer.errors import Corrupt, Unsupported
 
-_LAYER_LIMIT = 4096
+_LAYER_LIMIT = 1024
+_ROPE_TYPES = ("default", "linear", "llama3")
 _GGUF_TOP = {
     "token_embd.weight": "model.embed_tokens.weight",
     "output_norm.weight": "model.norm.weight",
@@ -26,7 +27,7 @@ _GGUF_LAYER = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
-_GGUF_NAME = re.compile(r"blk\.(0|[1-9][0-9]{0,3})\.([a-z_]+)\.(weight|bias)")
+_GGUF_NAME = re.compile(r"blk\.(0|[1-9][0-9]{0,3})\.([a-z_]+)\.weight")
 
 
 class Llama:
@@ -38,6 +39,9 @@ class Llama:
             raise Unsupported("the checkpoint is quantised: import the original weights instead")
         if raw.get("hidden_act", "silu") != "silu":
             raise Unsupported(f"hidden_act {raw['hidden_act']!r} is not supported; supported: silu")
+        for bias in ("attention_bias", "mlp_bias"):
+            if flag(raw, bias, False):
+                raise Unsupported(f"{bias} is not supported: only Llama without biases is")
         hidden_size = count(raw, "hidden_size")
         heads = count(raw, "num_attention_heads")
         rope_theta, rope_scaling = _rope(raw)
@@ -58,8 +62,8 @@ class Llama:
             "rope_theta": rope_theta,
             "rope_scaling": rope_scaling,
             "tie_word_embeddings": flag(raw, "tie_word_embeddings", False),
-            "attention_bias": flag(raw, "attention_bias", False),
-            "mlp_bias": flag(raw, "mlp_bias", False),
+            "attention_bias": False,
+            "mlp_bias": False,
         }
         _check(config)
         return config
@@ -92,8 +96,6 @@ class Llama:
                 "rms_norm_eps": real(values, "attention.layer_norm_rms_epsilon"),
                 "rope_theta": real(values, "rope.freq_base", 10000.0),
                 "tie_word_embeddings": "output.weight" not in shapes,
-                "attention_bias": "blk.0.attn_q.bias" in shapes,
-                "mlp_bias": "blk.0.ffn_up.bias" in shapes,
                 "torch_dtype": "float32",
             }
         )
@@ -120,9 +122,6 @@ class Llama:
             tensors[prefix + "post_attention_layernorm.weight"] = (hidden,)
             for name, shape in matrices.items():
                 tensors[f"{prefix}{name}.weight"] = shape
-                kind = "attention_bias" if name.startswith("self_attn") else "mlp_bias"
-                if config[kind]:
-                    tensors[f"{prefix}{name}.bias"] = shape[:1]
         tensors["model.norm.weight"] = (hidden,)
         if not config["tie_word_embeddings"]:
             tensors["lm_head.weight"] = (config["vocab_size"], hidden)
@@ -140,7 +139,7 @@ class Llama:
             return None
         # llama.cpp stores q and k for RoPE on neighbouring pairs; checkpoints rotate the halves.
         rotary_rows = config["head_dim"] if match[2] in ("attn_q", "attn_k") else 0
-        return GgufPlan(f"model.layers.{match[1]}.{_GGUF_LAYER[match[2]]}.{match[3]}", rotary_rows)
+        return GgufPlan(f"model.layers.{match[1]}.{_GGUF_LAYER[match[2]]}.weight", rotary_rows)
 
 
 def _rope(raw: Mapping[str, Any]) -> tuple[float, dict[str, Any] | None]:
@@ -152,6 +151,9 @@ def _rope(raw: Mapping[str, Any]) -> tuple[float, dict[str, Any] | None]:
         {"rope_theta": scaling.get("rope_theta", raw.get("rope_theta"))}, "rope_theta", 1e4
     )
     kind = scaling.get("rope_type", scaling.get("type", "default"))
+    if kind not in _ROPE_TYPES:
+        known = ", ".join(_ROPE_TYPES)
+        raise Unsupported(f"RoPE of type {kind!r} is not supported; supported: {known}")
     return theta, None if kind == "default" else scaling
 
 

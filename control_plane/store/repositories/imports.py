@@ -8,11 +8,8 @@ from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store.clock import database_now
+from control_plane.store.repositories.models import FAILED, IMPORTING, READY
 from control_plane.store.tables import Model
-
-IMPORTING = "importing"
-READY = "ready"
-FAILED = "failed"
 
 
 async def source_of(session: AsyncSession, model_id: str) -> str | None:

@@ -135,7 +135,7 @@ async def assignment(session: AsyncSession, instance_id: str) -> Assignment | No
     return Assignment(
         instance_id=instance_id,
         version=row.assignment_version,
-        replicas=[_spec(replica, revision, model) for replica, revision, model in found.tuples()],
+        replicas=[_spec(replica, revision, model) for replica, revision, model in found],
         leave=row.state == InstanceState.DRAINING.value,
     )
 

@@ -136,6 +136,16 @@ async def book_sending(session: AsyncSession, operation: Operation, again_s: flo
     return cast(CursorResult[Any], result).rowcount == 1
 
 
+async def send_in(session: AsyncSession, operation_id: str, pause_s: float) -> None:
+    """The message did not get out: send it after a pause."""
+    await session.execute(
+        update(Operation)
+        .where(Operation.id == operation_id)
+        .values(send_after=database_now() + pause_s)
+        .execution_options(synchronize_session=False)
+    )
+
+
 async def claim(
     session: AsyncSession, operation_id: str, lease_s: float
 ) -> tuple[Operation, str] | None:

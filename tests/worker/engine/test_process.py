@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from infra.wire import FinishReason, JobSpec, Sampling, TokenEvent
+from tests.fixtures.tiny_llama import TinyLlama
 from worker.engine.base import EngineSpec
 from worker.engine.channel import Channel, ChannelClosed
 from worker.engine.messages import (
@@ -27,7 +28,7 @@ from worker.engine.messages import (
 )
 
 ROOT = Path(__file__).parents[3]
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 
 Start = Callable[..., tuple[subprocess.Popen[bytes], Channel]]
 
@@ -42,12 +43,13 @@ def start(tmp_path: Path) -> Iterator[Start]:
     )
     (dist_info / "entry_points.txt").write_text(
         "[tamer.engines]\ncounting = counting_engine:build\n"
+        "real = worker.engine.torch_engine:build\n"
     )
     path = os.pathsep.join([str(ROOT), str(tmp_path), str(Path(__file__).parent)])
     started: list[tuple[subprocess.Popen[bytes], Channel]] = []
 
     def begin(
-        engine: str = "counting", **options: object
+        engine: str = "counting", model: Path = tmp_path, **options: object
     ) -> tuple[subprocess.Popen[bytes], Channel]:
         ours, theirs = socket.socketpair()
         fd = theirs.fileno()
@@ -60,7 +62,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
                 cwd=tmp_path,
             )
         channel = Channel(ours)
-        channel.send(EngineSpec("r1", tmp_path, dict(options)))
+        channel.send(EngineSpec("r1", model, dict(options)))
         started.append((process, channel))
         return process, channel
 
@@ -168,3 +170,30 @@ def test_a_fatal_error_at_work_is_said_before_the_end(start: Start) -> None:
     assert process.wait(LIMIT_S) != 0
     with pytest.raises(ChannelClosed):
         channel.receive(FromEngine)
+
+
+def test_the_torch_engine_serves_from_its_own_process(start: Start, tiny_llama: TinyLlama) -> None:
+    _, channel = start("real", tiny_llama(), kv_cache_tokens=512, exact=True)
+    ready = receive_until(channel, Ready)[-1]
+    assert isinstance(ready, Ready)
+    assert ready.stats.kv_tokens_total == 512
+    for number in range(3):
+        sampling = Sampling(6, temperature=0.0, ignore_eos=True)
+        channel.send(Submit(JobSpec(f"job-{number}", "q", [3, 4, 5], sampling), 1))
+    outputs: dict[str, list[int]] = {}
+    finished = 0
+    while finished < 3:
+        message = channel.receive(FromEngine)
+        for event in message.events if isinstance(message, StepDone) else ():
+            outputs.setdefault(event.job_id, []).extend(event.tokens)
+            finished += event.finish is FinishReason.LENGTH
+    assert len(outputs["job-0"]) == 6
+    assert outputs["job-0"] == outputs["job-1"] == outputs["job-2"]
+
+
+def test_a_model_that_cannot_be_loaded_says_why(start: Start) -> None:
+    process, channel = start("real")
+    failed = receive_until(channel, Failed)[-1]
+    assert isinstance(failed, Failed)
+    assert "config.json is missing" in failed.reason
+    assert process.wait(LIMIT_S) == 1

@@ -1,0 +1,1 @@
+"""The REST API: one package a resource, the same file names in each."""

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.api.deployments.revision import wanted_revision
+from control_plane.api.deployments.spec import DeploymentSpec
+from control_plane.api.problem import Problem, invalid_field, not_found
+from control_plane.api.transaction import Change
+from control_plane.store.clock import read_clock
+from control_plane.store.leases import break_lease
+from control_plane.store.repositories import deployments
+from control_plane.store.repositories.listings import Deployed
+from control_plane.store.tables import Deployment, Revision
+from infra.settings import Settings
+from infra.states import DeploymentState, advance
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    deployed: Deployed
+    changed: bool
+    created: bool
+    notes: list[str]
+
+
+async def find(session: AsyncSession, name: str) -> Deployed:
+    """Raises Problem 404."""
+    found = await deployments.find(session, name)
+    if found is None:
+        raise _unknown(name)
+    return found
+
+
+async def create(change: Change, spec: DeploymentSpec) -> Outcome:
+    """Raises Problem: 409 where the name lives, and what `wanted_revision` raises."""
+    existing = await deployments.lock(change.session, spec.name)
+    if existing is not None:
+        raise Problem(409, "name-taken", _taken(existing.deployment))
+    return await _create(change, spec)
+
+
+async def apply(change: Change, spec: DeploymentSpec) -> Outcome:
+    """Create or replace; the same spec again changes nothing."""
+    existing = await deployments.lock(change.session, spec.name)
+    if existing is None:
+        return await _create(change, spec)
+    deployment = existing.deployment
+    if deployment.state == DeploymentState.DELETING:
+        raise Problem(409, "name-taken", _taken(deployment))
+    notes = _notes(spec, change.settings)
+    now = await read_clock(change.session)
+    revision = await wanted_revision(change.session, spec, now)
+    written = spec.model_dump(mode="json")
+    if written == deployment.spec and revision.id == deployment.revision_id:
+        return Outcome(existing, changed=False, created=False, notes=notes)
+    deployment.spec = written
+    deployment.revision_id = revision.id
+    deployment.generation += 1
+    deployment.updated_at = now
+    break_lease(deployment)
+    await _record(change, "deployment.update", deployment, revision)
+    return Outcome(Deployed(deployment, revision), changed=True, created=False, notes=notes)
+
+
+async def delete(change: Change, name: str) -> Deployed:
+    """Ask the controller to end it; asking twice is asking once."""
+    existing = await deployments.lock(change.session, name)
+    if existing is None:
+        raise _unknown(name)
+    deployment, revision = existing
+    state = DeploymentState(deployment.state)
+    if state is not DeploymentState.DELETING:
+        deployment.state = advance(state, DeploymentState.DELETING).value
+        deployment.reason = "deleted by its user"
+        deployment.updated_at = await read_clock(change.session)
+        break_lease(deployment)
+        await _record(change, "deployment.delete", deployment, revision)
+    return existing
+
+
+async def _create(change: Change, spec: DeploymentSpec) -> Outcome:
+    notes = _notes(spec, change.settings)
+    now = await read_clock(change.session)
+    revision = await wanted_revision(change.session, spec, now)
+    written = spec.model_dump(mode="json")
+    deployment = await deployments.add(change.session, spec.name, written, revision, now)
+    await _record(change, "deployment.create", deployment, revision)
+    return Outcome(Deployed(deployment, revision), changed=True, created=True, notes=notes)
+
+
+async def _record(change: Change, action: str, deployment: Deployment, revision: Revision) -> None:
+    await change.record(
+        action,
+        deployment.id,
+        name=deployment.name,
+        generation=deployment.generation,
+        revision_id=revision.id,
+    )
+
+
+def _notes(spec: DeploymentSpec, settings: Settings) -> list[str]:
+    """Limits on money: true by themselves where machines cost nothing, refused elsewhere until
+    spending is metered (a limit that does not act would be worse than none)."""
+    limits = {
+        "budget.usd_per_day": spec.budget.usd_per_day,
+        "placement.max_usd_per_hour": spec.placement.max_usd_per_hour,
+    }
+    stated = [field for field, limit in limits.items() if limit is not None]
+    if stated and settings.cloud != "local":
+        message = f"spending on the cloud '{settings.cloud}' is not metered yet: leave it out"
+        raise invalid_field(stated[0], message)
+    return [f"{field}: machines of the local cloud cost nothing, so it holds" for field in stated]
+
+
+def _unknown(name: str) -> Problem:
+    return not_found("deployment", name, "tamer status")
+
+
+def _taken(deployment: Deployment) -> str:
+    if deployment.state == DeploymentState.DELETING:
+        return f"deployment '{deployment.name}' is being deleted; try again when it is gone"
+    return f"deployment '{deployment.name}' exists; PUT (tamer deploy) changes it"

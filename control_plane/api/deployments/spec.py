@@ -1,0 +1,117 @@
+"""What a deployment says (DESIGN.md, section 9). No field is ignored in silence: one whose effect
+does not exist yet is refused unless it says what happens anyway."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, JsonValue, model_validator
+from pydantic_core import PydanticCustomError
+
+from control_plane.api.deployments.engines import engine_names
+from control_plane.api.deployments.options import check_options
+from control_plane.api.strict import StrictBody, nearest
+
+_NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+_PLAIN_TEXT = r"^[^\x00-\x1f\x7f]+$"
+
+Name = Annotated[str, Field(pattern=_NAME, description="a-z, 0-9 and '-', at most 63 characters")]
+Positive = Annotated[float, Field(gt=0)]
+
+
+def _no_effect_beyond(*accepted: Any) -> AfterValidator:
+    said = " or ".join(json.dumps(each) for each in accepted)
+
+    def check(value: Any) -> Any:
+        if value not in accepted:
+            raise PydanticCustomError(
+                "no_effect_yet", "has no effect yet: leave it out, or say {said}", {"said": said}
+            )
+        return value
+
+    return AfterValidator(check)
+
+
+def _known_engine(kind: str) -> str:
+    known = engine_names()
+    if kind not in known:
+        hint = nearest(kind, known)
+        raise PydanticCustomError(
+            "unknown_engine", "there is no such engine; {hint}", {"hint": hint}
+        )
+    return kind
+
+
+class EngineSpec(StrictBody):
+    kind: Annotated[str, AfterValidator(_known_engine)] = "torch"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    quantization: Annotated[str, _no_effect_beyond("auto", "none")] = "auto"
+    max_context_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Null: the model's own limit, at most 4096."""
+    tensor_parallel: Annotated[int, _no_effect_beyond(1)] = 1
+    exact: bool = False
+    options: Annotated[dict[str, JsonValue], AfterValidator(check_options)] = {}
+    """Handed to the engine as they are."""
+
+
+class SloSpec(StrictBody):
+    ttft_ms: Annotated[float | None, _no_effect_beyond(None)] = None
+    tpot_ms: Annotated[float | None, _no_effect_beyond(None)] = None
+    attainment: Annotated[float | None, _no_effect_beyond(None)] = None
+
+
+class ScalingSpec(StrictBody):
+    min_replicas: Annotated[int, Field(ge=0, le=64)] = 0
+    max_replicas: Annotated[int, Field(ge=1, le=64)] = 1
+    idle_s: Annotated[float, Field(gt=0, le=30 * 86_400)] = 300.0
+    cold_start_limit_s: Annotated[float, Field(gt=0, le=86_400)] = 600.0
+    keep_warm: Annotated[str, _no_effect_beyond("none")] = "none"
+    schedule: Annotated[list[JsonValue], _no_effect_beyond([])] = []
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> ScalingSpec:
+        if self.min_replicas > self.max_replicas:
+            raise PydanticCustomError(
+                "range",
+                "min_replicas ({low}) is above max_replicas ({high}); raise max_replicas",
+                {"low": self.min_replicas, "high": self.max_replicas},
+            )
+        return self
+
+
+class PlacementSpec(StrictBody):
+    accelerators: Annotated[list[str], _no_effect_beyond([])] = []
+    regions: Annotated[list[str], _no_effect_beyond([])] = []
+    spot: Annotated[str, _no_effect_beyond("prefer")] = "prefer"
+    max_usd_per_hour: Positive | None = None
+
+
+class BudgetSpec(StrictBody):
+    usd_per_day: Positive | None = None
+
+
+class RolloutSpec(StrictBody):
+    strategy: Annotated[str, _no_effect_beyond("replace")] = "replace"
+    steps: Annotated[list[int], _no_effect_beyond([])] = []
+    rollback_on: Annotated[str, _no_effect_beyond("none")] = "none"
+
+
+class SpecFields(StrictBody):
+    model: Annotated[str, Field(pattern=_PLAIN_TEXT, max_length=200)]
+    """Name of a registered model."""
+    engine: EngineSpec = EngineSpec()
+    slo: SloSpec = SloSpec()
+    scaling: ScalingSpec = ScalingSpec()
+    placement: PlacementSpec = PlacementSpec()
+    budget: BudgetSpec = BudgetSpec()
+    rollout: RolloutSpec = RolloutSpec()
+
+
+class DeploymentSpec(SpecFields):
+    name: Name
+
+
+class NamedByPath(SpecFields):
+    name: Name | None = None
+    """May be left out: the path says it."""

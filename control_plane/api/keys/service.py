@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from control_plane.api.access import KeyScope
+from control_plane.api.keys.schemas import KeyWanted
+from control_plane.api.problem import Problem, not_found
+from control_plane.api.transaction import Change
+from control_plane.store.clock import read_clock
+from control_plane.store.repositories import audit, keys
+from control_plane.store.session import Database
+from control_plane.store.tables import ApiKey
+from infra.keys import hash_secret, new_secret
+
+_PREFIX = "tamer"
+
+
+async def create(change: Change, wanted: KeyWanted) -> tuple[ApiKey, str]:
+    """A key and its secret, which nobody can learn again."""
+    secret = new_secret(_PREFIX)
+    key = await keys.add(
+        change.session,
+        wanted.name,
+        hash_secret(secret),
+        wanted.tenant,
+        list(wanted.scopes),
+        await read_clock(change.session),
+    )
+    await change.record("key.create", key.id, name=key.name, scopes=key.scopes, tenant=key.tenant)
+    return key, secret
+
+
+async def revoke(change: Change, key_id: str) -> ApiKey:
+    """End a key; a revoked one stays as it is.
+
+    Raises:
+        Problem: 404, or 409 for the last key that can make others.
+    """
+    valid = await keys.lock_valid(change.session)
+    key = await change.session.get(ApiKey, key_id)
+    if key is None:
+        raise not_found("key", key_id, "tamer keys list")
+    if key.revoked_at is not None:
+        return key
+    admins = [each.id for each in valid if KeyScope.ADMIN in each.scopes]
+    if admins == [key_id]:
+        detail = "this is the last admin key; make another one before you revoke it"
+        raise Problem(409, "last-admin-key", detail)
+    key.revoked_at = await read_clock(change.session)
+    await change.record("key.revoke", key.id, name=key.name)
+    return key
+
+
+async def ensure_first_key(database: Database, secret: str) -> None:
+    """Make the admin key that the settings name, unless it is there (or was, and is revoked)."""
+    if not secret:
+        return
+    key_hash = hash_secret(secret)
+    async with database.transaction() as session:
+        if await keys.by_hash(session, key_hash) is not None:
+            return
+        scopes = [KeyScope.ADMIN.value, KeyScope.INFERENCE.value]
+        now = await read_clock(session)
+        key = await keys.add(session, "first", key_hash, "default", scopes, now)
+        await audit.record(
+            session, key.id, "key.create", key.id, {"name": "first", "by": "settings"}
+        )

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from control_plane.api.lists import CurrentPage, ListOf, show_list
+from control_plane.api.models import service
+from control_plane.api.models.schemas import ImportStarted, ModelImport, ModelShown, show_model
+from control_plane.api.operations.schemas import show_operation
+from control_plane.api.transaction import CurrentChange, Reading
+from control_plane.store.repositories import listings
+
+router = APIRouter(prefix="/models", tags=["models"])
+
+
+@router.post(
+    "",
+    status_code=202,
+    responses={200: {"model": ImportStarted, "description": "It was imported before."}},
+)
+async def import_model(
+    wanted: ModelImport, change: CurrentChange, response: Response
+) -> ImportStarted:
+    begun = await service.start_import(change, wanted)
+    response.status_code = 202 if begun.started else 200
+    return ImportStarted(model=show_model(begun.model), operation=show_operation(begun.operation))
+
+
+@router.get("")
+async def list_models(session: Reading, page: CurrentPage) -> ListOf[ModelShown]:
+    return show_list(await listings.models(session, page), show_model)
+
+
+@router.get("/{name}")
+async def get_model(name: str, session: Reading) -> ModelShown:
+    return show_model(await service.find(session, name))
+
+
+@router.delete("/{name}")
+async def delete_model(name: str, change: CurrentChange) -> ModelShown:
+    return show_model(await service.delete(change, name))

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from control_plane.api.models.source import check_source
+from control_plane.api.operations.schemas import OperationShown
+from control_plane.api.strict import StrictBody
+from control_plane.store.tables import Model
+
+
+def _checked(source: str) -> str:
+    try:
+        return check_source(source)
+    except ValueError as error:
+        raise PydanticCustomError("source", "{hint}", {"hint": str(error)}) from None
+
+
+class ModelImport(StrictBody):
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$", max_length=63)]
+    source: Annotated[str, Field(max_length=4096), AfterValidator(_checked)]
+
+
+class ModelShown(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+    id: str
+    name: str
+    source: str
+    state: Literal["importing", "ready", "failed", "deleted"]
+    error: str
+    digest: str
+    uri: str
+    architecture: str
+    size_bytes: int
+    parameters: int
+    max_context_tokens: int
+    vocabulary_size: int
+    created_at: float
+    updated_at: float
+
+
+class ImportStarted(BaseModel):
+    model: ModelShown
+    operation: OperationShown
+
+
+def show_model(model: Model) -> ModelShown:
+    return ModelShown.model_validate(model)

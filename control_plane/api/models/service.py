@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.api.models.schemas import ModelImport
+from control_plane.api.problem import Problem, not_found
+from control_plane.api.transaction import Change
+from control_plane.store.clock import read_clock
+from control_plane.store.repositories import deployments, models, operations
+from control_plane.store.repositories.operations import OperationKind
+from control_plane.store.tables import Model, Operation
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    model: Model
+    operation: Operation
+    started: bool
+
+
+async def find(session: AsyncSession, name: str) -> Model:
+    """Raises Problem 404."""
+    model = await models.find(session, name)
+    if model is None:
+        raise _unknown(name)
+    return model
+
+
+async def start_import(change: Change, wanted: ModelImport) -> Import:
+    """Register a model and ask for its import; the same again returns what is there.
+
+    A model that failed makes room for another try.
+    """
+    now = await read_clock(change.session)
+    existing = await models.lock(change.session, wanted.name)
+    if existing is not None and existing.state == models.FAILED:
+        existing.state = models.DELETED
+        existing.updated_at = now
+        await change.session.flush()
+    elif existing is not None:
+        if existing.source != wanted.source:
+            raise Problem(409, "name-taken", _taken(existing))
+        return Import(existing, await _operation(change, existing), started=False)
+    model = await models.add(change.session, wanted.name, wanted.source, now)
+    operation = await _operation(change, model)
+    await change.record("model.import", model.id, name=model.name, source=model.source)
+    return Import(model, operation, started=True)
+
+
+async def delete(change: Change, name: str) -> Model:
+    """Free the name. The files stay in the object store: other models may share them."""
+    model = await models.lock(change.session, name)
+    if model is None:
+        raise _unknown(name)
+    if model.state == models.IMPORTING:
+        detail = f"model '{name}' is still importing; wait until that has ended, then delete it"
+        raise Problem(409, "importing", detail)
+    users = await deployments.names_that_use(change.session, model)
+    if users:
+        detail = f"model '{name}' is used by {', '.join(users)}; delete those deployments first"
+        raise Problem(409, "in-use", detail)
+    model.state = models.DELETED
+    model.updated_at = await read_clock(change.session)
+    await change.record("model.delete", model.id, name=name)
+    return model
+
+
+async def _operation(change: Change, model: Model) -> Operation:
+    return await operations.add(
+        change.session,
+        OperationKind.IMPORT_MODEL,
+        model.id,
+        f"import:{model.id}",
+        change.settings.operation_limit_s,
+        {"model_id": model.id, "source": model.source},
+    )
+
+
+def _unknown(name: str) -> Problem:
+    return not_found("model", name, "tamer models list")
+
+
+def _taken(model: Model) -> str:
+    return (
+        f"model '{model.name}' comes from {model.source}; choose another name, "
+        f"or delete it first with 'tamer models delete {model.name}'"
+    )

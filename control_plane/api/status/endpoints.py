@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from control_plane.api.status import service
+from control_plane.api.status.schemas import Status
+from control_plane.api.transaction import Reading
+
+router = APIRouter(prefix="/status", tags=["status"])
+
+
+@router.get("")
+async def get_status(session: Reading) -> Status:
+    return await service.summarise(session)

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from infra.states import DeploymentState
+
+
+class DeploymentStatus(BaseModel):
+    name: str
+    model: str
+    state: DeploymentState
+    reason: str
+    engine: str
+    generation: int
+    target_replicas: int
+    min_replicas: int
+    max_replicas: int
+    replicas: dict[str, int]
+    """State -> count, without those that have ended."""
+
+
+class Status(BaseModel):
+    deployments: list[DeploymentStatus]
+    instances: dict[str, int]
+    models: dict[str, int]

@@ -1,0 +1,47 @@
+"""The one place where a request's work is committed: before its answer is sent, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import Depends
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.api.access import Admin
+from control_plane.api.context import CurrentContext
+from control_plane.store.repositories import audit
+from infra.settings import Settings
+
+
+class Change:
+    """A request that changes something: its session, and who asks."""
+
+    def __init__(self, session: AsyncSession, settings: Settings, key_id: str) -> None:
+        self.session = session
+        self.settings = settings
+        self._key_id = key_id
+        self.concerns_controller = False
+
+    async def record(self, action: str, subject_id: str, **detail: Any) -> None:
+        """Write what was done into the audit log; the controller is told after the commit."""
+        await audit.record(self.session, self._key_id, action, subject_id, detail)
+        self.concerns_controller = True
+
+
+async def _change(context: CurrentContext, principal: Admin) -> AsyncIterator[Change]:
+    async with context.database.transaction() as session:
+        change = Change(session, context.settings, principal.key_id)
+        yield change
+    if change.concerns_controller:
+        await context.ring()
+
+
+async def _reading(context: CurrentContext) -> AsyncIterator[AsyncSession]:
+    async with context.database.snapshot() as session:
+        yield session
+
+
+# "function": the block around the endpoint ends, and commits, before the answer is sent.
+CurrentChange = Annotated[Change, Depends(_change, scope="function")]
+Reading = Annotated[AsyncSession, Depends(_reading, scope="function")]

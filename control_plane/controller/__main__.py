@@ -1,0 +1,36 @@
+"""`python -m control_plane.controller`: reconcile until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+from control_plane.controller.loop import Controller
+from control_plane.store.session import Database
+from control_plane.tasks.messages import Messages
+from infra.cloud import open_cloud
+from infra.connection import connect
+from infra.settings import Settings
+from infra.telemetry import configure_logging
+
+
+async def main(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    database, jobs = Database(settings), connect(settings.jobs)
+    cloud, messages = open_cloud(settings), Messages(settings)
+    try:
+        await Controller(settings, database, jobs, cloud, messages).run(stop)
+    finally:
+        messages.close()
+        await cloud.close()
+        await jobs.aclose()
+        await database.close()
+
+
+if __name__ == "__main__":
+    settings = Settings()
+    configure_logging("controller", settings.log_level)
+    asyncio.run(main(settings))

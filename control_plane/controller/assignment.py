@@ -1,0 +1,54 @@
+"""Tells each agent what to run, until its heartbeat says that it has heard."""
+
+from __future__ import annotations
+
+import time
+
+from control_plane.controller.world import World
+from control_plane.store.repositories import instances
+from control_plane.store.session import Database
+from control_plane.store.tables import Instance
+from infra.registry import Registry
+from infra.states import InstanceState
+
+_AGAIN_S = 1.0
+"""An assignment that was not heard of by then is published again (Redis may have lost it)."""
+_LISTENING = (InstanceState.JOINED, InstanceState.NOTICED, InstanceState.DRAINING)
+
+
+class AssignmentPublisher:
+    """Needs no lease: an assignment is absolute and numbered, so telling it twice is harmless."""
+
+    name = "assignment"
+
+    def __init__(self, database: Database, registry: Registry) -> None:
+        self._database = database
+        self._registry = registry
+        self._told: dict[str, tuple[int, float]] = {}
+        """Instance -> (version, when by our monotonic clock)."""
+
+    async def run(self, world: World | None, /) -> int:
+        """Raises RedisError: an assignment could not be published."""
+        if world is None:
+            return 0
+        async with self._database.snapshot() as session:
+            rows = [each for each in await instances.live(session) if each.state in _LISTENING]
+        self._told = {row.id: self._told[row.id] for row in rows if row.id in self._told}
+        for row in rows:
+            if row.joined_at is not None and self._must_be_told(row, world):
+                await self._publish(row.id)
+        return 0
+
+    def _must_be_told(self, row: Instance, world: World) -> bool:
+        heartbeat = world.heartbeats.get(row.id)
+        if heartbeat is not None and heartbeat.assignment_version >= row.assignment_version:
+            return False
+        version, told_at = self._told.get(row.id, (0, 0.0))
+        return version < row.assignment_version or time.monotonic() - told_at > _AGAIN_S
+
+    async def _publish(self, instance_id: str) -> None:
+        async with self._database.snapshot() as session:
+            assignment = await instances.assignment(session, instance_id)
+        if assignment is not None:
+            await self._registry.assign(assignment)
+            self._told[instance_id] = (assignment.version, time.monotonic())

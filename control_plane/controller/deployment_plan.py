@@ -1,0 +1,158 @@
+"""What a deployment needs next: replicas to add, replicas to drain, a state and its reason (pure).
+
+A new revision is rolled out beside the old one: the old replicas drain when a new one is ready and
+their own queue is empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from control_plane.autoscaler.crash_loop import CrashPolicy, Failures, given_up, wait_s
+from control_plane.autoscaler.decision import Decision, decide
+from control_plane.autoscaler.observation import Demand, Halt, Observation
+from control_plane.autoscaler.policy import ScalingPolicy
+from control_plane.store.tables import Deployment, Replica
+from infra.states import DeploymentState, ReplicaState
+
+_ONCE_READY = (DeploymentState.READY, DeploymentState.DEGRADED)
+_LEAST_WORTH_FIRST = tuple(ReplicaState)
+"""Their order is the order of a replica's life."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentSeen:
+    """All that is known of one deployment besides its row."""
+
+    now: float
+    """Database time."""
+    replicas: Sequence[Replica]
+    """Those that have not ended, oldest first."""
+    running: Mapping[str, int]
+    """Jobs that each replica runs, where known."""
+    failures: Failures
+    demand: Demand | None
+    pending: Mapping[str, int] | None
+    """Jobs in the queue of each revision; None where the queues cannot be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentPlan:
+    decision: Decision
+    add: int
+    drain: tuple[Replica, ...]
+    state: DeploymentState
+    reason: str
+
+    def changes(self, deployment: Deployment) -> bool:
+        return bool(
+            self.add
+            or self.drain
+            or self.state != deployment.state
+            or self.reason != deployment.reason
+            or self.decision.target != deployment.target_replicas
+        )
+
+
+def plan(
+    deployment: Deployment, seen: DeploymentSeen, policy: ScalingPolicy, crash: CrashPolicy
+) -> DeploymentPlan:
+    """Planning again once the plan is carried out plans nothing more."""
+    halt = _halt(deployment, seen, crash)
+    decision = decide(Observation(deployment.target_replicas, seen.demand, halt), policy)
+    target = decision.target
+    serving = [each for each in seen.replicas if each.state != ReplicaState.DRAINING]
+    current = [each for each in serving if each.revision_id == deployment.revision_id]
+    old = [each for each in serving if each.revision_id != deployment.revision_id]
+    surplus = _least_useful(current, seen.running)[: max(0, len(current) - target)]
+    state, reason = _state(deployment, seen, halt, target, current, old)
+    return DeploymentPlan(
+        decision=decision,
+        add=_missing(current, target, seen, crash),
+        drain=(*surplus, *_outdated(old, current, target, seen)),
+        state=state,
+        reason=reason,
+    )
+
+
+def _halt(deployment: Deployment, seen: DeploymentSeen, crash: CrashPolicy) -> Halt | None:
+    if deployment.state == DeploymentState.DELETING:
+        return Halt.DELETING
+    return Halt.CRASH_LOOP if given_up(seen.failures.count, crash) else None
+
+
+def _missing(
+    current: Sequence[Replica], target: int, seen: DeploymentSeen, crash: CrashPolicy
+) -> int:
+    """After a failed start one replica at a time is tried, and each after a longer pause."""
+    missing = max(0, target - len(current))
+    if not seen.failures.count:
+        return missing
+    resting = seen.now < seen.failures.last_at + wait_s(seen.failures.count, crash)
+    trying = any(each.state != ReplicaState.READY for each in current)
+    return 0 if resting or trying else min(missing, 1)
+
+
+def _least_useful(current: Sequence[Replica], running: Mapping[str, int]) -> list[Replica]:
+    """Those that are furthest from ready first, then the least busy, then the newest."""
+    newest_first = sorted(current, key=lambda each: each.id, reverse=True)
+    return sorted(
+        newest_first,
+        key=lambda each: (
+            _LEAST_WORTH_FIRST.index(ReplicaState(each.state)),
+            running.get(each.id, 0),
+        ),
+    )
+
+
+def _outdated(
+    old: Sequence[Replica], current: Sequence[Replica], target: int, seen: DeploymentSeen
+) -> list[Replica]:
+    if target == 0:
+        return list(old)
+    if seen.pending is None or not any(each.state == ReplicaState.READY for each in current):
+        return []
+    return [each for each in old if not seen.pending.get(each.revision_id, 0)]
+
+
+def _state(
+    deployment: Deployment,
+    seen: DeploymentSeen,
+    halt: Halt | None,
+    target: int,
+    current: Sequence[Replica],
+    old: Sequence[Replica],
+) -> tuple[DeploymentState, str]:
+    if halt is Halt.DELETING:
+        gone = not seen.replicas
+        return (DeploymentState.DELETED if gone else DeploymentState.DELETING), ""
+    if halt is Halt.CRASH_LOOP:
+        return DeploymentState.FAILED, (
+            f"{seen.failures.count} replicas in a row failed to start, the last: "
+            f"{seen.failures.last_reason}; change the deployment to try again"
+        )
+    if target == 0:
+        return DeploymentState.IDLE, ""
+    ready = sum(each.state == ReplicaState.READY for each in current)
+    if ready >= target:
+        return DeploymentState.READY, ""
+    reason = f"{ready} of {target} replicas ready"
+    if seen.failures.count:
+        reason += f"; starts that failed in a row: {seen.failures.count}, the last: "
+        reason += seen.failures.last_reason
+    if any(each.state == ReplicaState.READY for each in old):
+        return DeploymentState.UPDATING, reason
+    return _short(deployment, ready, target, bool(seen.failures.count)), reason
+
+
+def _short(deployment: Deployment, ready: int, target: int, failing: bool) -> DeploymentState:
+    """Fewer are ready than wanted: because more are wanted now, or because some were lost?"""
+    state = DeploymentState(deployment.state)
+    grows = target > deployment.target_replicas
+    was_complete = state is DeploymentState.READY and not deployment.reason and not grows
+    if state is DeploymentState.DEGRADED or was_complete:
+        return DeploymentState.DEGRADED
+    if ready:
+        return DeploymentState.DEGRADED if failing else DeploymentState.READY
+    return DeploymentState.DEGRADED if state in _ONCE_READY else DeploymentState.DEPLOYING

@@ -1,0 +1,119 @@
+"""Instances: launched, awaited, watched, told what to run, and ended for certain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.controller.hold import each_row, hold
+from control_plane.controller.instance_plan import (
+    InstanceSeen,
+    InstanceStep,
+    needs_termination,
+    next_step,
+)
+from control_plane.controller.limits import Limits
+from control_plane.controller.world import World
+from control_plane.store.clock import read_clock
+from control_plane.store.repositories import instances, operations, replicas
+from control_plane.store.repositories.operations import OperationKind
+from control_plane.store.session import Database
+from control_plane.store.tables import Instance
+from infra.registry import Registry
+from infra.states import InstanceState, is_final
+from infra.telemetry import logger
+
+log = logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    step: InstanceStep | None
+    terminate: bool
+
+    @property
+    def empty(self) -> bool:
+        return self.step is None and not self.terminate
+
+
+class InstanceReconciler:
+    name = "instance"
+
+    def __init__(self, database: Database, registry: Registry, limits: Limits) -> None:
+        self._database = database
+        self._registry = registry
+        self._limits = limits
+
+    async def run(self, world: World | None, /) -> int:
+        """Raises RedisError: an ended instance could not be forgotten; it is tried again."""
+        if world is None:
+            return 0
+        async with self._database.snapshot() as session:
+            ids = [
+                instance.id
+                for instance in await instances.live(session)
+                if not (await self._plan(session, instance, world)).empty
+            ]
+        return await each_row(ids, lambda row_id: self._reconcile(row_id, world))
+
+    async def _reconcile(self, instance_id: str, world: World) -> int:
+        async with hold(self._database, Instance, instance_id, self._limits.lease_s) as held:
+            if held is None:
+                return 0
+            async with self._database.snapshot() as session:
+                instance = await session.get_one(Instance, instance_id)
+                plan = await self._plan(session, instance, world)
+            if plan.empty:
+                return 0
+            if plan.step is not None and is_final(plan.step.to):
+                await self._registry.forget(instance_id)
+            async with held.apply() as session:
+                await self._write(session, instance, plan)
+        if plan.step is not None:
+            log.info(
+                "instance",
+                instance=instance_id,
+                state=plan.step.to.value,
+                reason=plan.step.reason,
+            )
+        return 1
+
+    async def _plan(self, session: AsyncSession, instance: Instance, world: World) -> _Plan:
+        if is_final(InstanceState(instance.state)):
+            return _Plan(None, terminate=False)
+        seen = await self._see(session, instance, world)
+        step = next_step(instance, seen, self._limits)
+        ended = step is not None and is_final(step.to)
+        return _Plan(step, not ended and needs_termination(instance, seen, self._limits))
+
+    async def _see(self, session: AsyncSession, instance: Instance, world: World) -> InstanceSeen:
+        id, kind = instance.id, OperationKind
+        launches = await operations.newest_of(session, [id], kind.LAUNCH_INSTANCE)
+        terminations = await operations.newest_of(session, [id], kind.TERMINATE_INSTANCE)
+        return InstanceSeen(
+            now=await read_clock(session),
+            replicas=len(await replicas.live_on(session, id)),
+            heartbeat=world.heartbeats.get(id),
+            silent_s=world.silent_s.get(id, 0.0),
+            cloud_answers=world.cloud is not None,
+            machine=(world.cloud or {}).get(id),
+            launch=launches.get(id),
+            termination=terminations.get(id),
+        )
+
+    async def _write(self, session: AsyncSession, instance: Instance, plan: _Plan) -> None:
+        if plan.terminate:
+            await operations.add_termination(session, instance.id, self._limits.operation_s)
+        if plan.step is None:
+            return
+        step, seen = plan.step, InstanceState(instance.state)
+        moved = await instances.move(session, instance.id, seen, step.to, step.reason)
+        if moved and step.to is InstanceState.LAUNCHING:
+            await operations.add(
+                session,
+                OperationKind.LAUNCH_INSTANCE,
+                instance.id,
+                f"launch:{instance.id}",
+                self._limits.operation_s,
+            )

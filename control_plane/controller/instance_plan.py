@@ -1,0 +1,124 @@
+"""The next step of an instance's life (pure)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from control_plane.controller.limits import Limits
+from control_plane.store.repositories.operations import OperationState
+from control_plane.store.tables import Instance, Operation
+from infra.cloud.base import CloudInstance, CloudInstanceState
+from infra.states import InstanceState
+from infra.wire import Heartbeat
+
+_ENDING = (InstanceState.DRAINING, InstanceState.LOST)
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceSeen:
+    """All that is known of one instance besides its row."""
+
+    now: float
+    """Database time."""
+    replicas: int
+    """That have not ended."""
+    heartbeat: Heartbeat | None
+    silent_s: float
+    cloud_answers: bool
+    machine: CloudInstance | None
+    """As the cloud describes it; None where it does not know it or does not answer."""
+    launch: Operation | None
+    termination: Operation | None
+    """The newest of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceStep:
+    to: InstanceState
+    reason: str
+
+
+def next_step(instance: Instance, seen: InstanceSeen, limits: Limits) -> InstanceStep | None:
+    """One legal step, or None."""
+    state = InstanceState(instance.state)
+    if state is InstanceState.REQUESTED:
+        if not seen.replicas:
+            return InstanceStep(InstanceState.TERMINATED, "no longer needed")
+        return InstanceStep(InstanceState.LAUNCHING, "")
+    if state in _ENDING:
+        return _end(state, instance, seen, limits)
+    if seen.machine is not None and seen.machine.state is CloudInstanceState.TERMINATED:
+        return InstanceStep(InstanceState.LOST, seen.machine.reason or "terminated by the cloud")
+    if state is InstanceState.LAUNCHING:
+        return _launching(seen)
+    if _unknown_to_the_cloud(instance, seen, limits):
+        return InstanceStep(InstanceState.LOST, "the cloud does not know it")
+    if state is InstanceState.BOOTING:
+        return _booting(instance, seen, limits)
+    return _joined(state, seen, limits)
+
+
+def needs_termination(instance: Instance, seen: InstanceSeen, limits: Limits) -> bool:
+    """Whether it is time to ask the cloud for its end."""
+    state = InstanceState(instance.state)
+    if state not in _ENDING or _under_way(seen.termination):
+        return False
+    if state is InstanceState.LOST or instance.joined_at is None:
+        return True
+    # An agent that was told to leave goes by itself, after its last word.
+    gone = seen.heartbeat is None and not seen.replicas
+    return gone or seen.now - instance.updated_at > limits.drain_s + 2 * limits.settling_s
+
+
+def _launching(seen: InstanceSeen) -> InstanceStep | None:
+    if not seen.replicas:
+        return InstanceStep(InstanceState.DRAINING, "no longer needed")
+    if seen.launch is None or seen.launch.state in (OperationState.PENDING, OperationState.RUNNING):
+        return None
+    if seen.launch.state == OperationState.FAILED:
+        return InstanceStep(InstanceState.DRAINING, f"launch failed: {seen.launch.error}")
+    return InstanceStep(InstanceState.BOOTING, "")
+
+
+def _booting(instance: Instance, seen: InstanceSeen, limits: Limits) -> InstanceStep | None:
+    if not seen.replicas:
+        return InstanceStep(InstanceState.DRAINING, "no longer needed")
+    if seen.now - instance.updated_at > limits.join_s:
+        return InstanceStep(InstanceState.DRAINING, f"did not join within {limits.join_s:.0f} s")
+    return None
+
+
+def _joined(state: InstanceState, seen: InstanceSeen, limits: Limits) -> InstanceStep | None:
+    if seen.silent_s > limits.instance_lost_s:
+        return InstanceStep(InstanceState.LOST, f"silent for {seen.silent_s:.0f} s")
+    if seen.heartbeat is not None and seen.heartbeat.leaving:
+        return InstanceStep(InstanceState.DRAINING, "its agent leaves")
+    if not seen.replicas:
+        return InstanceStep(InstanceState.DRAINING, "empty")
+    if state is InstanceState.JOINED and seen.machine is not None and seen.machine.noticed:
+        return InstanceStep(InstanceState.NOTICED, "the cloud takes it away")
+    return None
+
+
+def _unknown_to_the_cloud(instance: Instance, seen: InstanceSeen, limits: Limits) -> bool:
+    """A machine that still speaks to us is there, whatever the cloud says."""
+    missing = seen.cloud_answers and seen.machine is None and seen.heartbeat is None
+    return missing and seen.now - instance.updated_at > limits.settling_s
+
+
+def _end(
+    state: InstanceState, instance: Instance, seen: InstanceSeen, limits: Limits
+) -> InstanceStep | None:
+    stopped = seen.machine is not None and seen.machine.state is CloudInstanceState.TERMINATED
+    ended = seen.termination is not None and seen.termination.state == OperationState.SUCCEEDED
+    if stopped or ended:
+        return InstanceStep(InstanceState.TERMINATED, instance.reason)
+    joined = instance.joined_at is not None
+    if state is InstanceState.DRAINING and joined and seen.silent_s > limits.instance_lost_s:
+        return InstanceStep(InstanceState.LOST, f"silent for {seen.silent_s:.0f} s while draining")
+    return None
+
+
+def _under_way(operation: Operation | None) -> bool:
+    """Running, or done: a failed one is repeated, since the machine may still cost money."""
+    return operation is not None and operation.state != OperationState.FAILED

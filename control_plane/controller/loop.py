@@ -1,0 +1,127 @@
+"""The controller's loop: pass after pass, at every bell and after every pause."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+
+from control_plane.autoscaler.crash_loop import CrashPolicy
+from control_plane.controller.assignment import AssignmentPublisher
+from control_plane.controller.demand import DemandWatch
+from control_plane.controller.deployment import DeploymentReconciler
+from control_plane.controller.instance import InstanceReconciler
+from control_plane.controller.leak import LeakAudit
+from control_plane.controller.limits import Limits
+from control_plane.controller.operation import OperationReconciler
+from control_plane.controller.projection import ProjectionReconciler
+from control_plane.controller.reconciler import Reconciler
+from control_plane.controller.replica import ReplicaReconciler
+from control_plane.controller.world import Watch, World
+from control_plane.store.session import Database
+from control_plane.tasks.messages import BrokerAway, Messages
+from infra.cloud.base import Cloud
+from infra.projection import ProjectionPublisher
+from infra.registry import Registry
+from infra.settings import Settings
+from infra.telemetry import logger
+
+_SHORTEST_PAUSE_S = 0.02
+"""Between passes that each changed something."""
+
+log = logger(__name__)
+
+
+class Controller:
+    """Several may run at once: what one of them does to a row, the others find done."""
+
+    def __init__(
+        self, settings: Settings, database: Database, jobs: Redis, cloud: Cloud, messages: Messages
+    ) -> None:
+        limits = Limits.of(settings)
+        crash = CrashPolicy(first_wait_s=settings.crash_wait_s, limit=settings.crash_limit)
+        registry = Registry(jobs)
+        self._registry = registry
+        self._pause_s = settings.reconcile_s
+        self._watch = Watch(database, registry, cloud)
+        # From demand down to the message to Celery in one pass.
+        self._reconcilers: Sequence[Reconciler] = (
+            DeploymentReconciler(database, DemandWatch(jobs), limits, crash),
+            ReplicaReconciler(database, jobs, settings.cloud, limits),
+            InstanceReconciler(database, registry, limits),
+            LeakAudit(database, limits.operation_s),
+            OperationReconciler(database, messages),
+            AssignmentPublisher(database, registry),
+        )
+        self._projection = ProjectionReconciler(database, ProjectionPublisher(jobs))
+        self._news = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set, whatever goes wrong."""
+        projecting = asyncio.create_task(self._project_until(stop))
+        while not stop.is_set():
+            self._news.set()
+            changed = await self.reconcile()
+            if changed:
+                # What one noun did is news for the others.
+                await asyncio.sleep(_SHORTEST_PAUSE_S)
+            else:
+                await self._wait(stop)
+        self._news.set()
+        await projecting
+
+    async def reconcile(self) -> int:
+        """One pass over every noun; returns how many rows changed. Never raises: a reconciler that
+        fails is logged, and the others go on."""
+        world = await self._look()
+        return sum([await self._run(each, world) for each in self._reconcilers])
+
+    async def project(self) -> None:
+        """Tell gateways what the store says. Never raises."""
+        await self._run(self._projection, None)
+
+    async def _project_until(self, stop: asyncio.Event) -> None:
+        """Beside the passes: a key is revoked in time even when a cloud keeps a pass waiting."""
+        while not stop.is_set():
+            self._news.clear()
+            await self.project()
+            await _set_within(self._news, self._pause_s)
+
+    async def _run(self, reconciler: Reconciler, world: World | None) -> int:
+        try:
+            return await reconciler.run(world)
+        except (RedisError, SQLAlchemyError, BrokerAway, OSError) as error:
+            log.warning("not reconciled", noun=reconciler.name, error=_first_line(error))
+        except Exception:
+            log.exception("not reconciled", noun=reconciler.name)
+        return 0
+
+    async def _look(self) -> World | None:
+        try:
+            return await self._watch.look()
+        except (RedisError, SQLAlchemyError, OSError) as error:
+            log.warning("agents cannot be heard", error=_first_line(error))
+        except Exception:
+            log.exception("agents cannot be heard")
+        return None
+
+    async def _wait(self, stop: asyncio.Event) -> None:
+        try:
+            await self._registry.wait_for_bell(self._pause_s)
+        except RedisError:
+            await _set_within(stop, self._pause_s)
+
+
+async def _set_within(event: asyncio.Event, timeout_s: float) -> None:
+    """Wait for the event, at most so long."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or repr(error)).splitlines()[0]

@@ -1,0 +1,63 @@
+"""Operations: sent to Celery when they are new, again when nothing came of it, failed when late."""
+
+from __future__ import annotations
+
+from control_plane.controller.world import World
+from control_plane.store.repositories import imports, operations
+from control_plane.store.repositories.operations import OperationKind
+from control_plane.store.session import Database
+from control_plane.tasks.messages import BrokerAway, Messages
+from infra.telemetry import logger
+
+_SEND_AGAIN_S = 10.0
+"""A message that nobody took up by then may be lost; one too many does no harm."""
+_BROKER_PAUSE_S = 1.0
+
+log = logger(__name__)
+
+
+class OperationReconciler:
+    """The row's own claim and `send_after` are its lease: one controller books each sending."""
+
+    name = "operation"
+
+    def __init__(self, database: Database, messages: Messages) -> None:
+        self._database = database
+        self._messages = messages
+
+    async def run(self, _world: World | None, /) -> int:
+        """Raises BrokerAway: what could not be sent is tried again in a moment."""
+        return await self._fail_late() + await self._send_due()
+
+    async def _send_due(self) -> int:
+        async with self._database.snapshot() as session:
+            due = await operations.due(session)
+        sent = 0
+        for operation in due:
+            async with self._database.transaction() as session:
+                booked = await operations.book_sending(session, operation, _SEND_AGAIN_S)
+            if booked:
+                await self._send(operation.id)
+                log.info("operation sent", operation=operation.id, kind=operation.kind)
+                sent += 1
+        return sent
+
+    async def _send(self, operation_id: str) -> None:
+        try:
+            await self._messages.send(operation_id)
+        except BrokerAway:
+            async with self._database.transaction() as session:
+                await operations.send_in(session, operation_id, _BROKER_PAUSE_S)
+            raise
+
+    async def _fail_late(self) -> int:
+        async with self._database.snapshot() as session:
+            late = await operations.overdue(session)
+        for operation in late:
+            async with self._database.transaction() as session:
+                failed = await operations.expire(session, operation.id, "not done by its deadline")
+                if failed and operation.kind == OperationKind.IMPORT_MODEL:
+                    await imports.fail(session, operation.subject_id, "the import took too long")
+            if failed:
+                log.warning("operation failed by deadline", operation=operation.id)
+        return len(late)

@@ -1,0 +1,112 @@
+"""The projection: all that gateways know, published whole, at once when it changes and about every
+second when it does not (a gateway that hears nothing for too long refuses requests)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.controller.routes import (
+    Served,
+    by_deployment,
+    key_entry,
+    route,
+    serving_revision,
+)
+from control_plane.controller.world import World
+from control_plane.importer.errors import ImportRefused
+from control_plane.importer.text_assets import read_text_assets
+from control_plane.store.clock import read_clock
+from control_plane.store.repositories import deployments, keys, replicas
+from control_plane.store.session import Database
+from control_plane.store.tables import Model, Revision
+from infra.projection import ProjectionPublisher
+from infra.storage.base import StorageError
+from infra.storage.directory import local_path
+from infra.telemetry import logger
+from infra.wire import KeyEntry, Projection
+
+_REPEAT_S = 1.0
+
+log = logger(__name__)
+
+
+class ProjectionReconciler:
+    """Needs no lease: every controller publishes what the store says, numbered by its clock."""
+
+    name = "projection"
+
+    def __init__(self, database: Database, publisher: ProjectionPublisher) -> None:
+        self._database = database
+        self._publisher = publisher
+        self._last = Projection(version=0)
+        self._last_at_s = float("-inf")
+        self._texts: set[str] = set()
+
+    async def run(self, _world: World | None, /) -> int:
+        """Raises RedisError: gateways could not be told."""
+        async with self._database.snapshot() as session:
+            version = int(await read_clock(session) * 1000)
+            served = await _served(session)
+            entries = [key_entry(key) for key in await keys.valid(session)]
+        missing = await self._publish_texts(each.model for each in served)
+        await self._publish(version, served, entries, missing)
+        return 0
+
+    async def _publish(
+        self, version: int, served: list[Served], entries: list[KeyEntry], missing: dict[str, str]
+    ) -> None:
+        routes = [route(each, missing) for each in served]
+        changed = (routes, entries) != (self._last.routes, self._last.keys)
+        now_s = time.monotonic()
+        if not changed and now_s - self._last_at_s < _REPEAT_S:
+            return
+        projection = Projection(
+            version=max(version, self._last.version + 1), routes=routes, keys=entries
+        )
+        await self._publisher.publish(projection)
+        self._last, self._last_at_s = projection, now_s
+        if changed:
+            log.info("projection", version=projection.version, routes=len(routes))
+
+    async def _publish_texts(self, models: Iterable[Model]) -> dict[str, str]:
+        """Publish what is not there yet; returns the digests that cannot be, each with why."""
+        wanted = {model.text_digest: model for model in models}
+        missing: dict[str, str] = {}
+        for digest, model in wanted.items():
+            if not await self._publisher.has_text(digest):
+                problem = await self._publish_text(model)
+                if problem:
+                    missing[digest] = problem
+        for digest in self._texts - wanted.keys():
+            await self._publisher.drop_text(digest)
+        self._texts = set(wanted)
+        return missing
+
+    async def _publish_text(self, model: Model) -> str:
+        try:
+            assets = await asyncio.to_thread(lambda: read_text_assets(local_path(model.uri)))
+        except (ImportRefused, StorageError, OSError) as error:
+            log.error("the text side of a model cannot be read", model=model.name, error=str(error))
+            return f"model '{model.name}': {error}"
+        digest = await self._publisher.publish_text(assets)
+        if digest != model.text_digest:
+            await self._publisher.drop_text(digest)
+            return f"model '{model.name}' is damaged: its text file has changed; import it again"
+        return ""
+
+
+async def _served(session: AsyncSession) -> list[Served]:
+    live = by_deployment(await replicas.live(session))
+    served = []
+    for deployment, wanted in await deployments.all_live(session):
+        revision_id, ready = serving_revision(deployment, live.get(deployment.id, []))
+        revision = wanted
+        if revision_id != wanted.id:
+            revision = await session.get_one(Revision, revision_id)
+        model = await session.get_one(Model, revision.model_id)
+        served.append(Served(deployment, revision, model, ready))
+    return served

@@ -1,0 +1,89 @@
+"""Replicas: each gets an instance, follows what its agent reports, and is dropped when it ends."""
+
+from __future__ import annotations
+
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.controller.hold import each_row, hold
+from control_plane.controller.limits import Limits
+from control_plane.controller.replica_plan import ReplicaStep, next_step
+from control_plane.controller.world import World
+from control_plane.store.clock import read_clock
+from control_plane.store.repositories import instances, replicas
+from control_plane.store.session import Database
+from control_plane.store.tables import Instance, Replica
+from infra.cloud.base import Market
+from infra.queue.queue import JobQueue
+from infra.states import ReplicaState, is_final
+from infra.telemetry import logger
+
+log = logger(__name__)
+
+
+class ReplicaReconciler:
+    name = "replica"
+
+    def __init__(self, database: Database, jobs: Redis, cloud: str, limits: Limits) -> None:
+        self._database = database
+        self._jobs = jobs
+        self._cloud = cloud
+        self._limits = limits
+
+    async def run(self, world: World | None, /) -> int:
+        """Raises RedisError: a replica's end could not be told to its queue; it is tried again."""
+        if world is None:
+            return 0
+        async with self._database.snapshot() as session:
+            ids = [
+                replica.id
+                for replica in await replicas.live(session)
+                if await self._plan(session, replica, world) is not None
+            ]
+        return await each_row(ids, lambda row_id: self._reconcile(row_id, world))
+
+    async def _reconcile(self, replica_id: str, world: World) -> int:
+        async with hold(self._database, Replica, replica_id, self._limits.lease_s) as held:
+            if held is None:
+                return 0
+            async with self._database.snapshot() as session:
+                replica = await session.get_one(Replica, replica_id)
+                step = await self._plan(session, replica, world)
+            if step is None:
+                return 0
+            if is_final(step.to):
+                # Before the row says so: a controller that dies in between does it again.
+                await JobQueue(self._jobs, replica.revision_id).drop_replica(replica_id)
+            async with held.apply() as session:
+                moved = await self._write(session, replica, step)
+        if moved:
+            log.info("replica", replica=replica_id, state=step.to.value, reason=step.reason)
+        return int(moved)
+
+    async def _plan(
+        self, session: AsyncSession, replica: Replica, world: World
+    ) -> ReplicaStep | None:
+        if is_final(ReplicaState(replica.state)):
+            return None
+        now = await read_clock(session)
+        if replica.instance_id is None:
+            return next_step(replica, None, None, now, self._limits)
+        instance = await session.get_one(Instance, replica.instance_id)
+        heartbeat = world.heartbeats.get(instance.id)
+        return next_step(replica, instance, heartbeat, now, self._limits)
+
+    async def _write(self, session: AsyncSession, replica: Replica, step: ReplicaStep) -> bool:
+        seen = ReplicaState(replica.state)
+        if replica.instance_id is None and not is_final(step.to):
+            # One instance per replica, of the cloud's one kind, until placement chooses.
+            instance = await instances.add(
+                session, self._cloud, self._cloud, self._cloud, Market.ON_DEMAND.value
+            )
+            return await replicas.move(
+                session, replica.id, seen, step.to, step.reason, instance_id=instance.id
+            )
+        moved = await replicas.move(session, replica.id, seen, step.to, step.reason)
+        changes_assignment = is_final(step.to) or step.to is ReplicaState.DRAINING
+        if moved and changes_assignment and replica.instance_id is not None:
+            await instances.change_assignment(session, replica.instance_id)
+        return moved

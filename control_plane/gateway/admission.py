@@ -1,0 +1,194 @@
+"""From a checked request to jobs in the queue: route, prompt, limits, offers."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+
+from redis.exceptions import RedisError
+
+from control_plane.gateway.access import CallerIdentity
+from control_plane.gateway.consumer import QueueAway, QueueFull
+from control_plane.gateway.errors import bad_request, model_not_found, overloaded, unavailable
+from control_plane.gateway.generation import Generation
+from control_plane.gateway.schemas import CompletionOptions
+from control_plane.gateway.sequence import Sequence
+from control_plane.gateway.services import Services
+from control_plane.gateway.text_models import TextModel, TextUnavailable
+from control_plane.gateway.tokenizer_messages import EncodeChat, EncodeTexts, Prompt
+from control_plane.gateway.tokenizer_pool import (
+    PromptUnacceptable,
+    TokenizerBusy,
+    TokenizerTimeout,
+)
+from infra.registry import ring_controller
+from infra.telemetry import logger
+from infra.wire import JobSpec, Malformed, Route, Sampling
+
+_log = logger(__name__)
+_RETRY_FULL_S = 5.0
+_RETRY_AWAY_S = 2.0
+_SEED_MASK = (1 << 63) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a request goes: a deployment, one of its revisions, and the model's text side."""
+
+    route: Route
+    revision_id: str
+    text: TextModel
+
+
+async def choose(services: Services, model: str, request_id: str) -> Destination:
+    """Raises ApiError: 404 for an unknown model, 503 where nothing can serve it now."""
+    route = services.known.route(model)
+    if route is None:
+        raise model_not_found(model)
+    if route.unavailable:
+        raise unavailable(
+            f"The deployment '{model}' cannot serve now: {route.unavailable}.",
+            "deployment_unavailable",
+            _RETRY_FULL_S,
+        )
+    revision_id = pick_revision(route, request_id)
+    if not revision_id:
+        raise unavailable(
+            f"The deployment '{model}' has no revision to serve.", "deployment_unavailable", 5
+        )
+    try:
+        text = await services.texts.get(route.text_digest)
+    except (TextUnavailable, Malformed, RedisError, OSError) as error:
+        _log.warning("text side of a model is missing", model=model, error=str(error))
+        raise unavailable(
+            f"The tokenizer of '{model}' is not there yet; try again.", "not_ready", _RETRY_AWAY_S
+        ) from error
+    return Destination(route, revision_id, text)
+
+
+def pick_revision(route: Route, request_id: str) -> str:
+    """One of the targets by weight: the same request always goes to the same one."""
+    total = sum(target.weight for target in route.targets)
+    if total <= 0:
+        return ""
+    digest = hashlib.sha256(f"{route.deployment_id}:{request_id}".encode()).digest()
+    point = int.from_bytes(digest[:8], "big") % total
+    for target in route.targets:
+        point -= target.weight
+        if point < 0:
+            return target.revision_id
+    raise AssertionError("a point below the sum of the weights falls into one of them")
+
+
+async def encode_prompts(
+    services: Services, destination: Destination, request: EncodeChat | EncodeTexts
+) -> list[Prompt]:
+    """Raises ApiError: 400 where the prompt is at fault, 503 where we are."""
+    try:
+        return await services.tokenizers.encode(request, destination.text.assets)
+    except PromptUnacceptable as error:
+        raise bad_request(
+            f"The prompt cannot be rendered: {error}", code="invalid_prompt"
+        ) from None
+    except TokenizerTimeout as error:
+        raise bad_request(f"Sorry, {error}.", code="prompt_too_slow") from None
+    except TokenizerBusy as error:
+        raise unavailable(f"Sorry, {error}.", "tokenizer_busy", _RETRY_AWAY_S) from error
+
+
+def output_limit(route: Route, prompt: Prompt, asked: int | None, default: int | None) -> int:
+    """How many tokens may follow a prompt; `default` None is the rest of the context.
+
+    Raises ApiError 400 `context_length_exceeded` with the numbers.
+    """
+    context, count = route.max_context_tokens, prompt.count
+    if count == 0:
+        raise bad_request("The prompt has no tokens; send at least one.", code="empty_prompt")
+    rest = context - count
+    if asked is not None and rest >= asked:
+        return asked
+    if asked is None and rest >= 1:
+        return rest if default is None else min(default, rest)
+    wanted = 1 if asked is None else asked
+    at_least = "" if prompt.ids else "at least "
+    raise bad_request(
+        f"This model's maximum context length is {context} tokens. However, you requested "
+        f"{at_least}{count + wanted} tokens ({at_least}{count} in the prompt, {wanted} for the "
+        "completion). Please reduce the length of the prompt or of the completion.",
+        code="context_length_exceeded",
+    )
+
+
+def sampling(options: CompletionOptions, text: TextModel, max_tokens: int, seed: int) -> Sampling:
+    greedy = options.temperature == 0 or options.top_p == 0
+    return Sampling(
+        max_tokens=max_tokens,
+        temperature=0.0 if greedy else options.temperature,
+        top_p=1.0 if greedy else options.top_p,
+        top_k=max(0, options.top_k),
+        seed=seed,
+        stop_token_ids=() if options.ignore_eos else text.assets.eos_token_ids,
+        ignore_eos=options.ignore_eos,
+    )
+
+
+async def enqueue(
+    services: Services,
+    destination: Destination,
+    options: CompletionOptions,
+    prompts: Seq[tuple[Prompt, int]],
+    caller: CallerIdentity,
+    request_id: str,
+) -> Generation:
+    """Offer `options.n` jobs for each (prompt, output limit); all are taken, or none stays.
+
+    Raises ApiError: 429 where the queue is full, 503 where it cannot be reached.
+    """
+    seed = secrets.randbits(63) if options.seed is None else options.seed & _SEED_MASK
+    generation = Generation(services.consumer, sum(prompt.count for prompt, _ in prompts))
+    try:
+        for prompt, max_tokens in prompts:
+            for _ in range(options.n):
+                sequence = Sequence(
+                    destination.revision_id,
+                    JobSpec(
+                        job_id=f"job-{secrets.token_hex(12)}",
+                        request_id=request_id,
+                        prompt=prompt.ids,
+                        sampling=sampling(options, destination.text, max_tokens, seed),
+                        choice=len(generation.sequences),
+                    ),
+                    destination.text.detokenizer(),
+                    options.stop,
+                    generation.notify,
+                )
+                generation.sequences.append(sequence)
+                await services.consumer.submit(
+                    sequence,
+                    caller.tenant,
+                    destination.route.queue_limit_s,
+                    destination.route.max_queued_jobs,
+                )
+    except QueueFull as error:
+        generation.sequences.pop()
+        generation.close()
+        raise overloaded(f"Too many requests: {error}. Try again later.", _RETRY_FULL_S) from None
+    except QueueAway as error:
+        generation.close()
+        raise unavailable(f"Sorry, {error}; try again.", "queue_away", _RETRY_AWAY_S) from None
+    except BaseException:
+        generation.close()
+        raise
+    if destination.route.ready_replicas == 0:
+        await _ask_for_replicas(services)
+    return generation
+
+
+async def _ask_for_replicas(services: Services) -> None:
+    try:
+        await ring_controller(services.jobs)
+    except (RedisError, OSError) as error:
+        # A hint: without it the controller looks at its next pass.
+        _log.warning("controller cannot be called", error=str(error))

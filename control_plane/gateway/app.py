@@ -1,0 +1,60 @@
+"""The gateway as an ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+
+from control_plane.gateway import completions, health, models
+from control_plane.gateway.errors import (
+    ApiError,
+    answer_api_error,
+    answer_unexpected,
+    answer_unknown_route,
+    refuse_too_large,
+)
+from control_plane.gateway.services import Services
+from control_plane.http.body_limit import BodyLimit
+from control_plane.http.request_id import RequestId
+from control_plane.http.unexpected import Unexpected
+from infra.settings import Settings
+
+
+def build_gateway(settings: Settings) -> FastAPI:
+    """An application with its own lifespan; whoever mounts it must run that."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        services = Services(settings)
+        app.state.gateway = services
+        try:
+            await services.start()
+            yield
+        finally:
+            await services.stop()
+
+    app = FastAPI(
+        title="Tamer gateway",
+        lifespan=lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        middleware=[
+            Middleware(RequestId),
+            Middleware(Unexpected, answer=answer_unexpected),
+            Middleware(BodyLimit, max_bytes=settings.max_body_bytes, refuse=refuse_too_large),
+        ],
+        exception_handlers={
+            ApiError: answer_api_error,
+            HTTPException: answer_unknown_route,
+        },
+    )
+    app.include_router(health.router)
+    app.include_router(models.router)
+    app.include_router(completions.router)
+    return app

@@ -1,0 +1,36 @@
+"""What a client is told when a job did not complete."""
+
+from __future__ import annotations
+
+from control_plane.gateway.errors import ApiError, unavailable
+from control_plane.gateway.sequence import Ending
+from infra.states import JobState
+
+_RETRY_EXPIRED_S = 10.0
+_RETRY_S = 1.0
+
+_SAID = {
+    "queue_limit": "the request waited too long for a replica",
+    "max_attempts": "every attempt to run it was cut off",
+    "job_lost": "the queue no longer has it",
+    "queue_lost": "the job queue lost its data",
+    "consumer_lost": "the gateway was silent for too long",
+    "gateway_stopped": "the gateway is being stopped",
+}
+
+
+def ending_error(ending: Ending) -> ApiError:
+    """The error for an ending other than `completed`."""
+    said = _SAID.get(ending.reason, ending.reason) or "no reason was given"
+    if ending.outcome is JobState.EXPIRED:
+        return unavailable(f"Sorry, {said}; try again.", "queue_timeout", _RETRY_EXPIRED_S)
+    if ending.retry_helps:
+        code = ending.reason if ending.reason in _SAID else "job_ended"
+        return unavailable(f"The request was not completed: {said}; try again.", code, _RETRY_S)
+    # OpenAI's clients would send it again on their own, which cannot help.
+    return ApiError(
+        500,
+        f"The model could not run this request: {said}",
+        code="inference_failed",
+        headers={"x-should-retry": "false"},
+    )

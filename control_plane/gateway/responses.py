@@ -1,0 +1,116 @@
+"""Answers in OpenAI's shapes, whole and in chunks."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from abc import ABC, abstractmethod
+from typing import Any
+
+from control_plane.gateway.generation import Generation
+from control_plane.gateway.sequence import Finish
+
+
+def usage(generation: Generation) -> dict[str, int]:
+    """A prompt counts once, however many choices it has."""
+    prompt, output = generation.prompt_tokens, generation.output_tokens
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": output,
+        "total_tokens": prompt + output,
+    }
+
+
+class Shape(ABC):
+    """One answer: its id, its model, and how its parts are written."""
+
+    id_prefix: str
+    whole_object: str
+    chunk_object: str
+
+    def __init__(self, model: str, revision_id: str, include_usage: bool) -> None:
+        self._head = {
+            "id": f"{self.id_prefix}-{secrets.token_hex(12)}",
+            "created": int(time.time()),
+            "model": model,
+            "system_fingerprint": revision_id,
+        }
+        self.include_usage = include_usage
+
+    @abstractmethod
+    def whole_choice(self, index: int, text: str, finish: Finish | None) -> dict[str, Any]: ...
+
+    def opening(self, index: int) -> dict[str, Any] | None:  # noqa: ARG002
+        """The choice of the first chunk, before any text; None where the shape has none."""
+        return None
+
+    @abstractmethod
+    def piece(self, index: int, text: str) -> dict[str, Any]: ...
+
+    @abstractmethod
+    def closing(self, index: int, finish: Finish | None) -> dict[str, Any]: ...
+
+    def whole(self, generation: Generation) -> dict[str, Any]:
+        choices = [
+            self.whole_choice(index, each.drain(), each.ending.finish if each.ending else None)
+            for index, each in enumerate(generation.sequences)
+        ]
+        return {
+            **self._head,
+            "object": self.whole_object,
+            "choices": choices,
+            "usage": usage(generation),
+        }
+
+    def chunk(self, choice: dict[str, Any]) -> dict[str, Any]:
+        body = {**self._head, "object": self.chunk_object, "choices": [choice]}
+        return {**body, "usage": None} if self.include_usage else body
+
+    def usage_chunk(self, generation: Generation) -> dict[str, Any]:
+        return {
+            **self._head,
+            "object": self.chunk_object,
+            "choices": [],
+            "usage": usage(generation),
+        }
+
+
+class ChatShape(Shape):
+    id_prefix = "chatcmpl"
+    whole_object = "chat.completion"
+    chunk_object = "chat.completion.chunk"
+
+    def whole_choice(self, index: int, text: str, finish: Finish | None) -> dict[str, Any]:
+        return {
+            "index": index,
+            "message": {"role": "assistant", "content": text, "refusal": None},
+            "logprobs": None,
+            "finish_reason": finish,
+        }
+
+    def opening(self, index: int) -> dict[str, Any] | None:
+        return self._delta(index, {"role": "assistant", "content": ""}, None)
+
+    def piece(self, index: int, text: str) -> dict[str, Any]:
+        return self._delta(index, {"content": text}, None)
+
+    def closing(self, index: int, finish: Finish | None) -> dict[str, Any]:
+        return self._delta(index, {}, finish)
+
+    def _delta(self, index: int, delta: dict[str, str], finish: Finish | None) -> dict[str, Any]:
+        return {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
+
+
+class TextShape(Shape):
+    id_prefix = "cmpl"
+    whole_object = "text_completion"
+    chunk_object = "text_completion"
+
+    def whole_choice(self, index: int, text: str, finish: Finish | None) -> dict[str, Any]:
+        return {"index": index, "text": text, "logprobs": None, "finish_reason": finish}
+
+    def piece(self, index: int, text: str) -> dict[str, Any]:
+        return self.whole_choice(index, text, None)
+
+    def closing(self, index: int, finish: Finish | None) -> dict[str, Any]:
+        return self.whole_choice(index, "", finish)

@@ -1,0 +1,63 @@
+"""What the gateway's routes work with, and its life from start to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from control_plane.gateway.consumer import Consumer
+from control_plane.gateway.errors import unavailable
+from control_plane.gateway.known import Known
+from control_plane.gateway.text_models import TextModels
+from control_plane.gateway.tokenizer_pool import TokenizerPool
+from infra.connection import connect
+from infra.projection import ProjectionReader
+from infra.settings import Settings
+
+_PING_LIMIT_S = 2.0
+
+
+class Services:
+    """Made without I/O; `start` and `stop` belong to the application's lifespan."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.jobs: Redis = connect(settings.jobs)
+        self.tokens: Redis = connect(settings.tokens)
+        reader = ProjectionReader(self.jobs)
+        self.known = Known(reader, settings.projection_max_age_s, time.monotonic)
+        self.texts = TextModels(reader.text)
+        self.tokenizers = TokenizerPool(settings.tokenizer_processes, settings.tokenizer_limit_s)
+        self.consumer = Consumer(
+            self.jobs, self.tokens, settings.consumer_lease_s, settings.max_attempts
+        )
+        self._follower: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        await self.tokenizers.start()
+        self.consumer.start()
+        self._follower = asyncio.create_task(self.known.follow(), name="projection reader")
+
+    async def stop(self) -> None:
+        await self.consumer.close()
+        if self._follower is not None:
+            self._follower.cancel()
+            await asyncio.gather(self._follower, return_exceptions=True)
+        await self.tokenizers.close()
+        await self.jobs.aclose()
+        await self.tokens.aclose()
+
+    async def check_ready(self) -> None:
+        """Raises ApiError 503 with what is missing."""
+        self.known.check_fresh()
+        if not self.consumer.running:
+            raise unavailable("The gateway no longer reads tokens.", "not_ready", 2)
+        try:
+            async with asyncio.timeout(_PING_LIMIT_S):
+                await self.jobs.ping()
+                await self.tokens.ping()
+        except (RedisError, OSError, TimeoutError) as error:
+            raise unavailable("Redis does not answer.", "redis_away", 2) from error

@@ -1,0 +1,58 @@
+"""Deployment rows. A live one is one that is not deleted; names are unique among those."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import or_
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.store.ids import Prefix, new_id
+from control_plane.store.repositories.listings import Deployed, live_deployments
+from control_plane.store.tables import Deployment, Model, Revision
+from infra.states import DeploymentState
+
+
+async def add(
+    session: AsyncSession, name: str, spec: dict[str, Any], revision: Revision, now: float
+) -> Deployment:
+    deployment = Deployment(
+        id=new_id(Prefix.DEPLOYMENT),
+        name=name,
+        spec=spec,
+        revision_id=revision.id,
+        state=DeploymentState.PENDING.value,
+        created_at=now,
+        updated_at=now,
+    )
+    session.add(deployment)
+    await session.flush()
+    return deployment
+
+
+async def find(session: AsyncSession, name: str) -> Deployed | None:
+    """The live deployment of this name."""
+    rows = await session.execute(live_deployments().where(Deployment.name == name))
+    row = rows.one_or_none()
+    return None if row is None else Deployed(*row)
+
+
+async def lock(session: AsyncSession, name: str) -> Deployed | None:
+    """The live deployment of this name, locked until the end of the transaction."""
+    rows = await session.execute(
+        live_deployments().where(Deployment.name == name).with_for_update(of=Deployment)
+    )
+    row = rows.one_or_none()
+    return None if row is None else Deployed(*row)
+
+
+async def all_live(session: AsyncSession) -> list[Deployed]:
+    """By name."""
+    rows = await session.execute(live_deployments().order_by(Deployment.name))
+    return [Deployed(*row) for row in rows]
+
+
+async def names_that_use(session: AsyncSession, model: Model) -> list[str]:
+    uses = or_(Revision.model_id == model.id, Deployment.spec["model"].as_string() == model.name)
+    statement = live_deployments().with_only_columns(Deployment.name).where(uses)
+    return list(await session.scalars(statement.order_by(Deployment.name)))

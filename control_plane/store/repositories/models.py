@@ -1,0 +1,44 @@
+"""Model rows. A deleted one stays, for old revisions, but its name is free again."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.store.ids import Prefix, new_id
+from control_plane.store.tables import Model
+
+IMPORTING = "importing"
+READY = "ready"
+FAILED = "failed"
+DELETED = "deleted"
+
+
+async def add(session: AsyncSession, name: str, source: str, now: float) -> Model:
+    model = Model(
+        id=new_id(Prefix.MODEL),
+        name=name,
+        source=source,
+        state=IMPORTING,
+        created_at=now,
+        updated_at=now,
+    )
+    session.add(model)
+    await session.flush()
+    return model
+
+
+async def find(session: AsyncSession, name: str) -> Model | None:
+    """The live model of this name."""
+    return await session.scalar(select(Model).where(Model.name == name, Model.state != DELETED))
+
+
+async def lock(session: AsyncSession, name: str) -> Model | None:
+    """The live model of this name, locked until the end of the transaction."""
+    statement = select(Model).where(Model.name == name, Model.state != DELETED)
+    return await session.scalar(statement.with_for_update())
+
+
+async def ready_names(session: AsyncSession) -> list[str]:
+    statement = select(Model.name).where(Model.state == READY).order_by(Model.name)
+    return list(await session.scalars(statement))

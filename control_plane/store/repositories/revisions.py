@@ -1,0 +1,42 @@
+"""Revision rows: immutable, named by the digest of what they say."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.store.tables import Model, Revision
+
+_DIGEST_DIGITS = 20
+
+
+def revision_id(model_digest: str, engine: str, options: dict[str, Any]) -> str:
+    """E.g. `rev-5f1d...`, 24 characters; the same content always has the same id."""
+    content = json.dumps(
+        [model_digest, engine, options], sort_keys=True, separators=(",", ":"), allow_nan=False
+    )
+    return "rev-" + hashlib.sha256(content.encode()).hexdigest()[:_DIGEST_DIGITS]
+
+
+async def find_or_add(
+    session: AsyncSession, model: Model, engine: str, options: dict[str, Any], now: float
+) -> Revision:
+    """The revision of this content; two models of one content share it."""
+    wanted = revision_id(model.digest, engine, options)
+    found = await session.get(Revision, wanted)
+    if found is not None:
+        return found
+    revision = Revision(
+        id=wanted,
+        model_id=model.id,
+        model_digest=model.digest,
+        engine=engine,
+        options=options,
+        created_at=now,
+    )
+    session.add(revision)
+    await session.flush()
+    return revision

@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m loadtests.benchmarks.NAME [--quick] [--json FILE]`."""

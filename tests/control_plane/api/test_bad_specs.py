@@ -1,0 +1,119 @@
+"""What a bad deployment gets: 422, the field's name, and nothing written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.control_plane.api.conftest import MakeModel
+
+_DEEP: Any = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "says"),
+    [
+        ({"modle": "x"}, "modle", "did you mean 'model'?"),
+        ({"scaling": {"min_replica": 1}}, "scaling.min_replica", "did you mean 'min_replicas'?"),
+        ({"engine": {"zzz": 1}}, "engine.zzz", "known here: kind, dtype"),
+        ({"name": "Chat"}, "name", "pattern"),
+        ({"name": "-chat"}, "name", "pattern"),
+        ({"name": "c" * 64}, "name", "pattern"),
+        ({"name": "../chat"}, "name", "pattern"),
+        ({"name": 7}, "name", "string"),
+        ({"model": None}, "model", "string"),
+        ({"scaling": {"min_replicas": -1}}, "scaling.min_replicas", "greater than or equal to 0"),
+        ({"scaling": {"min_replicas": 3}}, "scaling", "raise max_replicas"),
+        ({"scaling": {"max_replicas": 0}}, "scaling.max_replicas", "greater than or equal to 1"),
+        ({"scaling": {"max_replicas": 65}}, "scaling.max_replicas", "less than or equal to 64"),
+        ({"scaling": {"max_replicas": "8"}}, "scaling.max_replicas", "valid integer"),
+        ({"scaling": {"max_replicas": True}}, "scaling.max_replicas", "valid integer"),
+        ({"scaling": {"idle_s": 0}}, "scaling.idle_s", "greater than 0"),
+        ({"scaling": {"keep_warm": "sleep"}}, "scaling.keep_warm", "has no effect yet"),
+        ({"scaling": {"schedule": [{"at": "8:00"}]}}, "scaling.schedule", "has no effect yet"),
+        ({"scaling": []}, "scaling", "JSON object"),
+        ({"engine": {"kind": "torhc"}}, "engine.kind", "did you mean 'torch'?"),
+        ({"engine": {"quantization": "int4"}}, "engine.quantization", '"auto" or "none"'),
+        ({"engine": {"tensor_parallel": 2}}, "engine.tensor_parallel", "has no effect yet"),
+        ({"engine": {"dtype": "int3"}}, "engine.dtype", "float32"),
+        ({"engine": {"max_context_tokens": 0}}, "engine.max_context_tokens", "greater than"),
+        ({"engine": {"exact": "yes"}}, "engine.exact", "valid boolean"),
+        ({"engine": {"options": {"dtype": "x"}}}, "engine.options", "engine.dtype"),
+        ({"engine": {"options": {"x": "y" * 20_000}}}, "engine.options", "too long"),
+        ({"slo": {"ttft_ms": 500}}, "slo.ttft_ms", "has no effect yet"),
+        ({"placement": {"regions": ["us-east-1"]}}, "placement.regions", "has no effect yet"),
+        ({"placement": {"spot": "only"}}, "placement.spot", "has no effect yet"),
+        ({"placement": {"max_usd_per_hour": 0}}, "placement.max_usd_per_hour", "greater than 0"),
+        ({"budget": {"usd_per_day": -1}}, "budget.usd_per_day", "greater than 0"),
+        ({"rollout": {"strategy": "canary"}}, "rollout.strategy", "has no effect yet"),
+        ({"model": "../../etc/passwd"}, "model", "registered model"),
+    ],
+)
+async def test_a_bad_field_is_named_with_what_to_do(
+    client: httpx.AsyncClient,
+    make_model: MakeModel,
+    changes: dict[str, Any],
+    field: str,
+    says: str,
+) -> None:
+    await make_model()
+    answer = await client.post("/deployments", json={"name": "chat", "model": "smollm2", **changes})
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    [error] = answer.json()["errors"]
+    assert error["field"] == field
+    assert says in error["message"]
+    assert (await client.get("/deployments")).json()["data"] == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"name": "chat", "model": "smollm2", "scaling": {"idle_s": NaN}}',
+        '{"name": "chat", "model": "smollm2", "scaling": {"idle_s": Infinity}}',
+        '{"name": "chat", "model": "smollm2", "scaling": {"idle_s": 1e999}}',
+        '{"name": "chat", "model": "smollm2", "budget": {"usd_per_day": NaN}}',
+        '{"name": "chat", "model": "smollm2", "engine": {"options": {"x": NaN}}}',
+        '{"name": "chat", "model": "smollm2", "engine": {"options": {"x": [1, -Infinity]}}}',
+        '{"name": "chat", "model": "smollm2"',
+        "",
+        "null",
+        "[]",
+        '"chat"',
+        _DEEP,
+        b"\xff\xfe{}",
+        '{"name": "ch\\ud800at", "model": "smollm2"}',
+        '{"name": "chat", "model": "smol\\u0000lm2"}',
+        '{"name": "chat", "model": "sm\\ud800ol"}',
+        '{"name": "chat", "model": "smollm2", "engine": {"options": {"a": "\\ud800"}}}',
+        '{"name": "chat", "model": "smollm2", "engine": {"options": {"a": 1%s}}}' % ("0" * 400),
+    ],
+)
+async def test_a_malformed_body_is_a_clear_4xx_and_writes_nothing(
+    client: httpx.AsyncClient, make_model: MakeModel, body: str | bytes
+) -> None:
+    await make_model()
+    answer = await client.post(
+        "/deployments", content=body, headers={"content-type": "application/json"}
+    )
+    assert answer.status_code in (400, 422), answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["detail"]
+    assert (await client.get("/deployments")).json()["data"] == []
+
+
+async def test_a_path_that_contradicts_the_body_is_refused(
+    client: httpx.AsyncClient, make_model: MakeModel
+) -> None:
+    await make_model()
+    answer = await client.put("/deployments/chat", json={"name": "other", "model": "smollm2"})
+    assert answer.status_code == 422
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=1000", "limit=x", "cursor=%27%3B", "cursor=" + "a" * 99]
+)
+async def test_a_bad_page_is_refused(client: httpx.AsyncClient, query: str) -> None:
+    assert (await client.get(f"/deployments?{query}")).status_code == 422

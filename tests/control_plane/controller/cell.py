@@ -1,0 +1,174 @@
+"""A whole small Tamer around the controller: real store, real queue, scripted agents."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+
+from control_plane.controller.loop import Controller
+from control_plane.store.clock import read_clock
+from control_plane.store.repositories import decisions, deployments, instances, models, replicas
+from control_plane.store.repositories.revisions import find_or_add
+from control_plane.store.session import Database
+from control_plane.store.tables import Decision, Deployment, Instance, Model, Replica
+from control_plane.tasks.execution import execute
+from infra.projection import ProjectionReader, text_digest
+from infra.queue.queue import JobQueue, Offer
+from infra.settings import Settings
+from infra.states import JobState
+from infra.wire import JobSpec, Sampling, TextAssets, encode
+from tests.control_plane.controller.memory_cloud import MemoryCloud
+from tests.control_plane.controller.scripted_agent import ScriptedAgent
+from tests.fixtures.waiting import eventually
+
+TEXT = TextAssets(tokenizer_json="{}", chat_template="{{ messages }}", eos_token_ids=(2,))
+_NEVER = threading.Event()
+
+
+class Mailbox:
+    """Where a controller's messages lie until the cell's hands carry them out."""
+
+    def __init__(self) -> None:
+        self.operation_ids: list[str] = []
+
+    async def send(self, operation_id: str) -> None:
+        self.operation_ids.append(operation_id)
+
+    def close(self) -> None:
+        return None
+
+
+class Cell:
+    def __init__(self, settings: Settings, database: Database, jobs: Redis) -> None:
+        self.settings = settings
+        self.database = database
+        self.jobs = jobs
+        self.cloud = MemoryCloud()
+        self.mailbox = Mailbox()
+        self.controller = self.new_controller()
+        self.projections = ProjectionReader(jobs)
+        self.agents: dict[str, ScriptedAgent] = {}
+        self.script: Callable[[ScriptedAgent], None] = lambda agent: None
+        """Changes each new agent before it lives."""
+
+    def new_controller(self) -> Controller:
+        return Controller(self.settings, self.database, self.jobs, self.cloud, self.mailbox)  # type: ignore[arg-type]
+
+    async def model(self, name: str = "tiny") -> Model:
+        folder = self.settings.home / "models" / name
+        folder.mkdir(parents=True)
+        (folder / "text.json").write_bytes(msgspec.json.encode(TEXT))
+        async with self.database.transaction() as session:
+            row = await models.add(session, name, f"pypi:{name}", await read_clock(session))
+            row.state, row.digest, row.uri = models.READY, f"digest-{name}", folder.as_uri()
+            row.text_digest = text_digest(TEXT)
+            row.max_context_tokens, row.vocabulary_size = 2048, 100
+        return row
+
+    async def deploy(self, model: Model, name: str = "chat", **scaling: Any) -> Deployment:
+        spec = {"scaling": {"min_replicas": 0, "max_replicas": 2, "idle_s": 60.0, **scaling}}
+        async with self.database.transaction() as session:
+            now = await read_clock(session)
+            options = {"max_context_tokens": 1024, "max_running": 2}
+            revision = await find_or_add(session, model, "paced", options, now)
+            return await deployments.add(session, name, spec, revision, now)
+
+    async def change(self, deployment: Deployment, **options: Any) -> None:
+        """A new spec, and with `options` a new revision."""
+        async with self.database.transaction() as session:
+            row = await session.get_one(Deployment, deployment.id)
+            row.generation += 1
+            if options:
+                [model] = [each async for each in await session.stream_scalars(_models())]
+                now = await read_clock(session)
+                row.revision_id = (await find_or_add(session, model, "paced", options, now)).id
+
+    async def offer(self, deployment: Deployment, job_id: str) -> None:
+        spec = JobSpec(job_id, job_id, [1, 2, 3], Sampling(max_tokens=4))
+        offer = Offer(job_id, "gateway", encode(spec), 7, 3, deadline_s=60.0)
+        queue = JobQueue(self.jobs, deployment.revision_id)
+        await queue.attend("gateway", 60.0)
+        assert await queue.offer(offer, 100) is JobState.QUEUED
+
+    async def settle_job(self, deployment: Deployment, job_id: str) -> None:
+        queue = JobQueue(self.jobs, deployment.revision_id)
+        await queue.settle(job_id, "gateway", JobState.COMPLETED, "stop", 4)
+
+    async def step(self) -> int:
+        """One pass, one turn of Celery's hands, one beat of every agent."""
+        changed = await self.controller.reconcile()
+        while self.mailbox.operation_ids:
+            await self.carry_out(self.mailbox.operation_ids.pop(0))
+            changed += 1
+        await self.beat()
+        return changed
+
+    async def carry_out(self, operation_id: str) -> None:
+        await execute(operation_id, self.settings, _NEVER, cloud_of=lambda _: self.cloud)
+
+    async def beat(self) -> None:
+        for instance_id in self.cloud.alive():
+            if instance_id not in self.agents:
+                request = self.cloud.requests.get(instance_id)
+                if request is None:
+                    continue
+                agent = ScriptedAgent(self.jobs, self.database, request)
+                self.script(agent)
+                self.agents[instance_id] = agent
+            await self.agents[instance_id].live()
+
+    async def until(self, look: Callable[[], Awaitable[Any]], deadline_s: float = 10.0) -> None:
+        """Step until what is looked for is there."""
+
+        async def step_and_look() -> bool:
+            await self.step()
+            return bool(await look())
+
+        await eventually(step_and_look, deadline_s)
+
+    async def until_state(self, deployment: Deployment, state: str) -> Deployment:
+        async def reached() -> bool:
+            return (await self.deployment(deployment)).state == state
+
+        await self.until(reached)
+        return await self.deployment(deployment)
+
+    async def quiet(self) -> None:
+        """Step until three steps in a row change nothing."""
+        calm = 0
+        async with asyncio.timeout(10.0):
+            while calm < 3:
+                calm = 0 if await self.step() else calm + 1
+
+    async def deployment(self, deployment: Deployment) -> Deployment:
+        async with self.database.snapshot() as session:
+            return await session.get_one(Deployment, deployment.id)
+
+    async def replicas(self) -> list[Replica]:
+        async with self.database.snapshot() as session:
+            return list(await replicas.live(session))
+
+    async def instances(self) -> list[Instance]:
+        async with self.database.snapshot() as session:
+            return list(await instances.live(session))
+
+    async def decisions(self, deployment: Deployment) -> list[Decision]:
+        """Oldest first."""
+        async with self.database.snapshot() as session:
+            return list(await decisions.page(session, deployment.id, 100))[::-1]
+
+
+def _models() -> Any:
+    from sqlalchemy import select
+
+    return select(Model)
+
+
+def folder_of(model: Model) -> Path:
+    return Path(model.uri.removeprefix("file://"))

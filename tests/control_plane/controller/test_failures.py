@@ -1,0 +1,165 @@
+"""What happens when machines, agents, replicas, Redis and the cloud fail."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from control_plane.store.repositories import replicas
+from infra.cloud.base import CloudInstanceState
+from infra.queue.queue import JobQueue
+from infra.states import ReplicaState
+from tests.control_plane.controller.cell import Cell
+
+
+async def test_a_dead_agent_is_replaced_and_its_jobs_are_offered_again_at_once(cell: Cell) -> None:
+    chat = await cell.deploy(await cell.model(), min_replicas=1)
+    await cell.until_state(chat, "ready")
+    [dead] = await cell.replicas()
+    await cell.offer(chat, "job-1")
+    queue = JobQueue(cell.jobs, chat.revision_id)
+    assert len(await queue.lease(dead.id, 1, 100, ttl_s=600.0)) == 1
+
+    cell.cloud.put(dead.instance_id or "", CloudInstanceState.TERMINATED, "killed by SIGKILL")
+    await cell.controller.reconcile()
+    await cell.controller.reconcile()
+    assert (await queue.signals()).orphaned == 1
+
+    await cell.until_state(chat, "ready")
+    [alive] = await cell.replicas()
+    assert alive.id != dead.id
+    async with cell.database.snapshot() as session:
+        ended = await session.get_one(replicas.Replica, dead.id)
+    assert (ended.state, "SIGKILL" in ended.reason) == ("failed", True)
+
+
+async def test_an_agent_that_falls_silent_is_lost_replaced_and_terminated(cell: Cell) -> None:
+    cell.settings = cell.settings.model_copy(update={"instance_lost_s": 0.2})
+    cell.controller = cell.new_controller()
+    chat = await cell.deploy(await cell.model(), min_replicas=1)
+    await cell.until_state(chat, "ready")
+    [silent] = await cell.replicas()
+    cell.agents[silent.instance_id or ""].silent = True
+
+    async def replaced() -> bool:
+        ready = [each for each in await cell.replicas() if each.state == "ready"]
+        return bool(ready) and ready[0].id != silent.id
+
+    await cell.until(replaced)
+    await cell.quiet()
+    assert cell.cloud.alive() == [each.instance_id for each in await cell.replicas()]
+
+
+async def test_a_machine_that_never_joins_is_terminated_and_counts_as_a_failed_start(
+    cell: Cell,
+) -> None:
+    cell.settings = cell.settings.model_copy(update={"join_limit_s": 0.1, "crash_limit": 2})
+    cell.controller = cell.new_controller()
+    cell.script = lambda agent: setattr(agent, "silent", True)
+    chat = await cell.deploy(await cell.model(), min_replicas=1)
+    failed = await cell.until_state(chat, "failed")
+    assert "did not join within" in failed.reason
+    await cell.quiet()
+    assert (cell.cloud.launches, cell.cloud.alive()) == (2, [])
+
+
+async def test_a_launch_that_the_cloud_refuses_fails_the_start_with_its_words(cell: Cell) -> None:
+    cell.cloud.refuses = "no such machine type"
+    chat = await cell.deploy(await cell.model(), min_replicas=1)
+    assert "no such machine type" in (await cell.until_state(chat, "failed")).reason
+
+
+async def test_a_crash_loop_backs_off_and_fails_until_the_spec_changes(cell: Cell) -> None:
+    cell.script = lambda agent: setattr(agent, "becomes", ReplicaState.FAILED)
+    chat = await cell.deploy(await cell.model(), min_replicas=1)
+    failed = await cell.until_state(chat, "failed")
+    assert "3 replicas in a row failed to start" in failed.reason
+    assert "the script says so" in failed.reason
+    await cell.quiet()
+    assert (cell.cloud.launches, cell.cloud.alive()) == (3, [])
+    await cell.controller.project()
+    projection = await cell.projections.next(1.0)
+    assert projection is not None
+    assert failed.reason in projection.routes[0].unavailable
+
+    cell.script = lambda agent: None
+    await cell.change(chat)
+    await cell.until_state(chat, "ready")
+    await cell.controller.project()
+    projection = await cell.projections.next(1.0)
+    assert projection is not None
+    assert projection.routes[0].unavailable == ""
+
+
+async def test_a_restarted_controller_remembers_the_failed_starts(cell: Cell) -> None:
+    cell.settings = cell.settings.model_copy(update={"crash_wait_s": 600.0})
+    cell.controller = cell.new_controller()
+    cell.script = lambda agent: setattr(agent, "becomes", ReplicaState.FAILED)
+    chat = await cell.deploy(await cell.model(), min_replicas=1)
+
+    async def failed_once() -> bool:
+        return "failed in a row: 1" in (await cell.deployment(chat)).reason
+
+    await cell.until(failed_once)
+    cell.controller = cell.new_controller()
+    await cell.quiet()
+    assert cell.cloud.launches == 1
+
+
+async def test_a_machine_that_no_row_knows_is_terminated(cell: Cell) -> None:
+    cell.cloud.put("ins-nobodys", CloudInstanceState.RUNNING)
+    await cell.quiet()
+    assert cell.cloud.alive() == []
+
+
+async def test_nothing_follows_from_a_cloud_that_does_not_answer(cell: Cell) -> None:
+    chat = await cell.deploy(await cell.model(), min_replicas=1)
+    await cell.until_state(chat, "ready")
+    cell.cloud.broken = True
+    await cell.quiet()
+    assert [each.state for each in await cell.replicas()] == ["ready"]
+
+
+async def test_the_others_go_on_when_one_reconciler_fails(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> int:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(cell.controller._reconcilers[3], "run", broken)  # the leak audit
+    chat = await cell.deploy(await cell.model(), min_replicas=1)
+    await cell.until_state(chat, "ready")
+
+
+async def test_a_missing_redis_changes_nothing_and_is_survived(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = await cell.deploy(await cell.model(), min_replicas=1)
+    await cell.until_state(chat, "ready")
+
+    async def away(*_: object, **__: object) -> None:
+        raise RedisConnectionError("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cell.jobs, "execute_command", away)
+        assert await cell.controller.reconcile() in (0, 1)
+        await cell.controller.project()
+        assert (await cell.decisions(chat))[-1].reason == "signals_missing"
+        assert [each.state for each in await cell.replicas()] == ["ready"]
+    await cell.until_state(chat, "ready")
+
+
+async def test_an_assignment_that_redis_lost_is_told_again(cell: Cell) -> None:
+    chat = await cell.deploy(await cell.model(), min_replicas=1)
+
+    async def joined() -> bool:
+        return any(each.state == "joined" for each in await cell.instances())
+
+    await cell.until(joined)
+    await cell.controller.reconcile()
+    await cell.jobs.flushall()
+    before = time.monotonic()
+    await cell.until_state(chat, "ready")
+    assert time.monotonic() - before < 5.0

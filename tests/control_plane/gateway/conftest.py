@@ -1,0 +1,256 @@
+"""A gateway on a real port, a tiny real tokenizer, and a replica that a test speaks for."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+import uvicorn
+from redis.asyncio import Redis
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from control_plane.gateway.app import build_gateway
+from control_plane.gateway.services import Services
+from infra.embedded import EmbeddedValkey
+from infra.keys import hash_secret
+from infra.projection import ProjectionPublisher
+from infra.queue.queue import JobQueue, Lease, Progress
+from infra.settings import Settings
+from infra.token_stream import TokenWriter
+from infra.wire import (
+    FinishReason,
+    JobSpec,
+    KeyEntry,
+    Projection,
+    Route,
+    StepTokens,
+    Target,
+    TextAssets,
+    TokenEvent,
+    decode,
+)
+from tests.fixtures.waiting import eventually
+
+KEY = "test_inference_key"
+MODEL = "chat"
+REVISION = "rev-1"
+CONTEXT_TOKENS = 512
+EOS = "<|end|>"
+TEMPLATE = (
+    "{% for message in messages %}<|start|>{{ message['role'] }}\n{{ message['content'] }}"
+    "<|end|>\n{% endfor %}{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
+)
+
+
+def build_tokenizer() -> Tokenizer:
+    """Byte-level BPE: every byte is a token, a few pairs are one, two tokens are special."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {symbol: index for index, symbol in enumerate(alphabet)}
+    merges = [("t", "h"), ("th", "e"), ("Ġ", "the"), ("i", "s"), ("Ã", "©")]
+    for left, right in merges:
+        vocabulary[left + right] = len(vocabulary)
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<|start|>", EOS])
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Tokenizer:
+    return build_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def assets(tokenizer: Tokenizer) -> TextAssets:
+    return TextAssets(
+        tokenizer_json=tokenizer.to_str(),
+        chat_template=TEMPLATE,
+        eos_token=EOS,
+        eos_token_ids=tuple(tokenizer.encode(EOS).ids),
+    )
+
+
+class Replica:
+    """A worker that does only what a test tells it to, over the real queue and token stream."""
+
+    def __init__(self, redis: Redis, tokenizer: Tokenizer, replica_id: str = "replica-1") -> None:
+        self.queue = JobQueue(redis, REVISION)
+        self._writer = TokenWriter(redis)
+        self._tokenizer = tokenizer
+        self.id = replica_id
+
+    def ids(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    async def take(self, ttl_s: float = 30.0) -> tuple[Lease, JobSpec]:
+        """Lease the next job, waiting for it."""
+        leases = await eventually(lambda: self.queue.lease(self.id, 1, 1 << 30, ttl_s))
+        return leases[0], decode(leases[0].spec, JobSpec)
+
+    async def say(
+        self,
+        lease: Lease,
+        index: int,
+        tokens: Sequence[int] = (),
+        finish: FinishReason | None = None,
+        *,
+        attempt: int | None = None,
+        error: str = "",
+    ) -> None:
+        event = TokenEvent(
+            lease.job_id, attempt or lease.attempt, index, list(tokens), finish, error
+        )
+        await self._writer.write({lease.consumer: StepTokens(self.id, [event])})
+
+    async def renew(self, lease: Lease, output_tokens: int, ttl_s: float = 30.0) -> list[str]:
+        progress = Progress(lease.job_id, lease.attempt, lease.nonce, output_tokens)
+        return await self.queue.renew(self.id, [progress], ttl_s)
+
+    async def told_to_stop(self, lease: Lease) -> None:
+        """Wait for the bell to say that this job is to be stopped."""
+
+        async def stopped() -> bool:
+            return lease.job_id in await self.queue.wait(self.id, 1)
+
+        await eventually(stopped)
+
+    async def answer(self, text: str, jobs: int = 1) -> list[JobSpec]:
+        """Serve that many jobs, each with the same text, token by token."""
+        specs = []
+        for _ in range(jobs):
+            lease, spec = await self.take()
+            tokens = self.ids(text)[: spec.sampling.max_tokens]
+            for index, token in enumerate(tokens):
+                await self.say(lease, index, [token])
+            full = len(tokens) == spec.sampling.max_tokens
+            finish = FinishReason.LENGTH if full else FinishReason.STOP
+            await self.say(lease, len(tokens), [], finish)
+            specs.append(spec)
+        return specs
+
+
+class Gateway:
+    """One gateway process's worth of server, and the controller's side of its projection."""
+
+    def __init__(self, settings: Settings, redis: Redis, assets: TextAssets) -> None:
+        self.settings = settings
+        self.app = build_gateway(settings)
+        self.publisher = ProjectionPublisher(redis)
+        self.queue = JobQueue(redis, REVISION)
+        self._assets = assets
+        self._server = uvicorn.Server(
+            uvicorn.Config(self.app, port=0, log_level="warning", timeout_graceful_shutdown=1)
+        )
+        self._task: asyncio.Task[None] | None = None
+        self.route: Route | None = None
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._server.serve())
+
+        async def started() -> bool:
+            return self._server.started
+
+        await eventually(started)
+
+    async def stop(self) -> None:
+        self._server.should_exit = True
+        assert self._task is not None
+        await self._task
+
+    @property
+    def url(self) -> str:
+        port: int = self._server.servers[0].sockets[0].getsockname()[1]
+        return f"http://127.0.0.1:{port}"
+
+    @property
+    def services(self) -> Services:
+        services: Services = self.app.state.gateway
+        return services
+
+    async def publish(self, **changes: object) -> None:
+        """Publish one route and the keys, and wait until the gateway has heard."""
+        digest = await self.publisher.publish_text(self._assets)
+        fields: dict[str, object] = {
+            "deployment_id": "dep-1",
+            "name": MODEL,
+            "created_at": 1_700_000_000,
+            "targets": [Target(REVISION)],
+            "text_digest": digest,
+            "max_context_tokens": CONTEXT_TOKENS,
+            "vocabulary_size": 300,
+            "ready_replicas": 1,
+        }
+        route = Route(**{**fields, **changes})  # type: ignore[arg-type]
+        keys = [
+            KeyEntry("key-1", hash_secret(KEY), "tenant-1", ("inference",)),
+            KeyEntry("key-2", hash_secret("test_admin_key"), "tenant-1", ("admin",)),
+            KeyEntry("key-3", hash_secret("test_agent_key"), "tenant-1", ("agent",)),
+        ]
+        await self.publisher.publish(Projection(1, [route], keys))
+
+        async def heard() -> bool:
+            return self.services.known.route(MODEL) == route
+
+        await eventually(heard)
+
+    async def settled(self, **expected: int) -> None:
+        """Wait until the queue's books say so, with nothing pending."""
+
+        async def booked() -> bool:
+            balance = await self.queue.balance()
+            return balance.pending == 0 and all(
+                getattr(balance, state) == count for state, count in expected.items()
+            )
+
+        await eventually(booked)
+        assert (await self.queue.balance()).holds
+
+    def openai(self) -> openai.AsyncOpenAI:
+        return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key=KEY, max_retries=0, timeout=20)
+
+    def http(self, key: str = KEY) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            base_url=self.url, headers={"authorization": f"Bearer {key}"}, timeout=20
+        )
+
+
+@pytest.fixture
+def settings(valkey_server: EmbeddedValkey, tmp_path: Path) -> Settings:
+    return Settings(
+        home=tmp_path,
+        jobs_url=valkey_server.url,
+        sse_comment_s=0.1,
+        consumer_lease_s=10.0,
+        max_attempts=3,
+        max_body_bytes=1 << 20,
+    )
+
+
+@pytest.fixture
+async def gateway(settings: Settings, valkey: Redis, assets: TextAssets) -> AsyncIterator[Gateway]:
+    """A gateway that knows one deployment."""
+    gateway = Gateway(settings, valkey, assets)
+    await gateway.start()
+    await gateway.publish()
+    yield gateway
+    await gateway.stop()
+
+
+@pytest.fixture
+def unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def replica(valkey: Redis, tokenizer: Tokenizer) -> Replica:
+    return Replica(valkey, tokenizer)

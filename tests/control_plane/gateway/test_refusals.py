@@ -1,0 +1,265 @@
+"""Bad input, bad keys, bad times: each a clear error in OpenAI's shape, never a 5xx of ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from redis.asyncio import Redis
+
+from control_plane.gateway import completions, health, models
+from infra.settings import Settings
+from infra.wire import TextAssets
+from tests.control_plane.gateway.conftest import CONTEXT_TOKENS, MODEL, Gateway
+from tests.fixtures.waiting import eventually
+
+CHAT: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "x"}]}
+TEXT: dict[str, Any] = {"model": MODEL, "prompt": "x"}
+
+
+def chat(**fields: Any) -> tuple[str, dict[str, Any]]:
+    return "/v1/chat/completions", {**CHAT, **fields}
+
+
+def text(**fields: Any) -> tuple[str, dict[str, Any]]:
+    return "/v1/completions", {**TEXT, **fields}
+
+
+def message(**fields: Any) -> tuple[str, dict[str, Any]]:
+    return chat(messages=[{"role": "user", "content": "x", **fields}])
+
+
+BAD_FIELDS: list[tuple[tuple[str, dict[str, Any]], str]] = [
+    (chat(temperature="hot"), "temperature"),
+    (chat(temperature=3), "temperature"),
+    (chat(temperature=True), "temperature"),
+    (chat(top_p=-0.1), "top_p"),
+    (chat(top_k=-2), "top_k"),
+    (chat(n=0), "n"),
+    (chat(n=9), "n"),
+    (chat(n=1.5), "n"),
+    (chat(seed="1"), "seed"),
+    (chat(seed=1 << 80), "seed"),
+    (chat(stop=["a"] * 5), "stop"),
+    (chat(stop=[""]), "stop[0]"),
+    (chat(stop=5), "stop"),
+    (chat(stop="x" * 5000), "stop[0]"),
+    (chat(max_tokens=0), "max_tokens"),
+    (chat(max_tokens="5"), "max_tokens"),
+    (chat(max_tokens=5, max_completion_tokens=6), "max_completion_tokens"),
+    (chat(stream="yes"), "stream"),
+    (chat(stream_options={"include_usage": True}), "stream_options"),
+    (chat(stream=True, stream_options={"include": 1}), "stream_options.include"),
+    (chat(messages=[]), "messages"),
+    (chat(messages="hi"), "messages"),
+    (chat(messages=["hi"]), "messages[0]"),
+    (message(role="tool"), "messages[0].role"),
+    (message(content=None), "messages[0].content"),
+    (message(content=[]), "messages[0].content"),
+    (message(content=[{"type": "image_url", "image_url": {}}]), "messages[0].content.type"),
+    (message(tool_calls=[{"id": "1"}]), "messages[0].tool_calls"),
+    (chat(tools=[{"type": "function"}]), "tools"),
+    (chat(response_format={"type": "json_object"}), "response_format"),
+    (chat(logprobs=True), "logprobs"),
+    (chat(frequency_penalty=0.5), "frequency_penalty"),
+    (chat(logit_bias={"1": 5}), "logit_bias"),
+    (chat(audio={"voice": "a"}), "audio"),
+    (chat(store=True), "store"),
+    (chat(user=5), "user"),
+    (chat(model=5), "model"),
+    (chat(model=""), "model"),
+    (chat(temprature=1), "temprature"),
+    (chat(prompt="x"), "prompt"),
+    (text(prompt=[]), "prompt"),
+    (text(prompt=["a", 1]), "prompt"),
+    (text(prompt=[[]]), "prompt"),
+    (text(prompt=[-1]), "prompt"),
+    (text(prompt=[300]), "prompt"),
+    (text(prompt=[1.5]), "prompt"),
+    (text(prompt=["a"] * 65), "prompt"),
+    (text(best_of=4), "best_of"),
+    (text(echo=True), "echo"),
+    (text(logprobs=2), "logprobs"),
+    (text(suffix="b"), "suffix"),
+    (text(messages=[]), "messages"),
+]
+
+BAD_BODIES = [
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b'"text"',
+    b"\xff\xfe",
+    b'{"model": "chat", "prompt": "\\ud800"}',
+    b'{"model": "chat", "prompt": "x", "temperature": NaN}',
+    b'{"model": "chat", "prompt": "x", "temperature": Infinity}',
+    b'{"model": "chat", "prompt": ' + b"[" * 100_000,
+    b'{"model": "chat", "prompt": "x", "seed": ' + b"9" * 10_000 + b"}",
+]
+
+NEUTRAL: list[tuple[str, dict[str, Any]]] = [
+    chat(user="me", metadata={"a": "b"}, store=False, service_tier="auto", tools=[], n=None),
+    chat(response_format={"type": "text"}, logprobs=False, tool_choice="none", logit_bias={}),
+    chat(frequency_penalty=0.0, presence_penalty=0, modalities=["text"], seed=None, stop=None),
+    message(role="assistant", refusal=None, annotations=[], tool_calls=None, audio=None),
+    text(best_of=1, echo=False, suffix=None, logprobs=None),
+]
+
+
+async def test_every_wrong_field_is_a_400_that_names_it(gateway: Gateway) -> None:
+    async with gateway.http() as client:
+        for (path, body), param in BAD_FIELDS:
+            error = refused(await client.post(path, json=body), 400)
+            assert error["param"] == param, (body, error)
+    await gateway.settled(accepted=0)
+
+
+async def test_every_malformed_body_is_a_400(gateway: Gateway) -> None:
+    async with gateway.http() as client:
+        for body in BAD_BODIES:
+            refused(await client.post("/v1/completions", content=body), 400)
+    await gateway.settled(accepted=0)
+
+
+async def test_what_changes_nothing_is_accepted(gateway: Gateway) -> None:
+    await gateway.publish(max_queued_jobs=0)
+    async with gateway.http() as client:
+        for path, body in NEUTRAL:
+            error = refused(await client.post(path, json=body), 429)
+            assert error["code"] == "rate_limit_exceeded", "it got as far as the queue"
+
+
+async def test_an_unknown_argument_is_refused_with_the_nearest_known(gateway: Gateway) -> None:
+    async with gateway.http() as client:
+        path, body = chat(max_completion_token=5)
+        error = refused(await client.post(path, json=body), 400)
+    assert "'max_completion_tokens'" in error["message"]
+
+
+async def test_a_large_body_is_a_413_whether_it_says_its_size_or_not(gateway: Gateway) -> None:
+    async def pieces() -> Any:
+        for _ in range(160):
+            yield b"x" * 65536
+
+    async with gateway.http() as client:
+        refused(await client.post("/v1/completions", content=b"x" * (10 << 20)), 413)
+        refused(await client.post("/v1/completions", content=pieces()), 413)
+
+
+async def test_an_unknown_model_or_url_is_a_404(gateway: Gateway) -> None:
+    async with gateway.http() as client:
+        path, body = chat(model="nothing")
+        error = refused(await client.post(path, json=body), 404)
+        assert error["code"] == "model_not_found"
+        refused(await client.get("/v1/nothing"), 404)
+        refused(await client.get("/v1/completions"), 405)
+
+
+async def test_a_too_long_prompt_is_told_the_numbers(gateway: Gateway) -> None:
+    cases = [
+        text(prompt="x" * 600),
+        text(prompt="x" * 500, max_tokens=20),
+        text(prompt=[1] * CONTEXT_TOKENS),
+        chat(messages=[{"role": "user", "content": "x" * 600}]),
+        chat(max_tokens=CONTEXT_TOKENS),
+        text(prompt="x" * 1_000_000),
+    ]
+    async with gateway.http() as client:
+        for path, body in cases:
+            error = refused(await client.post(path, json=body), 400)
+            assert error["code"] == "context_length_exceeded"
+            assert str(CONTEXT_TOKENS) in error["message"]
+
+
+async def test_an_empty_prompt_is_refused(gateway: Gateway) -> None:
+    async with gateway.http() as client:
+        path, body = text(prompt="")
+        assert refused(await client.post(path, json=body), 400)["code"] == "empty_prompt"
+
+
+async def test_only_a_key_that_may_infer_gets_in(gateway: Gateway) -> None:
+    cases = [(None, 401), ("Bearer", 401), ("Basic abc", 401), ("Bearer wrong", 401)]
+    async with httpx.AsyncClient(base_url=gateway.url) as client:
+        for header, status in cases:
+            headers = {} if header is None else {"authorization": header}
+            for method, path in (("GET", "/v1/models"), ("POST", "/v1/chat/completions")):
+                error = refused(await client.request(method, path, headers=headers), status)
+                assert error["code"] == "invalid_api_key"
+    async with gateway.http("test_agent_key") as client:
+        error = refused(await client.get("/v1/models"), 403)
+        assert error["code"] == "insufficient_permissions"
+    async with gateway.http("test_admin_key") as client:
+        assert (await client.get("/v1/models")).status_code == 200
+
+
+async def test_every_route_but_the_probes_asks_who_calls(gateway: Gateway) -> None:
+    paths = {
+        path: methods
+        for router in (health.router, models.router, completions.router)
+        for path, methods in ((each.path, each.methods) for each in router.routes)  # type: ignore[attr-defined]
+    }
+    assert set(paths) == {
+        "/livez",
+        "/readyz",
+        "/v1/models",
+        "/v1/models/{name:path}",
+        "/v1/completions",
+        "/v1/chat/completions",
+    }
+    async with httpx.AsyncClient(base_url=gateway.url) as client:
+        for path, methods in paths.items():
+            for method in methods:
+                status = (await client.request(method, path)).status_code
+                assert status == (200 if path in ("/livez", "/readyz") else 401), path
+
+
+async def test_a_projection_that_is_not_confirmed_closes_the_gateway(
+    settings: Settings, valkey: Redis, assets: TextAssets
+) -> None:
+    gateway = Gateway(settings.model_copy(update={"projection_max_age_s": 0.5}), valkey, assets)
+    await gateway.start()
+    try:
+        async with gateway.http() as client:
+            assert (await client.get("/livez")).status_code == 200
+            assert refused(await client.get("/readyz"), 503)["code"] == "not_ready"
+            assert refused(await client.get("/v1/models"), 503)["code"] == "not_ready"
+            await gateway.publish()
+            assert (await client.get("/readyz")).status_code == 200
+            assert (await client.get("/v1/models")).status_code == 200
+
+            async def closed() -> bool:
+                return (await client.get("/v1/models")).status_code == 503
+
+            await eventually(closed)
+            assert refused(await client.get("/readyz"), 503)["code"] == "projection_too_old"
+            await gateway.publish()
+            assert (await client.get("/v1/models")).status_code == 200
+    finally:
+        await gateway.stop()
+
+
+async def test_a_deployment_that_cannot_serve_says_why(gateway: Gateway) -> None:
+    await gateway.publish(unavailable="it is being deleted")
+    async with gateway.http() as client:
+        path, body = chat()
+        error = refused(await client.post(path, json=body), 503)
+    assert "it is being deleted" in error["message"]
+
+
+def refused(reply: httpx.Response, status: int) -> dict[str, Any]:
+    """The error, which must be in OpenAI's shape."""
+    assert reply.status_code == status, reply.text
+    assert reply.headers["x-request-id"]
+    error = reply.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["message"] and error["type"]
+    return dict(error)
+
+
+@pytest.mark.parametrize("given", ["", "a b", "x" * 200])
+async def test_an_odd_request_id_is_replaced(gateway: Gateway, given: str) -> None:
+    async with gateway.http() as client:
+        reply = await client.get("/v1/models", headers={"x-request-id": given})
+    assert reply.headers["x-request-id"].startswith("req-")

@@ -1,0 +1,128 @@
+"""Exact mode: a sequence's logits are the same bits whatever runs beside it, and however."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.fixtures.tiny_llama import TinyLlama
+from worker.engine.assembly import assemble
+from worker.engine.base import EngineSpec
+from worker.scheduling.plan import StepResult
+from worker.scheduling.scheduler import Scheduler
+from worker.scheduling.sequence import Sequence
+
+OUTPUT = 12
+PROMPT = [(7 * i + i * i) % 97 for i in range(41)]
+NEIGHBOURS = [[(k * i + 3) % 97 for i in range(5 + 9 * k)] for k in range(1, 8)]
+
+
+@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+def dtype(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def directory(tiny_llama: TinyLlama) -> Path:
+    return tiny_llama(hidden_size=72, intermediate_size=200, num_key_value_heads=3)
+
+
+class Run:
+    """Greedy output of the watched sequence (id 0) and the logits behind every token."""
+
+    def __init__(
+        self,
+        directory: Path,
+        dtype: str,
+        others: list[list[int]] | None = None,
+        delivered: list[int] | None = None,
+        **options: Any,
+    ) -> None:
+        options = {"exact": True, "dtype": dtype, "max_running": 8, **options}
+        options.setdefault("kv_cache_tokens", 2048)
+        self.parts = assemble(EngineSpec("replica", directory, options))
+        self.scheduler = Scheduler(self.parts.limits)
+        tokens = PROMPT + (delivered or [])
+        self.watched = Sequence(0, tokens, len(PROMPT), len(PROMPT) + OUTPUT)
+        # Older neighbours: they are decoding when the watched sequence comes, and outlive it.
+        for number, prompt in enumerate(others or [], start=1):
+            self.scheduler.add(Sequence(-number, list(prompt), len(prompt), len(prompt) + 60))
+        self.logits: list[torch.Tensor] = []
+        self.restarts = 0
+        if others:
+            self.step()
+        self.scheduler.add(self.watched)
+        while not self.watched.finished:
+            self.step()
+
+    def step(self) -> None:
+        plan = self.scheduler.plan(0.0)
+        assert plan is not None
+        logits = self.parts.runner.logits(plan)
+        sampling = [part.sequence.sequence_id for part in plan.slices if part.samples]
+        if 0 in sampling:
+            self.logits.append(logits[sampling.index(0)])
+        self.restarts += any(
+            part.start == 0 and part.sequence.output_tokens for part in plan.slices
+        )
+        tokens = logits.argmax(dim=-1).tolist()
+        self.scheduler.commit(
+            StepResult({each: [token] for each, token in zip(sampling, tokens, strict=True)})
+        )
+
+    @property
+    def output(self) -> list[int]:
+        return self.watched.tokens[len(PROMPT) :]
+
+
+@pytest.fixture(scope="module")
+def alone(directory: Path, dtype: str) -> Run:
+    return Run(directory, dtype)
+
+
+def assert_same_bits(run: Run, alone: Run) -> None:
+    assert run.output == alone.output
+    expected = alone.logits[-len(run.logits) :]
+    assert all(torch.equal(mine, its) for mine, its in zip(run.logits, expected, strict=True))
+
+
+def test_among_seven_others(directory: Path, dtype: str, alone: Run) -> None:
+    assert len(alone.logits) == OUTPUT
+    assert_same_bits(Run(directory, dtype, NEIGHBOURS), alone)
+
+
+@pytest.mark.parametrize("budget", [8, 13, 40])
+def test_with_its_prefill_in_chunks(directory: Path, dtype: str, alone: Run, budget: int) -> None:
+    assert_same_bits(Run(directory, dtype, step_token_budget=budget), alone)
+
+
+def test_in_chunks_among_seven_others(directory: Path, dtype: str, alone: Run) -> None:
+    assert_same_bits(Run(directory, dtype, NEIGHBOURS, step_token_budget=19), alone)
+
+
+def test_resumed_from_what_was_delivered(directory: Path, dtype: str, alone: Run) -> None:
+    for count in (1, 6, OUTPUT - 1):
+        run = Run(directory, dtype, NEIGHBOURS, delivered=alone.output[:count])
+        assert len(run.logits) == OUTPUT - count
+        assert_same_bits(run, alone)
+
+
+def test_after_preemption_and_recompute(directory: Path, dtype: str, alone: Run) -> None:
+    long_ago = [[5] * 30, [9] * 30]
+    run = Run(
+        directory,
+        dtype,
+        long_ago,
+        kv_cache_tokens=128,
+        block_tokens=4,
+        max_context_tokens=100,
+    )
+    assert run.restarts, "nothing was preempted: the test proves nothing"
+    assert_same_bits(run, alone)
+
+
+def test_with_blocks_of_another_size(directory: Path, dtype: str, alone: Run) -> None:
+    assert_same_bits(Run(directory, dtype, block_tokens=5), alone)

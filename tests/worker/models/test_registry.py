@@ -1,0 +1,73 @@
+"""What cannot be run is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from worker.models.base import ModelError, Placement
+from worker.models.registry import builder_of, read_json
+
+CONFIG: dict[str, Any] = {
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+    "vocab_size": 100,
+}
+
+
+def build(**changes: Any) -> None:
+    config = {**CONFIG, **changes}
+    builder_of(config)(config, Placement(torch.float32, torch.device("meta"), 8))
+
+
+def test_the_plain_config_is_accepted() -> None:
+    build()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"architectures": ["GPT2LMHeadModel"]}, "GPT2LMHeadModel is not supported .known: Llama"),
+        ({"architectures": None}, "'architectures' must be a list"),
+        ({"architectures": []}, "not supported"),
+        ({"hidden_size": "64"}, "hidden_size"),
+        ({"hidden_size": 63}, "no multiple of num_attention_heads"),
+        ({"num_key_value_heads": 3}, "no multiple of num_key_value_heads"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers"),
+        ({"num_hidden_layers": -1}, "num_hidden_layers"),
+        ({"head_dim": 15}, "must be even"),
+        ({"hidden_act": "gelu"}, "'gelu' is not supported"),
+        ({"attention_bias": True}, "attention_bias"),
+        ({"rope_parameters": {"rope_type": "yarn"}}, "rope_type 'yarn' is not supported"),
+        ({"rope_scaling": {"type": "dynamic"}}, "rope_type 'dynamic' is not supported"),
+        ({"rope_scaling": {"type": 3}}, "rope_type"),
+    ],
+)
+def test_a_config_that_cannot_be_run_says_why(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        build(**changes)
+
+
+def test_a_missing_field_is_named() -> None:
+    config = {name: value for name, value in CONFIG.items() if name != "vocab_size"}
+    with pytest.raises(ModelError, match="vocab_size"):
+        builder_of(config)(config, Placement(torch.float32, torch.device("meta"), 8))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000])
+def test_a_config_that_is_no_object_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"config\.json"):
+        read_json(path)
+
+
+def test_a_missing_config_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="missing"):
+        read_json(tmp_path / "config.json")
