@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -192,13 +191,13 @@ asyncio.run(main())
 
 
 async def test_nothing_is_left_when_the_supervisor_is_killed(tmp_path: Path) -> None:
-    process = subprocess.Popen([sys.executable, "-c", SUPERVISOR, str(tmp_path)])
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", SUPERVISOR, str(tmp_path))
     bench = Bench(tmp_path)
     await bench.until(lambda: bool((tmp_path / "grandchild").exists()))
     await bench.until(lambda: bool((tmp_path / "grandchild").read_text().strip()))
     child = int((tmp_path / "child").read_text())
     assert alive(child)
     process.kill()
-    process.wait()
+    await process.wait()
     await bench.until(lambda: not alive(child))
     os.kill(int((tmp_path / "grandchild").read_text()), signal.SIGKILL)  # a shell asks nobody
