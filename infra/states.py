@@ -103,7 +103,7 @@ _INSTANCE: Mapping[str, frozenset[str]] = {
     "terminated": _NONE,
 }
 _JOB: Mapping[str, frozenset[str]] = {
-    "queued": frozenset({"leased", "cancelled", "expired", "failed"}),
+    "queued": frozenset({"leased", "completed", "failed", "cancelled", "expired"}),
     "leased": frozenset({"streaming", "orphaned", "completed", "failed", "cancelled"}),
     "streaming": frozenset({"orphaned", "completed", "failed", "cancelled"}),
     "orphaned": frozenset({"queued", "completed", "failed", "cancelled", "expired"}),

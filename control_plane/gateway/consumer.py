@@ -200,10 +200,17 @@ class Consumer:
 
     async def _attend(self, revision_id: str) -> None:
         told = self._acknowledged.get(revision_id, [])
-        attended = await self._queue(revision_id).attend(self.id, self._lease_s, told)
+        still_open = [
+            job_id
+            for job_id, sequence in self._open.items()
+            if sequence.revision_id == revision_id and job_id not in self._offering
+        ]
+        attended = await self._queue(revision_id).attend(self.id, self._lease_s, told, still_open)
         self._acknowledged[revision_id] = list(attended.ended)
         for job_id, text in attended.ended.items():
             self._ended_by_others(job_id, text)
+        for job_id in attended.unknown:
+            self._ended_by_others(job_id, f"{JobState.FAILED}: queue_lost")
         for orphan in attended.orphans:
             self._orphaned(revision_id, orphan)
 

@@ -292,18 +292,24 @@ local function settle_job(keys, args)
   return 1
 end
 
--- attend: consumer ttl_ms acknowledged... -> orphans (id, attempt)..., ended (id, text)...
+-- attend: consumer ttl_ms count acknowledged... open...
+--   -> orphans (id, attempt)..., ended (id, text)..., open jobs that nobody knows
 local function attend(keys, args)
   local base, consumer, now = keys[1], args[1], now_ms()
   redis.call('ZADD', base .. ':consumers', now + tonumber(args[2]), consumer)
-  for i = 3, #args do redis.call('HDEL', base .. ':ended:' .. consumer, args[i]) end
+  local first_open = 4 + tonumber(args[3])
+  for i = 4, first_open - 1 do redis.call('HDEL', base .. ':ended:' .. consumer, args[i]) end
   sweep(base, now)
+  local unknown = {}
+  for i = first_open, #args do
+    if redis.call('EXISTS', job_key(base, args[i])) == 0 then unknown[#unknown + 1] = args[i] end
+  end
   local orphans = {}
   for _, id in ipairs(redis.call('SMEMBERS', base .. ':orphans:' .. consumer)) do
     orphans[#orphans + 1] = id
     orphans[#orphans + 1] = redis.call('HGET', job_key(base, id), 'attempt')
   end
-  return { orphans, redis.call('HGETALL', base .. ':ended:' .. consumer) }
+  return { orphans, redis.call('HGETALL', base .. ':ended:' .. consumer), unknown }
 end
 
 -- lease: replica stage max_jobs max_tokens ttl_ms nonce -> (id attempt nonce consumer spec)...

@@ -92,6 +92,8 @@ class Attended:
     """Its jobs that wait to be offered again (told until they are)."""
     ended: dict[str, str] = field(default_factory=dict)
     """Its jobs that somebody else settled: id -> "state: reason" (told until acknowledged)."""
+    unknown: list[str] = field(default_factory=list)
+    """Jobs it believes open that the queue does not have: a crash of Redis lost them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,16 +197,24 @@ class JobQueue:
         )
 
     async def attend(
-        self, consumer: str, ttl_s: float, acknowledged: Sequence[str] = ()
+        self,
+        consumer: str,
+        ttl_s: float,
+        acknowledged: Sequence[str] = (),
+        still_open: Sequence[str] = (),
     ) -> Attended:
         """Renew the consumer's lease and collect what concerns its jobs; sweeps the queue.
 
-        `acknowledged` names the `ended` jobs of earlier calls that need not be told again.
+        `acknowledged` names the `ended` jobs of earlier calls that need not be told again;
+        `still_open` names jobs whose existence is to be checked.
         """
-        orphans, ended = await self._call("attend", consumer, _ms(ttl_s), *acknowledged)
+        orphans, ended, unknown = await self._call(
+            "attend", consumer, _ms(ttl_s), len(acknowledged), *acknowledged, *still_open
+        )
         return Attended(
             orphans=[Orphan(id.decode(), int(attempt)) for id, attempt in _pairs(orphans)],
             ended={id.decode(): text.decode() for id, text in _pairs(ended)},
+            unknown=[id.decode() for id in unknown],
         )
 
     # --- replicas ---

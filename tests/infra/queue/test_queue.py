@@ -209,6 +209,14 @@ async def test_a_job_that_waits_too_long_expires_and_its_consumer_learns(queue: 
     assert (await queue.balance()).expired == 1
 
 
+async def test_a_job_that_redis_has_lost_is_told_to_whoever_believes_in_it(
+    queue: JobQueue,
+) -> None:
+    await queue.offer(offer("kept"), 10)
+    attended = await queue.attend("gateway", TTL_S, ["settled long ago"], ["kept", "lost"])
+    assert attended.unknown == ["lost"]
+
+
 async def test_a_silent_consumer_loses_interactive_jobs_and_keeps_durable_ones(
     queue: JobQueue,
 ) -> None:
