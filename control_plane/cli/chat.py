@@ -83,7 +83,8 @@ class _Conversation:
         """Add a question and its answer to the conversation."""
         self._messages.append({"role": "user", "content": message})
         answer = Answer()
-        async for piece in ask(client, self._model, self._messages, self._options, answer):
+        note = self._screen.note
+        async for piece in ask(client, self._model, self._messages, self._options, answer, note):
             if not self._screen.as_json:
                 self._screen.stream(piece)
         if not self._screen.as_json:
