@@ -9,4 +9,4 @@ _ALONE = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 """Workers need to know nothing of each other."""
 
 if __name__ == "__main__":
-    app.worker_main(["worker", *_OPTIONS, *_ALONE, "--loglevel", "warning"])
+    app.worker_main(["--quiet", "worker", *_OPTIONS, *_ALONE, "--loglevel", "warning"])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.autoscaler.decision import Reason, decide
+from control_plane.autoscaler.decision import Decision, Reason, decide, is_news
 from control_plane.autoscaler.observation import Demand, Halt, Observation
 from control_plane.autoscaler.policy import ScalingPolicy
 
@@ -134,3 +134,19 @@ def test_a_minimum_is_kept_without_any_demand() -> None:
 def test_limits_that_contradict_each_other_are_refused(low: int, high: int, each: int) -> None:
     with pytest.raises(ValueError):
         ScalingPolicy(low, high, 60.0, each)
+
+
+@pytest.mark.parametrize(
+    ("decision", "last_target", "last_reason", "age_s", "expected"),
+    [
+        (decide(seen(9, 1), POLICY), 1, "demand", 0.0, True),
+        (decide(seen(9, 2), POLICY), 2, "demand", 99.0, False),
+        (decide(seen(1, 2, peak=9), POLICY), 2, "demand", 1.0, False),
+        (decide(seen(1, 2, peak=9), POLICY), 2, "demand", 11.0, True),
+        (decide(seen(0, 0, idle_s=99.0), POLICY), 0, "crash_loop", 0.0, True),
+    ],
+)
+def test_a_decision_is_news_when_it_says_something_else(
+    decision: Decision, last_target: int, last_reason: str, age_s: float, expected: bool
+) -> None:
+    assert is_news(decision, last_target, last_reason, age_s) is expected

@@ -1,0 +1,263 @@
+"""The pure plans, case by case."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from control_plane.autoscaler.crash_loop import CrashPolicy, Failures
+from control_plane.autoscaler.observation import Demand
+from control_plane.autoscaler.policy import ScalingPolicy
+from control_plane.controller import deployment_plan, instance_plan, replica_plan
+from control_plane.controller.deployment_plan import DeploymentSeen
+from control_plane.controller.instance_plan import InstanceSeen
+from control_plane.controller.limits import Limits
+from control_plane.store.tables import Deployment, Instance, Operation, Replica
+from infra.cloud.base import CloudInstance, CloudInstanceState
+from infra.states import InstanceState, ReplicaState
+from infra.wire import Heartbeat, ReplicaReport
+
+LIMITS = Limits(
+    instance_lost_s=10, join_s=120, start_s=1800, drain_s=30, operation_s=600, lease_s=15
+)
+NOW = 10_000.0
+
+
+def replica(state: str, id: str = "rep-1", revision_id: str = "new", age_s: float = 1.0) -> Replica:
+    at = NOW - age_s
+    return Replica(id=id, state=state, revision_id=revision_id, created_at=at, updated_at=at)
+
+
+def instance(state: str, *, joined: bool = True, age_s: float = 1.0, reason: str = "") -> Instance:
+    return Instance(
+        id="ins-1",
+        state=state,
+        reason=reason,
+        assignment_version=3,
+        joined_at=NOW - age_s if joined else None,
+        updated_at=NOW - age_s,
+    )
+
+
+def heartbeat(state: str | None, version: int = 3, **more: Any) -> Heartbeat:
+    reports = [ReplicaReport("rep-1", ReplicaState(state), "said so")] if state else []
+    return Heartbeat("ins-1", 1, "build", 1, version, reports, **more)
+
+
+@pytest.mark.parametrize(
+    ("state", "on", "reported", "expected"),
+    [
+        ("requested", instance("launching", joined=False), None, "launching"),
+        ("launching", instance("launching", joined=False), None, None),
+        ("launching", instance("booting", joined=False), None, "booting"),
+        ("booting", instance("joined"), None, None),
+        ("booting", instance("joined"), "requested", None),
+        ("launching", instance("joined"), "loading", "loading"),
+        ("launching", instance("joined"), "ready", "loading"),
+        ("loading", instance("joined"), "ready", "ready"),
+        ("ready", instance("joined"), "loading", None),
+        ("ready", instance("joined"), "failed", "failed"),
+        ("loading", instance("joined"), "terminated", "terminated"),
+        ("ready", instance("joined"), "draining", "draining"),
+        ("ready", instance("noticed"), "ready", "draining"),
+        ("ready", instance("draining"), "ready", "draining"),
+        ("booting", instance("draining", joined=False), None, "failed"),
+        ("ready", instance("lost"), "ready", "failed"),
+        ("draining", instance("lost"), None, "terminated"),
+        ("draining", instance("joined"), "ready", None),
+        ("draining", instance("joined"), "terminated", "terminated"),
+        ("draining", instance("booting", joined=False), None, "terminated"),
+    ],
+)
+def test_a_replica_follows_its_instance_and_its_agent(
+    state: str, on: Instance, reported: str | None, expected: str | None
+) -> None:
+    heard = heartbeat(reported) if reported else None
+    step = replica_plan.next_step(replica(state), on, heard, NOW, LIMITS)
+    assert (step.to.value if step else None) == expected
+
+
+def test_a_replica_that_is_never_ready_fails_at_its_limit() -> None:
+    old = replica("loading", age_s=1801)
+    step = replica_plan.next_step(old, instance("joined"), heartbeat("loading"), NOW, LIMITS)
+    assert step is not None
+    assert (step.to, step.reason) == (ReplicaState.FAILED, "not ready within 1800 s")
+
+
+def test_a_draining_replica_that_its_agent_forgot_has_ended() -> None:
+    told, not_told = heartbeat(None), heartbeat(None, version=2)
+    draining, on = replica("draining"), instance("joined")
+    assert replica_plan.next_step(draining, on, not_told, NOW, LIMITS) is None
+    step = replica_plan.next_step(draining, on, told, NOW, LIMITS)
+    assert step is not None
+    assert step.to is ReplicaState.TERMINATED
+
+
+def seen(**changes: Any) -> InstanceSeen:
+    known = {
+        "now": NOW,
+        "replicas": 1,
+        "heartbeat": None,
+        "silent_s": 0.0,
+        "cloud_answers": True,
+        "machine": CloudInstance("ins-1", "m", CloudInstanceState.RUNNING),
+        "launch": None,
+        "termination": None,
+    }
+    return InstanceSeen(**{**known, **changes})
+
+
+GONE = CloudInstance("ins-1", "m", CloudInstanceState.TERMINATED, "killed")
+NOTICED = CloudInstance("ins-1", "m", CloudInstanceState.RUNNING, noticed=True)
+
+
+def operation(state: str) -> Operation:
+    return Operation(state=state, error="because")
+
+
+@pytest.mark.parametrize(
+    ("row", "known", "expected"),
+    [
+        (instance("requested", joined=False), seen(machine=None), "launching"),
+        (instance("requested", joined=False), seen(machine=None, replicas=0), "terminated"),
+        (instance("launching", joined=False), seen(launch=operation("running")), None),
+        (instance("launching", joined=False), seen(launch=operation("succeeded")), "booting"),
+        (instance("launching", joined=False), seen(launch=operation("failed")), "draining"),
+        (instance("launching", joined=False), seen(replicas=0), "draining"),
+        (instance("booting", joined=False), seen(), None),
+        (instance("booting", joined=False, age_s=121), seen(), "draining"),
+        (instance("booting", joined=False), seen(machine=GONE), "lost"),
+        (instance("booting", joined=False, age_s=4), seen(machine=None), None),
+        (instance("booting", joined=False, age_s=6), seen(machine=None), "lost"),
+        (instance("booting", joined=False, age_s=6), seen(machine=None, cloud_answers=False), None),
+        (instance("joined", age_s=99), seen(silent_s=9.0), None),
+        (instance("joined", age_s=99), seen(silent_s=11.0), "lost"),
+        (instance("joined", age_s=99), seen(machine=GONE, heartbeat=heartbeat("ready")), "lost"),
+        (instance("joined", age_s=99), seen(machine=None), "lost"),
+        (instance("joined", age_s=99), seen(machine=None, heartbeat=heartbeat("ready")), None),
+        (instance("joined"), seen(heartbeat=heartbeat("ready", leaving=True)), "draining"),
+        (instance("joined"), seen(replicas=0), "draining"),
+        (instance("joined"), seen(machine=NOTICED), "noticed"),
+        (instance("noticed"), seen(machine=NOTICED), None),
+        (instance("draining"), seen(machine=GONE), "terminated"),
+        (instance("draining"), seen(termination=operation("succeeded")), "terminated"),
+        (instance("draining"), seen(silent_s=11.0), "lost"),
+        (instance("lost"), seen(), None),
+        (instance("lost"), seen(machine=GONE), "terminated"),
+    ],
+)
+def test_an_instance_follows_the_cloud_its_agent_and_its_operations(
+    row: Instance, known: InstanceSeen, expected: str | None
+) -> None:
+    step = instance_plan.next_step(row, known, LIMITS)
+    assert (step.to.value if step else None) == expected
+    if step:
+        assert step.to in InstanceState
+
+
+@pytest.mark.parametrize(
+    ("row", "known", "expected"),
+    [
+        (instance("joined"), seen(replicas=0), False),
+        (instance("lost"), seen(), True),
+        (instance("lost"), seen(termination=operation("running")), False),
+        (instance("lost"), seen(termination=operation("failed")), True),
+        (instance("draining", joined=False), seen(), True),
+        (instance("draining"), seen(replicas=0, heartbeat=heartbeat(None)), False),
+        (instance("draining"), seen(replicas=0), True),
+        (instance("draining", age_s=41), seen(heartbeat=heartbeat("ready")), True),
+    ],
+)
+def test_when_the_cloud_is_asked_for_the_end_of_an_instance(
+    row: Instance, known: InstanceSeen, expected: bool
+) -> None:
+    assert instance_plan.needs_termination(row, known, LIMITS) is expected
+
+
+POLICY = ScalingPolicy(min_replicas=0, max_replicas=9, idle_s=60.0, jobs_per_replica=1)
+
+
+def deployment(state: str = "ready", target: int = 2, reason: str = "") -> Deployment:
+    return Deployment(
+        id="dep-1", state=state, target_replicas=target, revision_id="new", reason=reason
+    )
+
+
+def planned(
+    row: Deployment,
+    replicas: list[Replica],
+    jobs: int,
+    *,
+    failures: Failures | None = None,
+    running: dict[str, int] | None = None,
+    pending: dict[str, int] | None = None,
+) -> deployment_plan.DeploymentPlan:
+    known = DeploymentSeen(
+        now=NOW,
+        replicas=replicas,
+        running=running or {},
+        failures=failures or Failures(),
+        demand=Demand(jobs, jobs, 100.0 if not jobs else 0.0, 0.0),
+        pending=pending or {},
+    )
+    return deployment_plan.plan(row, known, POLICY, CrashPolicy(limit=3))
+
+
+def test_the_furthest_from_ready_then_the_least_busy_then_the_newest_goes_first() -> None:
+    replicas = [replica("ready", f"rep-{number}") for number in (1, 2, 3, 4)]
+    replicas.append(replica("booting", "rep-0"))
+    plan = planned(deployment(target=5), replicas, 2, running={"rep-1": 9, "rep-2": 5})
+    assert [each.id for each in plan.drain] == ["rep-0", "rep-4", "rep-3"]
+
+
+def test_what_drains_already_counts_no_more() -> None:
+    plan = planned(deployment(), [replica("ready"), replica("draining", "rep-2")], 2)
+    assert (plan.add, plan.drain) == (1, ())
+
+
+@pytest.mark.parametrize(
+    ("failures", "others", "add"),
+    [
+        (Failures(0), [], 4),
+        (Failures(1, NOW - 0.5), [], 0),
+        (Failures(1, NOW - 1.5), [], 1),
+        (Failures(2, NOW - 1.5), [], 0),
+        (Failures(1, NOW - 1.5), [replica("loading")], 0),
+        (Failures(1, NOW - 1.5), [replica("ready")], 1),
+        (Failures(3, NOW - 999), [], 0),
+    ],
+)
+def test_after_a_failed_start_one_at_a_time_is_tried_after_a_pause(
+    failures: Failures, others: list[Replica], add: int
+) -> None:
+    assert planned(deployment(target=4), others, 4, failures=failures).add == add
+
+
+@pytest.mark.parametrize(
+    ("row", "ready", "jobs", "expected"),
+    [
+        (deployment("pending", 0), 0, 2, "deploying"),
+        (deployment("idle", 0), 0, 1, "deploying"),
+        (deployment("deploying", 2), 2, 2, "ready"),
+        (deployment("ready", 2), 1, 2, "degraded"),
+        (deployment("ready", 1), 1, 2, "ready"),
+        (deployment("ready", 2, "1 of 2 replicas ready"), 1, 2, "ready"),
+        (deployment("degraded", 2), 0, 2, "degraded"),
+        (deployment("ready", 2), 2, 0, "idle"),
+        (deployment("deleting", 2), 1, 2, "deleting"),
+        (deployment("deleting", 0), 0, 0, "deleted"),
+    ],
+)
+def test_the_state_of_a_deployment(row: Deployment, ready: int, jobs: int, expected: str) -> None:
+    replicas = [replica("ready", f"rep-{number}") for number in range(ready)]
+    assert planned(row, replicas, jobs).state == expected
+
+
+def test_an_old_revision_goes_when_the_new_one_is_ready_and_its_queue_is_empty() -> None:
+    old = replica("ready", "rep-0", revision_id="old")
+    loading, ready = [old, replica("loading")], [old, replica("ready")]
+    assert planned(deployment(target=1), loading, 1).drain == ()
+    assert planned(deployment(target=1), ready, 1, pending={"old": 1}).drain == ()
+    assert planned(deployment(target=1), ready, 1, pending={"old": 0}).drain == (old,)
+    assert planned(deployment(target=1), loading, 1).state == "updating"

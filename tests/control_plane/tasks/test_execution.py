@@ -1,0 +1,135 @@
+"""Claims, outcomes and progress of one operation, in this process."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from control_plane.store.clock import read_clock
+from control_plane.store.repositories import instances, models, operations
+from control_plane.store.repositories.operations import OperationKind, OperationState
+from control_plane.store.session import Database
+from control_plane.store.tables import Instance, Model, Operation
+from control_plane.tasks.claim import Claim, ClaimLost
+from control_plane.tasks.execution import execute
+from infra.cloud.base import CloudError, CloudInstance, LaunchRequest
+from infra.settings import Settings
+from infra.storage.directory import local_path
+from tests.control_plane.importer.tiny_model import write_directory
+
+
+async def add_import(database: Database, source: str, limit_s: float = 60.0) -> tuple[str, str]:
+    async with database.transaction() as session:
+        model = await models.add(session, "tiny", source, await read_clock(session))
+        kind = OperationKind.IMPORT_MODEL
+        operation = await operations.add(session, kind, model.id, f"import:{model.id}", limit_s)
+    return model.id, operation.id
+
+
+async def operation_of(database: Database, operation_id: str) -> Operation:
+    async with database.snapshot() as session:
+        return await session.get_one(Operation, operation_id)
+
+
+async def model_of(database: Database, model_id: str) -> Model:
+    async with database.snapshot() as session:
+        return await session.get_one(Model, model_id)
+
+
+async def test_an_import_fills_in_the_row_of_its_model_and_tells_its_progress(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    model_id, operation_id = await add_import(database, str(write_directory(tmp_path / "source")))
+    await execute(operation_id, settings, threading.Event())
+    operation, model = (
+        await operation_of(database, operation_id),
+        await model_of(database, model_id),
+    )
+    assert (operation.state, operation.error, model.state) == ("succeeded", "", "ready")
+    assert operation.progress["done_bytes"] == operation.progress["total_bytes"] > 0
+    assert (model.architecture, model.vocabulary_size) == ("LlamaForCausalLM", 260)
+    assert (local_path(model.uri) / "text.json").is_file()
+
+
+async def test_an_import_that_is_stopped_gives_its_operation_back(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    model_id, operation_id = await add_import(database, str(write_directory(tmp_path / "source")))
+    stopping = threading.Event()
+    stopping.set()
+    await execute(operation_id, settings, stopping)
+    operation = await operation_of(database, operation_id)
+    assert (operation.state, operation.lock_token) == ("pending", None)
+    assert (await model_of(database, model_id)).state == "importing"
+
+    await execute(operation_id, settings, threading.Event())
+    assert (await model_of(database, model_id)).state == "ready"
+
+
+async def test_an_import_past_its_deadline_is_not_begun(
+    settings: Settings, database: Database
+) -> None:
+    _, operation_id = await add_import(database, "/nowhere", limit_s=-1.0)
+    await execute(operation_id, settings, threading.Event())
+    assert (await operation_of(database, operation_id)).attempts == 0
+
+
+async def test_a_claim_that_was_taken_over_cannot_end_the_operation(
+    settings: Settings, database: Database
+) -> None:
+    _, operation_id = await add_import(database, "/nowhere")
+    async with database.transaction() as session:
+        claimed = await operations.claim(session, operation_id, lease_s=-1.0)
+    async with database.transaction() as session:
+        assert await operations.claim(session, operation_id, lease_s=60.0) is not None
+        assert await operations.claim(session, operation_id, lease_s=60.0) is None
+    assert claimed is not None
+    claim = Claim(database, *claimed, lease_s=60.0, stopping=threading.Event())
+    with pytest.raises(ClaimLost):
+        async with claim.outcome(OperationState.SUCCEEDED):
+            raise AssertionError("the work of a lost claim must not be written")
+    assert (await operation_of(database, operation_id)).state == "running"
+
+
+async def test_an_operation_past_its_deadline_fails_whoever_works_on_it(
+    database: Database,
+) -> None:
+    _, operation_id = await add_import(database, "/nowhere", limit_s=0.0)
+    async with database.transaction() as session:
+        await operations.expire(session, operation_id, "too late")
+    operation = await operation_of(database, operation_id)
+    assert (operation.state, operation.error) == ("failed", "too late")
+
+
+class StubbornCloud:
+    """Does not answer the first attempt and refuses the second."""
+
+    def __init__(self) -> None:
+        self.requests: list[LaunchRequest] = []
+
+    async def launch(self, request: LaunchRequest) -> CloudInstance:
+        self.requests.append(request)
+        raise CloudError("no reply", retryable=len(self.requests) < 2)
+
+    async def close(self) -> None:
+        return None
+
+
+async def test_a_launch_is_repeated_with_the_same_token_and_then_given_up(
+    settings: Settings, database: Database
+) -> None:
+    async with database.transaction() as session:
+        instance = await instances.add(session, "local", "local", "local", "on-demand")
+        row = await session.get_one(Instance, instance.id)
+        row.state = "launching"
+        kind = OperationKind.LAUNCH_INSTANCE
+        operation = await operations.add(session, kind, instance.id, f"launch:{instance.id}", 60.0)
+    cloud = StubbornCloud()
+    states = []
+    for _ in range(2):
+        await execute(operation.id, settings, threading.Event(), lambda _: cloud)  # type: ignore[arg-type,return-value]
+        states.append((await operation_of(database, operation.id)).state)
+    assert states == ["pending", "failed"]
+    assert cloud.requests[0] == cloud.requests[1]
