@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from control_plane.cli.exits import ExitCode
+from control_plane.cli.importing import ImportProgress
 from control_plane.cli.main import run
+from control_plane.cli.screen import Screen
 from tests.control_plane.cli.stub_server import StubServer
 
 Tamer = Callable[..., tuple[int, str, str]]
@@ -531,3 +534,35 @@ def test_help_documents_the_exit_codes_and_a_reader_that_left_is_no_error(tmp_pa
     )
     assert "Exit codes" in shown.stdout
     assert "\x1b" not in shown.stdout
+
+
+def test_a_conversation_remembers_what_was_said(
+    tamer: Tamer, stub_server: StubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    body = events(delta("Paris.", "stop"), USAGE) + b"data: [DONE]\n\n"
+    stub_server.on("POST", "/v1/chat/completions", (200, body))
+    monkeypatch.setattr(sys, "stdin", Terminal("Capital of France?\nAnd its river?\n\n"))
+    code, out, _ = tamer("chat", "smollm2")
+    assert code == 0
+    assert out.count("Paris.") == 2
+    roles = [each["role"] for each in stub_server.requests[1][3]["messages"]]
+    assert roles == ["user", "assistant", "user"]
+
+
+def test_import_bars_follow_every_phase_and_drop_those_without_a_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    screen = Screen()
+    written = io.StringIO()
+    screen.err = Console(file=written, force_terminal=True, width=100)
+    with ImportProgress(screen, "smollm2") as progress:
+        progress.show({})
+        progress.show({"phase": "download", "done_bytes": 5, "total_bytes": 10})
+        progress.show({"phase": "weights", "done_bytes": 0, "total_bytes": 10})
+    last = written.getvalue().split("\x1b[1A")[-1]
+    assert "download" in last
+    assert "waiting to begin" not in last
