@@ -79,9 +79,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(report: Report, size: Size, cores: Cores) -> None:
     os.sched_setaffinity(0, {cores.rest})  # ours, and of all that we start
+    _note("starting a platform of its own")
     with Home() as home:
+        _note("the whole stack against its engine alone")
         _stack_against_engine(report, size, cores, home)
+        _note("one gateway under the paced engine")
         gateway_load.measure(report, size.rounds, size.paced_s, cores, home)
+    _note("the job queue alone")
     rates = job_queue.jobs_per_s(size.jobs, size.rounds)
     report.rows.append(row("queue.jobs_per_s", rates, "jobs/s"))
     report.notes += [
@@ -89,6 +93,10 @@ def measure(report: Report, size: Size, cores: Cores) -> None:
         "difference of two clients' TTFT would count the engine's queue as well",
         "queue.jobs_per_s: offer, lease and settle, 32 at a time, Valkey without persistence",
     ]
+
+
+def _note(text: str) -> None:
+    print(f"{text} ...", file=sys.stderr, flush=True)
 
 
 def _prompts(streams: int, seed: str) -> list[list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -62,7 +63,7 @@ def test_jobs_go_through_a_real_queue() -> None:
     assert min(rates) > 0
 
 
-async def test_processes_below_ours_are_found_pinned_and_timed() -> None:
+def test_processes_below_ours_are_found_pinned_and_timed() -> None:
     core = min(os.sched_getaffinity(0))
     busy = "import sys; sys.stdout.write('x'); sys.stdout.flush()\nwhile True: pass"
     with subprocess.Popen([sys.executable, "-c", busy], stdout=subprocess.PIPE) as child:
@@ -78,7 +79,7 @@ async def test_processes_below_ours_are_found_pinned_and_timed() -> None:
             async def worked() -> bool:
                 return cpu_s([found])["other"] > before
 
-            await eventually(worked)
+            asyncio.run(eventually(worked))
         finally:
             child.kill()
 
