@@ -43,6 +43,7 @@ class ApiClient:
             base_url=server.url,
             headers=headers,
             timeout=_LIMITS,
+            verify=server.url.startswith("https"),  # certificates take long to load
             trust_env=not _is_loopback(_host(server.url)),  # a proxy does not know our loopback
         )
 

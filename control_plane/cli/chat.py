@@ -40,7 +40,10 @@ def chat(
             )
     if message is None and as_json:
         raise CommandError("--json needs a MESSAGE", ExitCode.USAGE)
-    asyncio.run(talk.ask_once(message) if message is not None else talk.hold())
+    if message is None:
+        talk.hold()
+    else:
+        asyncio.run(talk.ask_once(message))
 
 
 class _Conversation:
@@ -67,23 +70,33 @@ class _Conversation:
                 }
             )
 
-    async def hold(self) -> None:
+    def hold(self) -> None:
+        """Ask on until an empty line, Ctrl-D or Ctrl-C; Ctrl-C in an answer ends only that answer.
+
+        Lines are read outside of the event loop: it could not be interrupted while it waits.
+        """
         self._screen.note(f"talking to {self._model}; an empty line or Ctrl-D ends")
-        async with ApiClient.of(Settings()) as client:
-            while True:
-                try:
-                    message = (await asyncio.to_thread(input, "> ")).strip()
-                except EOFError:
-                    return
-                if not message:
-                    return
-                await self._exchange(client, message)
+        while True:
+            try:
+                message = input("> ").strip()
+            except EOFError:
+                self._screen.note("")
+                return
+            if not message:
+                return
+            before = len(self._messages)
+            try:
+                asyncio.run(self.ask_once(message))
+            except KeyboardInterrupt:
+                del self._messages[before:]
+                self._screen.note("\n(stopped)")
 
     async def _exchange(self, client: ApiClient, message: str) -> Answer:
         """Add a question and its answer to the conversation."""
         self._messages.append({"role": "user", "content": message})
         answer = Answer()
-        async for piece in ask(client, self._model, self._messages, self._options, answer):
+        note = self._screen.note
+        async for piece in ask(client, self._model, self._messages, self._options, answer, note):
             if not self._screen.as_json:
                 self._screen.stream(piece)
         if not self._screen.as_json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from control_plane.cli.api_client import ApiClient, Json
@@ -33,9 +33,14 @@ class Answer:
 
 
 async def ask(
-    client: ApiClient, model: str, messages: Sequence[Json], options: Json, answer: Answer
+    client: ApiClient,
+    model: str,
+    messages: Sequence[Json],
+    options: Json,
+    answer: Answer,
+    say: Callable[[str], None],
 ) -> AsyncIterator[str]:
-    """Stream one answer; `answer` is filled on the way.
+    """Stream one answer; `answer` is filled on the way, and `say` told why nothing comes yet.
 
     Raises:
         CommandError: the request was refused, or the stream ended early.
@@ -49,8 +54,12 @@ async def ask(
     }
     began = time.monotonic()
     done = False
+    told = ""
     async with client.stream("/v1/chat/completions", body) as reply:
         async for line in reply.aiter_lines():
+            if line.startswith(":") and line != told:
+                told = line
+                say(f"{model}: {line[1:].strip()}")
             if not line.startswith("data: "):
                 continue
             if line == "data: [DONE]":

@@ -95,6 +95,9 @@ class ImportProgress:
 
     @staticmethod
     def _finish_phase(bars: Progress, task: TaskID) -> None:
-        row = bars.tasks[task]
-        total = row.total or max(row.completed, 1)
-        bars.update(task, total=total, completed=total)
+        """A phase that had no size leaves no row behind."""
+        total = next(row.total for row in bars.tasks if row.id == task)
+        if total is None:
+            bars.remove_task(task)
+        else:
+            bars.update(task, completed=total)

@@ -15,7 +15,7 @@ from gguf import dequantize
 from control_plane.importer.architectures.base import Architecture
 from control_plane.importer.errors import Corrupt
 from control_plane.importer.gguf_header import GgufHeader, GgufTensor
-from control_plane.importer.safetensors_file import header_of
+from infra.safetensors import header_of
 
 _CHUNK_ELEMENTS = 1 << 20
 

@@ -13,7 +13,7 @@ from control_plane.importer.checkpoint import Checkpoint, WeightFile
 from control_plane.importer.errors import Corrupt, SourceMissing, Unsupported
 from control_plane.importer.folder import Folder
 from control_plane.importer.huggingface_text import read_text
-from control_plane.importer.safetensors_file import TensorEntry, read_header
+from infra.safetensors import CorruptHeader, TensorEntry, read_header
 
 INDEX_FILE = "model.safetensors.index.json"
 _WEIGHTS_FILE = "model.safetensors"
@@ -94,7 +94,7 @@ def _shard(name: object) -> str:
 def _tensors(files: Mapping[str, Path], index: Mapping[str, Any] | None) -> dict[str, TensorEntry]:
     tensors: dict[str, TensorEntry] = {}
     for name, path in files.items():
-        for tensor, entry in read_header(path).items():
+        for tensor, entry in _entries(path).items():
             if tensor in tensors:
                 raise Corrupt(f"tensor {tensor!r} lies in {name} and in another file")
             if index is not None and index["weight_map"].get(tensor) != name:
@@ -103,6 +103,13 @@ def _tensors(files: Mapping[str, Path], index: Mapping[str, Any] | None) -> dict
     if index is not None and (lost := index["weight_map"].keys() - tensors.keys()):
         raise Corrupt(f"{INDEX_FILE} lists tensor {min(lost)!r}, which no file has")
     return tensors
+
+
+def _entries(path: Path) -> dict[str, TensorEntry]:
+    try:
+        return read_header(path).entries
+    except CorruptHeader as error:
+        raise Corrupt(str(error)) from error
 
 
 def _check(

@@ -111,11 +111,11 @@ class Home:
         return revision
 
     def delete(self, name: str) -> None:
-        """Returns when the engine is gone as well."""
+        """Returns when its name is free and its engine gone."""
         reply = self._api.delete(f"/deployments/{name}")
         if not reply.is_success:
             raise NotRunning(f"deleting {name}: {reply.text}")
-        self._wait(lambda: not self.engines(), f"rid of {name}", _DEPLOY_LIMIT_S)
+        self._wait(lambda: self._is_gone(name), f"rid of {name}", _DEPLOY_LIMIT_S)
 
     def model_path(self) -> Path:
         """The folder of the only model."""
@@ -128,6 +128,10 @@ class Home:
 
     def engines(self) -> list[Process]:
         return [each for each in self.processes() if each.role == ENGINE]
+
+    def _is_gone(self, name: str) -> bool:
+        gone = self._api.get(f"/deployments/{name}").status_code == httpx.codes.NOT_FOUND
+        return gone and not self.engines()
 
     def _states(self, name: str) -> list[str]:
         reply = self._api.get(f"/deployments/{name}/replicas")

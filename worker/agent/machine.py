@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -45,6 +46,7 @@ def join_request(settings: Settings) -> JoinRequest:
         devices=devices(settings.slots),
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         cpu_count=_cores(),
+        nonce=secrets.token_hex(16),
     )
 
 

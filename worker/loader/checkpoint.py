@@ -6,7 +6,8 @@ from pathlib import Path, PurePath
 
 from torch import Tensor
 
-from worker.loader.safetensors_file import Entry, SafetensorsFile
+from infra.safetensors import TensorEntry
+from worker.loader.safetensors_file import SafetensorsFile
 from worker.models.base import ModelError
 from worker.models.registry import read_json
 
@@ -33,7 +34,7 @@ class Checkpoint:
             raise ModelError(f"{directory} has neither {SINGLE} nor {INDEX}")
 
     @property
-    def entries(self) -> dict[str, Entry]:
+    def entries(self) -> dict[str, TensorEntry]:
         return {name: file.entries[name] for name, file in self._files.items()}
 
     @property

@@ -5,27 +5,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import shutil
-import signal
-import time
 from typing import Annotated
 
 import typer
 
-from control_plane.cli.api_client import ApiClient
-from control_plane.cli.credentials import Credentials, first_key, remember
 from control_plane.cli.exits import CommandError
 from control_plane.cli.screen import Screen
-from control_plane.cli.up import preflight
-from control_plane.cli.up.first_run import MODEL, QUESTION, serve_first_model
-from control_plane.cli.up.home_lock import HomeLock
-from control_plane.cli.up.programs import STOP_ORDER, Platform, platform_ready
-from control_plane.cli.up.supervisor import Supervisor
-from infra.private_folder import make_private
+from control_plane.cli.up.home_lock import HomeLock, refuse_second
 from infra.settings import Settings
-
-_READY_LIMIT_S = 60.0
-_LOOK_EVERY_S = 0.1
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def up(
@@ -38,14 +25,19 @@ def up(
     State is in TAMER_HOME (~/.tamer), the port is TAMER_PORT (8000), TAMER_ADMIN_KEY sets the
     first key. A second Ctrl-C stops at once.
     """
+    from control_plane.cli.up import preflight  # here: no other command needs what these import
+    from control_plane.cli.up.life import Life
+
     settings = Settings()
     screen = Screen()
+    refuse_second(settings)
     preflight.check_python()
+    port = preflight.choose_port(settings)
     preflight.prepare_home(settings)
     try:
         with HomeLock(settings):
             try:
-                asyncio.run(_Run(settings, screen, first_model).run())
+                asyncio.run(Life(settings, screen, port, first_model).run())
             finally:
                 _remove_run_dir(settings)
     except OSError as error:
@@ -61,93 +53,3 @@ def _out_of_disk(settings: Settings, error: OSError) -> str:
     if error.errno == errno.ENOSPC:
         return f"the disk of {settings.home} is full: free some space and try again"
     return f"{settings.home}: {error}"
-
-
-class _Run:
-    """One life of the platform."""
-
-    def __init__(self, settings: Settings, screen: Screen, first_model: bool) -> None:
-        self._settings = settings
-        self._screen = screen
-        self._first_model = first_model
-        self._supervisor = Supervisor(screen.note)
-        self._asked_to_stop = 0
-        self._life: asyncio.Task[None] | None = None
-
-    async def run(self) -> None:
-        loop = asyncio.get_running_loop()
-        for each in _SIGNALS:
-            loop.add_signal_handler(each, self._on_signal)
-        self._life = asyncio.create_task(self._live())
-        try:
-            await self._life
-        except asyncio.CancelledError:
-            if not self._asked_to_stop:
-                raise
-        finally:
-            await self._supervisor.stop(STOP_ORDER)
-        self._screen.note("stopped; 'tamer up' starts again where this ended")
-
-    def _on_signal(self) -> None:
-        self._asked_to_stop += 1
-        if self._asked_to_stop == 1:
-            self._screen.note("stopping (Ctrl-C again to stop at once)")
-            if self._life is not None:
-                self._life.cancel()
-        else:
-            self._supervisor.kill()
-
-    async def _live(self) -> None:
-        began = time.monotonic()
-        server = await self._start()
-        self._supervisor.keep_alive()
-        self._screen.note(f"running at {server.url} after {time.monotonic() - began:.1f} s")
-        if self._first_model:
-            async with ApiClient(server) as client:
-                await serve_first_model(client, self._screen)
-        self._show_how_to_go_on(server)
-        await asyncio.Event().wait()
-
-    async def _start(self) -> Credentials:
-        settings = self._settings
-        url = f"http://{_client_host(settings.host)}:{preflight.choose_port(settings)}"
-        server = Credentials(url, first_key(settings))
-        remember(settings, server)
-        platform = Platform(settings, url, server.key)
-        make_private(settings.run_dir)
-        if platform.embeds_valkey:
-            preflight.check_valkey()
-            await self._supervisor.start([platform.valkey()])
-        self._screen.note(f"starting the platform (state and logs in {settings.home})")
-        await self._supervisor.start(platform.others())
-        await self._wait_until_ready(url)
-        return server
-
-    async def _wait_until_ready(self, url: str) -> None:
-        ready = platform_ready(url)
-        deadline = time.monotonic() + _READY_LIMIT_S
-        while not await ready():
-            self._supervisor.check()
-            if time.monotonic() > deadline:
-                raise CommandError(
-                    f"the platform was not ready after {_READY_LIMIT_S:.0f} s: "
-                    f"see the logs in {self._settings.logs_dir}"
-                )
-            await asyncio.sleep(_LOOK_EVERY_S)
-
-    def _show_how_to_go_on(self, server: Credentials) -> None:
-        body = f'{{"model": "{MODEL}", "messages": [{{"role": "user", "content": "{QUESTION}"}}]}}'
-        self._screen.line(f"URL   {server.url}/v1")
-        self._screen.line(f"key   {server.key}")
-        self._screen.line(
-            f"curl {server.url}/v1/chat/completions -H 'Authorization: Bearer {server.key}' "
-            f"-H 'Content-Type: application/json' -d '{body}'"
-        )
-        self._screen.note("Ctrl-C stops everything; 'tamer chat smollm2' asks more")
-
-
-def _client_host(host: str) -> str:
-    """An address to connect to, for one to listen on."""
-    if host in ("0.0.0.0", "::"):
-        return "127.0.0.1" if host == "0.0.0.0" else "[::1]"
-    return f"[{host}]" if ":" in host else host

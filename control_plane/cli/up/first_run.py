@@ -35,7 +35,7 @@ async def _ask_first_question(client: ApiClient, screen: Screen) -> None:
     answer = Answer()
     messages = [{"role": "user", "content": QUESTION}]
     options = {"temperature": 0, "max_tokens": 64}
-    async for piece in ask(client, MODEL, messages, options, answer):
+    async for piece in ask(client, MODEL, messages, options, answer, screen.note):
         screen.stream(piece)
     screen.line("")
     screen.note(answer.figures)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from control_plane.cli.exits import CommandError, ExitCode
+from control_plane.cli.exits import CommandError
 from infra.settings import Settings
 
 
@@ -69,20 +69,12 @@ class HomeLock:
                 return file
         except BlockingIOError:
             os.close(file)
-            raise CommandError(self._already_runs(), ExitCode.FAILED) from None
+            raise _already_runs(self._path) from None
         except FileNotFoundError:
             os.close(file)
             return None
         os.close(file)
         return None
-
-    def _already_runs(self) -> str:
-        holder = read_holder(self._path)
-        process = f" (process {holder.pid})" if holder else ""
-        return (
-            f"another 'tamer up' runs on {self._path.parent}{process}: "
-            "stop it with 'tamer down', or set TAMER_HOME to another folder"
-        )
 
     def __exit__(
         self,
@@ -94,6 +86,25 @@ class HomeLock:
         self._path.unlink(missing_ok=True)  # before the lock goes, so that nobody locks a dead file
         os.close(self._file)
         self._file = None
+
+
+def refuse_second(settings: Settings) -> None:
+    """Say early what taking the lock would say.
+
+    Raises:
+        CommandError: another `tamer up` runs on this home.
+    """
+    if running_holder(settings) is not None:
+        raise _already_runs(lock_path(settings))
+
+
+def _already_runs(path: Path) -> CommandError:
+    holder = read_holder(path)
+    process = f" (process {holder.pid})" if holder else ""
+    return CommandError(
+        f"another 'tamer up' runs on {path.parent}{process}: "
+        "stop it with 'tamer down', or set TAMER_HOME to another folder"
+    )
 
 
 def read_holder(path: Path) -> Holder | None:

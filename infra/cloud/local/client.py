@@ -23,7 +23,7 @@ class LocalCloud:
     def __init__(self, socket_path: Path) -> None:
         self._socket_path = socket_path
         self._http = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(uds=str(socket_path)),
+            transport=httpx.AsyncHTTPTransport(uds=str(socket_path), verify=False),
             base_url="http://host-daemon",
             timeout=_REPLY_LIMIT_S,
         )

@@ -1,5 +1,6 @@
 """What every cloud adapter must do. An adapter's test module subclasses `CloudContract` and
 provides the fixtures `cloud` (the adapter) and `requests` (makes launch requests it can serve).
+Every test uses ids of its own, so that they may share one cloud.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ class CloudContract:
         )
         third = await cloud.launch(requests("i-same"))
         assert first.cloud_id == second.cloud_id == third.cloud_id
-        assert len(await cloud.describe()) == 1
+        described = await find(cloud, "i-same")
+        assert described is not None
+        assert described.cloud_id == first.cloud_id
 
     async def test_different_ids_are_different_instances(
         self, cloud: Cloud, requests: MakeRequest
@@ -59,7 +62,7 @@ class CloudContract:
         first = await cloud.launch(requests("i-a"))
         second = await cloud.launch(requests("i-b"))
         assert first.cloud_id != second.cloud_id
-        assert {each.instance_id for each in await cloud.describe()} == {"i-a", "i-b"}
+        assert {"i-a", "i-b"} <= {each.instance_id for each in await cloud.describe()}
 
     async def test_a_terminated_instance_ends_and_is_still_described_with_a_reason(
         self, cloud: Cloud, requests: MakeRequest

@@ -16,10 +16,9 @@ from worker.models.base import ModelError
 TENSOR = {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}
 
 
-def write(path: Path, header: Any, data_bytes: int = 24, length: int | None = None) -> Path:
+def write(path: Path, header: Any) -> Path:
     body = header if isinstance(header, bytes) else json.dumps(header).encode()
-    prefix = (len(body) if length is None else length).to_bytes(8, "little")
-    path.write_bytes(prefix + body + bytes(data_bytes))
+    path.write_bytes(len(body).to_bytes(8, "little") + body + bytes(24))
     return path
 
 
@@ -41,35 +40,18 @@ def test_tensors_are_read_as_the_library_wrote_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("header", "message"),
-    [
-        (b"{", "broken header"),
-        (b"[]", "no JSON object"),
-        (b"\xff" * 8, "broken header"),
-        (b"[" * 100_000, "broken header"),
-        (b'{"w":' + json.dumps(TENSOR).encode() + b',"w":1}', "appears twice"),
-        ({"w": {**TENSOR, "dtype": "F4"}}, "dtype F4"),
-        ({"w": {**TENSOR, "shape": [2, 2]}}, "needs 16"),
-        ({"w": {**TENSOR, "shape": [-2, -3]}}, "broken header"),
-        ({"w": {**TENSOR, "shape": [1 << 62, 1 << 62]}}, "needs"),
-        ({"w": {**TENSOR, "data_offsets": [0, 1 << 60]}}, "gives tensor w"),
-        ({"w": {**TENSOR, "data_offsets": [24, 0]}}, "gap or an overlap"),
-        ({"w": {**TENSOR, "data_offsets": [4, 28]}}, "gap or an overlap"),
-        ({"w": TENSOR, "v": TENSOR}, "gap or an overlap"),
-        ({"w": {"dtype": "F32"}}, "broken header"),
-        ({"w": [1]}, "broken header"),
-        ({}, "describes 0"),
-    ],
+    [(b"{", "broken header"), ({"w": {**TENSOR, "dtype": "F8_E4M3", "shape": [24]}}, "not run")],
 )
-def test_a_lying_header_is_refused(tmp_path: Path, header: Any, message: str) -> None:
+def test_a_file_that_cannot_be_believed_or_run_is_refused(
+    tmp_path: Path, header: Any, message: str
+) -> None:
     with pytest.raises(ModelError, match=message):
         SafetensorsFile(write(tmp_path / "model.safetensors", header))
 
 
-@pytest.mark.parametrize("length", [1 << 63, 101 << 20, 500])
-def test_a_header_longer_than_its_file_is_refused(tmp_path: Path, length: int) -> None:
-    path = write(tmp_path / "model.safetensors", {"w": TENSOR}, length=length)
-    with pytest.raises(ModelError, match="more than it may or can have"):
-        SafetensorsFile(path)
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="is missing"):
+        SafetensorsFile(tmp_path / "model.safetensors")
 
 
 def test_truncation_at_any_byte_is_noticed(tmp_path: Path) -> None:

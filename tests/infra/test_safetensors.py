@@ -1,3 +1,5 @@
+"""A safetensors header is believed only where file and header agree."""
+
 from __future__ import annotations
 
 import json
@@ -8,8 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from control_plane.importer.errors import Corrupt
-from control_plane.importer.safetensors_file import TensorEntry, header_of, read_header
+from infra.safetensors import CorruptHeader, TensorEntry, header_of, read_header
 
 SOUND = header_of([("a", (2, 3)), ("empty", (0, 4)), ("scalar", ())], "F32") + bytes(28)
 
@@ -32,24 +33,26 @@ def file(tmp_path: Path) -> Path:
 
 def test_a_sound_header_is_read_in_order(file: Path) -> None:
     file.write_bytes(SOUND)
-    assert read_header(file) == {
-        "a": TensorEntry("F32", (2, 3), 24),
-        "empty": TensorEntry("F32", (0, 4), 0),
-        "scalar": TensorEntry("F32", (), 4),
-    }
+    header = read_header(file)
+    assert list(header.entries.items()) == [
+        ("a", TensorEntry("F32", (2, 3), (0, 24))),
+        ("empty", TensorEntry("F32", (0, 4), (24, 24))),
+        ("scalar", TensorEntry("F32", (), (24, 28))),
+    ]
+    assert header.data_start == len(SOUND) - 28
 
 
 def test_every_truncation_is_refused(file: Path) -> None:
     for length in range(len(SOUND)):
         file.write_bytes(SOUND[:length])
-        with pytest.raises(Corrupt):
+        with pytest.raises(CorruptHeader):
             read_header(file)
 
 
 @pytest.mark.parametrize("length", [1 << 60, (1 << 64) - 1, 1 << 31, len(SOUND)])
 def test_a_header_length_that_lies_allocates_nothing(file: Path, length: int) -> None:
     file.write_bytes(length.to_bytes(8, "little") + SOUND[8:])
-    with pytest.raises(Corrupt):
+    with pytest.raises(CorruptHeader):
         read_header(file)
 
 
@@ -85,13 +88,13 @@ def test_a_header_length_that_lies_allocates_nothing(file: Path, length: int) ->
 )
 def test_a_header_that_does_not_describe_its_bytes_is_refused(file: Path, header: Any) -> None:
     file.write_bytes(packed(header))
-    with pytest.raises(Corrupt):
+    with pytest.raises(CorruptHeader):
         read_header(file)
 
 
 def test_bytes_after_the_last_tensor_are_refused(file: Path) -> None:
     file.write_bytes(SOUND + b"x")
-    with pytest.raises(Corrupt):
+    with pytest.raises(CorruptHeader):
         read_header(file)
 
 
@@ -107,8 +110,8 @@ def test_a_changed_header_is_read_soundly_or_refused(
         body[place] = value
     file.write_bytes(body)
     try:
-        tensors = read_header(file)
-    except Corrupt:
+        tensors = read_header(file).entries
+    except CorruptHeader:
         return
     header_bytes = int.from_bytes(body[:8], "little")
     assert sum(each.size_bytes for each in tensors.values()) == len(body) - 8 - header_bytes
