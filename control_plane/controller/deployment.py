@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from control_plane.autoscaler import decision as scaling
 from control_plane.autoscaler.crash_loop import CrashPolicy, Failures
-from control_plane.autoscaler.decision import Decision, is_news
 from control_plane.controller.demand import DemandWatch
 from control_plane.controller.deployment_plan import DeploymentPlan, DeploymentSeen, plan
 from control_plane.controller.hold import each_row, hold
@@ -17,7 +18,7 @@ from control_plane.controller.world import World
 from control_plane.store.clock import read_clock
 from control_plane.store.repositories import decisions, deployments, instances, replicas
 from control_plane.store.session import Database
-from control_plane.store.tables import Deployment, Revision
+from control_plane.store.tables import Decision, Deployment, Replica, Revision
 from infra.queue.queue import Signals
 from infra.states import DeploymentState, ReplicaState, advance
 from infra.telemetry import logger
@@ -45,111 +46,111 @@ class DeploymentReconciler:
 
     async def _reconcile(self, deployment_id: str, running: Mapping[str, int]) -> int:
         async with self._database.snapshot() as session:
-            deployment = await session.get_one(Deployment, deployment_id)
-            live = await replicas.live_of(session, deployment_id)
-        revision_ids = {deployment.revision_id, *(each.revision_id for each in live)}
-        signals = await self._watch.signals(revision_ids)
-        async with self._database.snapshot() as session:
-            if not await self._has_work(session, deployment_id, signals, running):
-                return 0
+            rows = await self._load(session, deployment_id)
+        signals = await self._watch.signals(rows.revision_ids)
+        wanted = self._plan(rows, signals, running)
+        if not wanted.changes(rows.deployment) and not rows.is_news(wanted.decision):
+            return 0
         async with hold(self._database, Deployment, deployment_id, self._limits.lease_s) as held:
             if held is None:
                 return 0
             async with held.apply() as session:
-                return await self._write(session, deployment_id, signals, running)
-
-    async def _has_work(
-        self,
-        session: AsyncSession,
-        deployment_id: str,
-        signals: dict[str, Signals] | None,
-        running: Mapping[str, int],
-    ) -> bool:
-        deployment, wanted = await self._plan(session, deployment_id, signals, running)
-        return wanted.changes(deployment) or await _is_news(session, deployment, wanted.decision)
-
-    async def _plan(
-        self,
-        session: AsyncSession,
-        deployment_id: str,
-        signals: dict[str, Signals] | None,
-        running: Mapping[str, int],
-    ) -> tuple[Deployment, DeploymentPlan]:
-        deployment = await session.get_one(Deployment, deployment_id)
-        revision = await session.get_one(Revision, deployment.revision_id)
-        policy = scaling_policy(deployment.spec, revision.options)
-        capacity_jobs = deployment.target_replicas * policy.jobs_per_replica
-        seen = DeploymentSeen(
-            now=await read_clock(session),
-            replicas=await replicas.live_of(session, deployment_id),
-            running=running,
-            failures=await self._failures(session, deployment),
-            demand=None
-            if signals is None
-            else self._watch.demand(deployment_id, signals, policy.idle_s, capacity_jobs),
-            pending=None
-            if signals is None
-            else {revision_id: each.pending for revision_id, each in signals.items()},
-        )
-        return deployment, plan(deployment, seen, policy, self._crash)
-
-    async def _failures(self, session: AsyncSession, deployment: Deployment) -> Failures:
-        failed = await replicas.ended_unready(session, deployment, self._crash.limit)
-        if not failed:
-            return Failures()
-        return Failures(len(failed), failed[0].ended_at or 0.0, failed[0].reason)
-
-    async def _write(
-        self,
-        session: AsyncSession,
-        deployment_id: str,
-        signals: dict[str, Signals] | None,
-        running: Mapping[str, int],
-    ) -> int:
-        """Plan again on what the rows say now that they are ours, and carry it out."""
-        deployment, wanted = await self._plan(session, deployment_id, signals, running)
-        decision = wanted.decision
-        changes = wanted.changes(deployment)
-        if await _is_news(session, deployment, decision):
-            await decisions.add(
-                session,
-                deployment_id,
-                decisions.SCALE,
-                decision.reason.value,
-                decision.formula,
-                decision.inputs,
-                {"target_replicas": decision.target, "add": wanted.add, "drain": len(wanted.drain)},
-            )
-        if not changes:
-            return 0
-        for _ in range(wanted.add):
-            await replicas.add(session, deployment)
-        for each in wanted.drain:
-            seen = ReplicaState(each.state)
-            reason = f"scaled to {decision.target}: {decision.reason.value}"
-            moved = await replicas.move(session, each.id, seen, ReplicaState.DRAINING, reason)
-            if moved and each.instance_id is not None:
-                await instances.change_assignment(session, each.instance_id)
-        deployment.state = advance(DeploymentState(deployment.state), wanted.state).value
-        deployment.reason = wanted.reason
-        deployment.target_replicas = decision.target
-        deployment.updated_at = await read_clock(session)
-        log.info(
-            "deployment",
-            deployment=deployment_id,
-            state=wanted.state.value,
-            target=decision.target,
-            why=decision.reason.value,
-        )
+                # Planned again on what the rows say now that they are ours.
+                rows = await self._load(session, deployment_id)
+                await _write(session, rows, self._plan(rows, signals, running))
         return 1
 
+    async def _load(self, session: AsyncSession, deployment_id: str) -> _Rows:
+        deployment = await session.get_one(Deployment, deployment_id)
+        return _Rows(
+            now=await read_clock(session),
+            deployment=deployment,
+            revision=await session.get_one(Revision, deployment.revision_id),
+            live=await replicas.live_of(session, deployment_id),
+            failed=await replicas.ended_unready(session, deployment, self._crash.limit),
+            last_decision=await decisions.newest(session, deployment_id, decisions.SCALE),
+        )
 
-async def _is_news(session: AsyncSession, deployment: Deployment, decision: Decision) -> bool:
-    last = await decisions.newest(session, deployment.id, decisions.SCALE)
-    if last is None:
-        return True
-    age_s = await read_clock(session) - last.created_at
-    return is_news(decision, deployment.target_replicas, last.reason, age_s)
+    def _plan(
+        self, rows: _Rows, signals: dict[str, Signals] | None, running: Mapping[str, int]
+    ) -> DeploymentPlan:
+        deployment = rows.deployment
+        policy = scaling_policy(deployment.spec, rows.revision.options)
+        demand, pending = None, None
+        if signals is not None:
+            capacity_jobs = deployment.target_replicas * policy.jobs_per_replica
+            demand = self._watch.demand(deployment.id, signals, policy.idle_s, capacity_jobs)
+            pending = {revision_id: each.pending for revision_id, each in signals.items()}
+        seen = DeploymentSeen(rows.now, rows.live, running, rows.failures, demand, pending)
+        return plan(deployment, seen, policy, self._crash)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What the store says of one deployment."""
+
+    now: float
+    """Database time."""
+    deployment: Deployment
+    revision: Revision
+    live: Sequence[Replica]
+    failed: Sequence[Replica]
+    """Newest first, as `replicas.ended_unready` counts them."""
+    last_decision: Decision | None
+
+    @property
+    def revision_ids(self) -> set[str]:
+        """Those whose queues may hold jobs of this deployment."""
+        return {self.deployment.revision_id, *(each.revision_id for each in self.live)}
+
+    @property
+    def failures(self) -> Failures:
+        if not self.failed:
+            return Failures()
+        newest = self.failed[0]
+        return Failures(len(self.failed), newest.ended_at or 0.0, newest.reason)
+
+    def is_news(self, decision: scaling.Decision) -> bool:
+        last = self.last_decision
+        if last is None:
+            return True
+        age_s = self.now - last.created_at
+        return scaling.is_news(decision, self.deployment.target_replicas, last.reason, age_s)
+
+
+async def _write(session: AsyncSession, rows: _Rows, wanted: DeploymentPlan) -> None:
+    decision, deployment = wanted.decision, rows.deployment
+    if rows.is_news(decision):
+        await decisions.add(
+            session,
+            deployment.id,
+            decisions.SCALE,
+            decision.reason.value,
+            decision.formula,
+            decision.inputs,
+            {"target_replicas": decision.target, "add": wanted.add, "drain": len(wanted.drain)},
+        )
+    if not wanted.changes(deployment):
+        return
+    for _ in range(wanted.add):
+        await replicas.add(session, deployment)
+    for each in wanted.drain:
+        seen = ReplicaState(each.state)
+        reason = f"scaled to {decision.target}: {decision.reason.value}"
+        moved = await replicas.move(session, each.id, seen, ReplicaState.DRAINING, reason)
+        if moved and each.instance_id is not None:
+            await instances.change_assignment(session, each.instance_id)
+    deployment.state = advance(DeploymentState(deployment.state), wanted.state).value
+    deployment.reason = wanted.reason
+    deployment.target_replicas = decision.target
+    deployment.updated_at = rows.now
+    log.info(
+        "deployment",
+        deployment=deployment.id,
+        state=wanted.state.value,
+        target=decision.target,
+        why=decision.reason.value,
+    )
 
 
 def _running(world: World | None) -> dict[str, int]:

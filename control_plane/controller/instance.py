@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.controller.hold import each_row, hold
 from control_plane.controller.instance_plan import (
+    ENDING,
+    STARTING,
     InstanceSeen,
     InstanceStep,
     needs_termination,
@@ -19,7 +22,7 @@ from control_plane.store.clock import read_clock
 from control_plane.store.repositories import instances, operations, replicas
 from control_plane.store.repositories.operations import OperationKind
 from control_plane.store.session import Database
-from control_plane.store.tables import Instance
+from control_plane.store.tables import Instance, Operation
 from infra.registry import Registry
 from infra.states import InstanceState, is_final
 from infra.telemetry import logger
@@ -50,10 +53,14 @@ class InstanceReconciler:
         if world is None:
             return 0
         async with self._database.snapshot() as session:
+            now = await read_clock(session)
+            replicas_on = Counter(each.instance_id for each in await replicas.live(session))
             ids = [
                 instance.id
                 for instance in await instances.live(session)
-                if not (await self._plan(session, instance, world)).empty
+                if not (
+                    await self._plan(session, instance, world, now, replicas_on[instance.id])
+                ).empty
             ]
         return await each_row(ids, lambda row_id: self._reconcile(row_id, world))
 
@@ -63,7 +70,9 @@ class InstanceReconciler:
                 return 0
             async with self._database.snapshot() as session:
                 instance = await session.get_one(Instance, instance_id)
-                plan = await self._plan(session, instance, world)
+                now = await read_clock(session)
+                live = len(await replicas.live_on(session, instance_id))
+                plan = await self._plan(session, instance, world, now, live)
             if plan.empty:
                 return 0
             if plan.step is not None and is_final(plan.step.to):
@@ -79,28 +88,28 @@ class InstanceReconciler:
             )
         return 1
 
-    async def _plan(self, session: AsyncSession, instance: Instance, world: World) -> _Plan:
-        if is_final(InstanceState(instance.state)):
+    async def _plan(
+        self, session: AsyncSession, instance: Instance, world: World, now: float, live: int
+    ) -> _Plan:
+        """`live` is the number of replicas on it that have not ended."""
+        id, state = instance.id, InstanceState(instance.state)
+        if is_final(state):
             return _Plan(None, terminate=False)
-        seen = await self._see(session, instance, world)
-        step = next_step(instance, seen, self._limits)
-        ended = step is not None and is_final(step.to)
-        return _Plan(step, not ended and needs_termination(instance, seen, self._limits))
-
-    async def _see(self, session: AsyncSession, instance: Instance, world: World) -> InstanceSeen:
-        id, kind = instance.id, OperationKind
-        launches = await operations.newest_of(session, [id], kind.LAUNCH_INSTANCE)
-        terminations = await operations.newest_of(session, [id], kind.TERMINATE_INSTANCE)
-        return InstanceSeen(
-            now=await read_clock(session),
-            replicas=len(await replicas.live_on(session, id)),
+        seen = InstanceSeen(
+            now=now,
+            replicas=live,
             heartbeat=world.heartbeats.get(id),
             silent_s=world.silent_s.get(id, 0.0),
             cloud_answers=world.cloud is not None,
             machine=(world.cloud or {}).get(id),
-            launch=launches.get(id),
-            termination=terminations.get(id),
+            launch=await _newest(session, id, OperationKind.LAUNCH_INSTANCE, state in STARTING),
+            termination=await _newest(
+                session, id, OperationKind.TERMINATE_INSTANCE, state in ENDING
+            ),
         )
+        step = next_step(instance, seen, self._limits)
+        ended = step is not None and is_final(step.to)
+        return _Plan(step, not ended and needs_termination(instance, seen, self._limits))
 
     async def _write(self, session: AsyncSession, instance: Instance, plan: _Plan) -> None:
         if plan.terminate:
@@ -117,3 +126,12 @@ class InstanceReconciler:
                 f"launch:{instance.id}",
                 self._limits.operation_s,
             )
+
+
+async def _newest(
+    session: AsyncSession, instance_id: str, kind: OperationKind, matters: bool
+) -> Operation | None:
+    """The newest operation of a kind, where the instance's state makes anything of it."""
+    if not matters:
+        return None
+    return (await operations.newest_of(session, [instance_id], kind)).get(instance_id)

@@ -11,7 +11,8 @@ from infra.cloud.base import CloudInstance, CloudInstanceState
 from infra.states import InstanceState
 from infra.wire import Heartbeat
 
-_ENDING = (InstanceState.DRAINING, InstanceState.LOST)
+STARTING = (InstanceState.REQUESTED, InstanceState.LAUNCHING)
+ENDING = (InstanceState.DRAINING, InstanceState.LOST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,9 @@ class InstanceSeen:
     machine: CloudInstance | None
     """As the cloud describes it; None where it does not know it or does not answer."""
     launch: Operation | None
+    """The newest; looked up in `STARTING` states."""
     termination: Operation | None
-    """The newest of each."""
+    """The newest; looked up in `ENDING` states."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ def next_step(instance: Instance, seen: InstanceSeen, limits: Limits) -> Instanc
         if not seen.replicas:
             return InstanceStep(InstanceState.TERMINATED, "no longer needed")
         return InstanceStep(InstanceState.LAUNCHING, "")
-    if state in _ENDING:
+    if state in ENDING:
         return _end(state, instance, seen, limits)
     if seen.machine is not None and seen.machine.state is CloudInstanceState.TERMINATED:
         return InstanceStep(InstanceState.LOST, seen.machine.reason or "terminated by the cloud")
@@ -61,7 +63,7 @@ def next_step(instance: Instance, seen: InstanceSeen, limits: Limits) -> Instanc
 def needs_termination(instance: Instance, seen: InstanceSeen, limits: Limits) -> bool:
     """Whether it is time to ask the cloud for its end."""
     state = InstanceState(instance.state)
-    if state not in _ENDING or _under_way(seen.termination):
+    if state not in ENDING or _under_way(seen.termination):
         return False
     if state is InstanceState.LOST or instance.joined_at is None:
         return True

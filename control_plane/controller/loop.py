@@ -18,7 +18,7 @@ from control_plane.controller.instance import InstanceReconciler
 from control_plane.controller.leak import LeakAudit
 from control_plane.controller.limits import Limits
 from control_plane.controller.operation import OperationReconciler
-from control_plane.controller.projection import ProjectionReconciler
+from control_plane.controller.projection import REPEAT_S, ProjectionReconciler
 from control_plane.controller.reconciler import Reconciler
 from control_plane.controller.replica import ReplicaReconciler
 from control_plane.controller.world import Watch, World
@@ -64,13 +64,12 @@ class Controller:
         """Until `stop` is set, whatever goes wrong."""
         projecting = asyncio.create_task(self._project_until(stop))
         while not stop.is_set():
-            self._news.set()
-            changed = await self.reconcile()
-            if changed:
+            if await self.reconcile():
                 # What one noun did is news for the others.
+                self._news.set()
                 await asyncio.sleep(_SHORTEST_PAUSE_S)
-            else:
-                await self._wait(stop)
+            elif await self._rung(stop):
+                self._news.set()
         self._news.set()
         await projecting
 
@@ -89,7 +88,7 @@ class Controller:
         while not stop.is_set():
             self._news.clear()
             await self.project()
-            await _set_within(self._news, self._pause_s)
+            await _set_within(self._news, REPEAT_S)
 
     async def _run(self, reconciler: Reconciler, world: World | None) -> int:
         try:
@@ -109,11 +108,13 @@ class Controller:
             log.exception("agents cannot be heard")
         return None
 
-    async def _wait(self, stop: asyncio.Event) -> None:
+    async def _rung(self, stop: asyncio.Event) -> bool:
+        """Wait for the bell, at most one pause."""
         try:
-            await self._registry.wait_for_bell(self._pause_s)
+            return await self._registry.wait_for_bell(self._pause_s)
         except RedisError:
             await _set_within(stop, self._pause_s)
+            return False
 
 
 async def _set_within(event: asyncio.Event, timeout_s: float) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from control_plane.controller.world import World
 from control_plane.store.repositories import imports, operations
 from control_plane.store.repositories.operations import OperationKind
 from control_plane.store.session import Database
+from control_plane.store.tables import Operation
 from control_plane.tasks.messages import BrokerAway, Messages
 from infra.telemetry import logger
 
@@ -27,11 +30,11 @@ class OperationReconciler:
 
     async def run(self, _world: World | None, /) -> int:
         """Raises BrokerAway: what could not be sent is tried again in a moment."""
-        return await self._fail_late() + await self._send_due()
-
-    async def _send_due(self) -> int:
         async with self._database.snapshot() as session:
-            due = await operations.due(session)
+            late, due = await operations.overdue(session), await operations.due(session)
+        return await self._fail(late) + await self._send_messages(due)
+
+    async def _send_messages(self, due: Sequence[Operation]) -> int:
         sent = 0
         for operation in due:
             async with self._database.transaction() as session:
@@ -50,9 +53,7 @@ class OperationReconciler:
                 await operations.send_in(session, operation_id, _BROKER_PAUSE_S)
             raise
 
-    async def _fail_late(self) -> int:
-        async with self._database.snapshot() as session:
-            late = await operations.overdue(session)
+    async def _fail(self, late: Sequence[Operation]) -> int:
         for operation in late:
             async with self._database.transaction() as session:
                 failed = await operations.expire(session, operation.id, "not done by its deadline")

@@ -29,7 +29,7 @@ from infra.storage.directory import local_path
 from infra.telemetry import logger
 from infra.wire import KeyEntry, Projection
 
-_REPEAT_S = 1.0
+REPEAT_S = 1.0
 
 log = logger(__name__)
 
@@ -62,7 +62,7 @@ class ProjectionReconciler:
         routes = [route(each, missing) for each in served]
         changed = (routes, entries) != (self._last.routes, self._last.keys)
         now_s = time.monotonic()
-        if not changed and now_s - self._last_at_s < _REPEAT_S:
+        if not changed and now_s - self._last_at_s < REPEAT_S:
             return
         projection = Projection(
             version=max(version, self._last.version + 1), routes=routes, keys=entries

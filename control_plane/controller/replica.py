@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -35,10 +37,13 @@ class ReplicaReconciler:
         if world is None:
             return 0
         async with self._database.snapshot() as session:
+            now = await read_clock(session)
+            known = {each.id: each for each in await instances.live(session)}
             ids = [
                 replica.id
                 for replica in await replicas.live(session)
-                if await self._plan(session, replica, world) is not None
+                if _bereaved(replica, known)
+                or self._plan(replica, known.get(replica.instance_id or ""), world, now)
             ]
         return await each_row(ids, lambda row_id: self._reconcile(row_id, world))
 
@@ -47,8 +52,10 @@ class ReplicaReconciler:
             if held is None:
                 return 0
             async with self._database.snapshot() as session:
+                now = await read_clock(session)
                 replica = await session.get_one(Replica, replica_id)
-                step = await self._plan(session, replica, world)
+                instance = await session.get(Instance, replica.instance_id or "")
+            step = self._plan(replica, instance, world, now)
             if step is None:
                 return 0
             if is_final(step.to):
@@ -60,16 +67,12 @@ class ReplicaReconciler:
             log.info("replica", replica=replica_id, state=step.to.value, reason=step.reason)
         return int(moved)
 
-    async def _plan(
-        self, session: AsyncSession, replica: Replica, world: World
+    def _plan(
+        self, replica: Replica, instance: Instance | None, world: World, now: float
     ) -> ReplicaStep | None:
         if is_final(ReplicaState(replica.state)):
             return None
-        now = await read_clock(session)
-        if replica.instance_id is None:
-            return next_step(replica, None, None, now, self._limits)
-        instance = await session.get_one(Instance, replica.instance_id)
-        heartbeat = world.heartbeats.get(instance.id)
+        heartbeat = world.heartbeats.get(replica.instance_id or "")
         return next_step(replica, instance, heartbeat, now, self._limits)
 
     async def _write(self, session: AsyncSession, replica: Replica, step: ReplicaStep) -> bool:
@@ -87,3 +90,8 @@ class ReplicaReconciler:
         if moved and changes_assignment and replica.instance_id is not None:
             await instances.change_assignment(session, replica.instance_id)
         return moved
+
+
+def _bereaved(replica: Replica, live: Mapping[str, Instance]) -> bool:
+    """Its instance has ended: there is a step to take, whatever it is."""
+    return replica.instance_id is not None and replica.instance_id not in live

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from control_plane.store.tables import Deployment, Replica
 from infra.queue.queue import JobQueue
 from infra.states import ReplicaState
 from tests.control_plane.controller.cell import Cell
@@ -67,8 +68,7 @@ async def test_deleting_a_deployment_drains_it_and_ends(cell: Cell) -> None:
     agents = list(cell.agents.values())
 
     async with cell.database.transaction() as session:
-        row = await session.merge(await cell.deployment(chat))
-        row.state = "deleting"
+        (await session.get_one(Deployment, chat.id)).state = "deleting"
     await cell.controller.reconcile()
     await cell.beat()
     assert [spec.draining for agent in agents for spec in agent.assignment.replicas] == [True]
@@ -82,15 +82,18 @@ async def test_deleting_a_deployment_drains_it_and_ends(cell: Cell) -> None:
 
 
 async def test_a_replica_that_does_not_drain_is_ended_by_force(cell: Cell) -> None:
-    cell.settings = cell.settings.model_copy(update={"drain_limit_s": 0.0})
-    cell.controller = cell.new_controller()
     chat = await cell.deploy(await cell.model(), min_replicas=1)
     await cell.until_state(chat, "ready")
     [agent] = cell.agents.values()
     agent.silent = True  # deaf, but its last word is still there
     async with cell.database.transaction() as session:
-        row = await session.merge(await cell.deployment(chat))
-        row.state = "deleting"
+        (await session.get_one(Deployment, chat.id)).state = "deleting"
+    await cell.quiet()
+    assert [each.state for each in await cell.replicas()] == ["draining"]
+
+    async with cell.database.transaction() as session:  # as if a minute had passed
+        for each in await cell.replicas():
+            (await session.get_one(Replica, each.id)).updated_at -= 60.0
     await cell.until_state(chat, "deleted")
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from control_plane.store.clock import read_clock
 from control_plane.store.repositories import keys
-from control_plane.store.tables import ApiKey
+from control_plane.store.tables import ApiKey, Deployment
 from infra.wire import Projection
 from tests.control_plane.controller.cell import TEXT, Cell, folder_of
 
@@ -84,7 +84,6 @@ async def test_the_text_of_a_model_that_nobody_serves_is_dropped(cell: Cell) -> 
     chat = await cell.deploy(await cell.model())
     [route] = (await told(cell)).routes
     async with cell.database.transaction() as session:
-        row = await session.merge(await cell.deployment(chat))
-        row.state = "deleted"
+        (await session.get_one(Deployment, chat.id)).state = "deleted"
     assert (await told(cell)).routes == []
     assert await cell.projections.text(route.text_digest) is None
