@@ -76,8 +76,10 @@ def _read(arguments: Sequence[str]) -> Ask:
         prog="python -m loadtests.run",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--url", default="", help="a running Tamer (default: as for `tamer`)")
+    parser.add_argument("--api-key", default="", help="better given as TAMER_API_KEY")
     parser.add_argument("--model", default=os.environ.get("TAMER_MODEL", ""), help="a deployment")
     parser.add_argument("--users", type=int, default=4, help="of a closed loop")
     parser.add_argument("--run-time", type=_duration_s, default=30, help="e.g. 30s, 5m")
@@ -90,7 +92,7 @@ def _read(arguments: Sequence[str]) -> Ask:
     server = find_server(Settings(url=options.url) if options.url else Settings())
     return Ask(
         url=server.url,
-        key=server.key,
+        key=options.api_key or server.key,
         model=options.model,
         users=max(1, options.users),
         run_time_s=options.run_time,
