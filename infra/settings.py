@@ -103,7 +103,7 @@ class Settings(BaseSettings):
         default_factory=dict, description="Extra environment of agents that the local cloud starts."
     )
     torch_threads: int = Field(
-        0, ge=0, description="CPU threads of one engine; 0: the cores of the machine, at most 8."
+        0, ge=0, description="CPU threads of one engine; 0: all cores but one, at most 8."
     )
     tokenizer_processes: int = Field(1, ge=1, description="Processes that render and tokenise.")
     tokenizer_limit_s: float = Field(

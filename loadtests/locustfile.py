@@ -102,6 +102,7 @@ class StreamingUser(HttpUser):
             logger.error("%s", error)
             self.environment.process_exit_code = 2
             raise StopUser from error
+        self.client.trust_env = options.allow_remote  # no proxy leads back to this machine
         StreamingUser._users += 1
         self.random = Random(f"{options.seed}/{StreamingUser._users}")
         self.streams = StreamClient(

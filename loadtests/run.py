@@ -76,8 +76,10 @@ def _read(arguments: Sequence[str]) -> Ask:
         prog="python -m loadtests.run",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--url", default="", help="a running Tamer (default: as for `tamer`)")
+    parser.add_argument("--api-key", default="", help="better given as TAMER_API_KEY")
     parser.add_argument("--model", default=os.environ.get("TAMER_MODEL", ""), help="a deployment")
     parser.add_argument("--users", type=int, default=4, help="of a closed loop")
     parser.add_argument("--run-time", type=_duration_s, default=30, help="e.g. 30s, 5m")
@@ -90,7 +92,7 @@ def _read(arguments: Sequence[str]) -> Ask:
     server = find_server(Settings(url=options.url) if options.url else Settings())
     return Ask(
         url=server.url,
-        key=server.key,
+        key=options.api_key or server.key,
         model=options.model,
         users=max(1, options.users),
         run_time_s=options.run_time,
@@ -119,14 +121,20 @@ def _ready(ask: Ask) -> Ask:
     check_target(ask.url, allow_remote=ask.allow_remote)
     headers = {"authorization": f"Bearer {ask.key}"} if ask.key else {}
     try:
-        reply = httpx.get(f"{ask.url}/v1/models", headers=headers, timeout=_ASK_LIMIT_S)
+        reply = httpx.get(
+            f"{ask.url}/v1/models",
+            headers=headers,
+            timeout=_ASK_LIMIT_S,
+            trust_env=ask.allow_remote,  # no proxy leads back to this machine
+        )
     except httpx.HTTPError as error:
         raise CannotRun(
             f"nothing answers at {ask.url} ({type(error).__name__}): start it with 'make up' in "
             "another terminal, or name its address with --url"
         ) from error
     if reply.status_code in (401, 403):
-        raise CannotRun(f"{ask.url} refuses the key: set TAMER_API_KEY to one that it knows")
+        problem = "refuses the key" if ask.key else "wants a key, and none is known here"
+        raise CannotRun(f"{ask.url} {problem}: set TAMER_API_KEY to one that it takes")
     names = _model_names(ask.url, reply)
     if not names:
         raise CannotRun(f"{ask.url} serves no model: deploy one first ('tamer deploy -f FILE')")
@@ -202,7 +210,10 @@ def _notes(ask: Ask) -> list[str]:
             "Closed loop: users wait for their answers, so a slower server was asked less often. "
             "For latencies at a given rate use an open loop (--arrivals poisson --rate N)."
         )
-    notes.append("Unfinished requests were cut off by the end of the test; no figure counts them.")
+    notes.append(
+        "Unfinished requests were cut off by the end of the test; of all figures only the "
+        "attainment counts them, and only if they had missed the TTFT limit by then."
+    )
     return notes
 
 

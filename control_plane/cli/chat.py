@@ -23,7 +23,9 @@ def chat(
     ] = None,
     system: Annotated[str | None, typer.Option(help="A system message.")] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Length of an answer at most.")] = 512,
-    temperature: Annotated[float | None, typer.Option(min=0.0, max=2.0)] = None,
+    temperature: Annotated[
+        float, typer.Option(min=0.0, max=2.0, help="0: the likeliest words; 1: as they come.")
+    ] = 0.0,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same answer.")] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -25,6 +25,7 @@ from control_plane.gateway.responses import ChatShape, Shape, TextShape
 from control_plane.gateway.schemas import ChatRequest, CompletionOptions, TextRequest
 from control_plane.gateway.services import Services
 from control_plane.gateway.tokenizer_messages import EncodeChat, EncodeTexts, Prompt
+from infra.ending import end_tasks
 
 router = APIRouter(dependencies=[Depends(authenticate)])
 _DEFAULT_TEXT_TOKENS = 16
@@ -104,9 +105,7 @@ async def _answer(
         try:
             await asyncio.wait({finishing, leaving}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            finishing.cancel()
-            leaving.cancel()
-            await asyncio.gather(finishing, leaving, return_exceptions=True)
+            await end_tasks(finishing, leaving)
         if generation.failure is not None:
             raise ending_error(generation.failure)
         if not generation.ended:

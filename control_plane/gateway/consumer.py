@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 from control_plane.gateway.delivery import News
 from control_plane.gateway.sequence import Ending, Sequence
+from infra.ending import end_tasks
 from infra.epoch import Epoch
 from infra.queue.queue import JobQueue, Offer, Orphan, Refused
 from infra.states import JobState
@@ -80,9 +81,7 @@ class Consumer:
             self.end(sequence, Ending(JobState.FAILED, None, "gateway_stopped", retry_helps=True))
         if self._errands:
             await asyncio.wait(set(self._errands), timeout=_CLOSE_LIMIT_S)
-        for task in (*self._loops, *self._errands):
-            task.cancel()
-        await asyncio.gather(*self._loops, *self._errands, return_exceptions=True)
+        await end_tasks(*self._loops, *self._errands)
         with contextlib.suppress(*_REDIS_AWAY):
             await self._reader.close()
 

@@ -13,6 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 from control_plane.gateway.endings import ending_error
 from control_plane.gateway.generation import Generation
 from control_plane.gateway.responses import Shape
+from infra.ending import end_tasks
 from infra.states import JobState
 
 _DONE = b"data: [DONE]\n\n"
@@ -96,9 +97,7 @@ class EventStream(Response):
             try:
                 await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                leaving.cancel()
-                sending.cancel()
-                await asyncio.gather(leaving, sending, return_exceptions=True)
+                await end_tasks(leaving, sending)
         if sending.done() and not sending.cancelled():
             _raise_unless_gone(sending.exception())
 

@@ -14,6 +14,7 @@ from control_plane.gateway.known import Known
 from control_plane.gateway.text_models import TextModels
 from control_plane.gateway.tokenizer_pool import TokenizerPool
 from infra.connection import connect
+from infra.ending import end_tasks
 from infra.projection import ProjectionReader
 from infra.settings import Settings
 
@@ -44,8 +45,7 @@ class Services:
     async def stop(self) -> None:
         await self.consumer.close()
         if self._follower is not None:
-            self._follower.cancel()
-            await asyncio.gather(self._follower, return_exceptions=True)
+            await end_tasks(self._follower)
         await self.tokenizers.close()
         await self.jobs.aclose()
         await self.tokens.aclose()

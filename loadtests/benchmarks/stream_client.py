@@ -17,7 +17,7 @@ import msgspec
 
 _READ_BYTES = 1 << 16
 _END = b"data: [DONE]"
-_EVENT = re.compile(rb'data: \{[^\n]*?"text": ?"')
+_EVENT = re.compile(rb'data: \{[^\n]*?"text": ?"(?!")')
 _USAGE = re.compile(rb'"completion_tokens": ?(\d+)')
 
 

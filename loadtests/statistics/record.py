@@ -69,3 +69,11 @@ class Slo(msgspec.Struct, frozen=True):
         if self.ttft_ms and ttft_ms > self.ttft_ms:
             return False
         return not (self.tpot_ms and (record.tpot_ms or 0.0) > self.tpot_ms)
+
+    def is_missed_already_by(self, record: RequestRecord) -> bool:
+        """Whether an unfinished request had waited too long for its first token when it was cut
+        off: however it had gone on, it would have missed."""
+        if record.outcome is not Outcome.UNFINISHED or not self.ttft_ms:
+            return False
+        waited_ms = (record.ended_s - record.sent_s) * 1000
+        return (waited_ms if record.ttft_ms is None else record.ttft_ms) > self.ttft_ms

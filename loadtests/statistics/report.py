@@ -6,6 +6,7 @@ from loadtests.statistics.record import Outcome
 from loadtests.statistics.summary import PERCENTS, Spread, Summary
 
 _LATE_MS = 50.0
+_MUCH_UNFINISHED = 0.2
 
 
 def markdown(summary: Summary, title: str, settings: dict[str, str], notes: list[str]) -> str:
@@ -72,6 +73,12 @@ def _notes(summary: Summary, notes: list[str]) -> list[str]:
         said.append(
             f"The client itself was late (p99 {summary.lag_ms.percentiles[99]:.0f} ms): this "
             "machine could not send as fast as asked, so the load was lower than it says."
+        )
+    unfinished = summary.outcomes.get(Outcome.UNFINISHED, 0)
+    if unfinished > _MUCH_UNFINISHED * sum(summary.outcomes.values()):
+        said.append(
+            f"{unfinished} requests were still unanswered at the end, so the latencies above are "
+            "those of the quick and early ones: give it more time or less load."
         )
     if not summary.outcomes.get(Outcome.COMPLETED):
         said.append("No request was completed: there are no latencies to tell.")

@@ -30,7 +30,8 @@ class Summary(msgspec.Struct, frozen=True):
     goodput_per_s: float
     """Completed within every limit of the SLO."""
     attainment: float
-    """Share of what should have been answered (completed, failed, dropped) that met the SLO."""
+    """Share of the decided requests (completed, failed, dropped, or cut off when they were too
+    late already) that met the SLO."""
     output_tokens_per_s: float
     prompt_tokens: int
     output_tokens: int
@@ -69,7 +70,8 @@ def summarise(records: Sequence[RequestRecord], slo: Slo) -> Summary:
     """Latencies are of completed requests; output tokens too, so that rates are not flattered."""
     completed = [each for each in records if each.outcome is Outcome.COMPLETED]
     outcomes = {kind: sum(each.outcome is kind for each in records) for kind in Outcome}
-    owed = len(records) - outcomes[Outcome.UNFINISHED]
+    late = sum(slo.is_missed_already_by(each) for each in records)
+    decided = len(records) - outcomes[Outcome.UNFINISHED] + late
     good = sum(slo.is_met_by(each) for each in completed)
     duration_s = _duration_s(records)
     output_tokens = sum(each.output_tokens for each in completed)
@@ -78,7 +80,7 @@ def summarise(records: Sequence[RequestRecord], slo: Slo) -> Summary:
         outcomes=outcomes,
         requests_per_s=_rate(len(completed), duration_s),
         goodput_per_s=_rate(good, duration_s),
-        attainment=good / owed if owed else 0.0,
+        attainment=good / decided if decided else 0.0,
         output_tokens_per_s=_rate(output_tokens, duration_s),
         prompt_tokens=sum(each.prompt_tokens for each in completed),
         output_tokens=output_tokens,

@@ -10,12 +10,12 @@ from collections.abc import Coroutine
 from typing import Any
 
 from infra.connection import connect
+from infra.ending import end_tasks
 from infra.registry import AgentRegistry
 from infra.settings import Settings
 from infra.telemetry import configure_logging, logger
 from infra.wire import JoinGrant
 from worker.agent.drain import LeaveOrder
-from worker.agent.ending import end_tasks
 from worker.agent.heartbeat import Heart
 from worker.agent.join import JoinFailed, JoinRefused, join
 from worker.agent.log_shipping import LogShipper, ShippingHandler

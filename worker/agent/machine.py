@@ -31,10 +31,11 @@ def devices(slots: int) -> list[str]:
 
 
 def engine_threads(settings: Settings, slots: int) -> int:
-    """CPU threads for each of so many engines."""
+    """CPU threads for each of so many engines; one core is left to what feeds them: threads that
+    wait for a core which somebody else has make every step wait."""
     if settings.torch_threads:
         return settings.torch_threads
-    return max(1, min(_MOST_THREADS, _cores() // slots))
+    return max(1, min(_MOST_THREADS, (_cores() - 1) // slots))
 
 
 def join_request(settings: Settings) -> JoinRequest:

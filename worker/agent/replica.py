@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
+from infra.ending import end_tasks
 from infra.queue.queue import JobQueue
 from infra.states import ReplicaState, advance, is_final
 from infra.storage.base import StorageError
@@ -15,7 +16,6 @@ from infra.storage.directory import local_path
 from infra.telemetry import logger
 from infra.token_stream import TokenWriter
 from infra.wire import ReplicaReport, ReplicaSpec
-from worker.agent.ending import end_tasks
 from worker.agent.engine_process import EngineEnded, EngineProcess
 from worker.agent.outbox import Outbox
 from worker.agent.serving import Serving

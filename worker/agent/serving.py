@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from infra.ending import end_tasks
 from infra.queue.queue import JobQueue, Lease
 from infra.wire import FinishReason, JobSpec, Malformed, Sampling, TokenEvent, decode
 from worker.agent.capacity import UNLIMITED_TOKENS, free_capacity
 from worker.agent.clock import lease_clock_s
-from worker.agent.ending import end_tasks
 from worker.agent.engine_process import EngineEnded, EngineProcess
 from worker.agent.held_jobs import HeldJob, HeldJobs
 from worker.agent.outbox import Outbox, Said

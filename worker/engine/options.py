@@ -30,7 +30,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Size of the KV cache; by default what `max_running` long sequences need, within
     `kv_cache_bytes`."""
     kv_cache_bytes: Count | None = None
-    """By default a quarter of the memory that is available after the weights."""
+    """By default a quarter of the memory that is available after the weights, at most 1 GiB, but
+    at least one sequence of full length."""
 
 
 DEFAULT_CONTEXT_TOKENS = 4096

@@ -45,7 +45,7 @@ def _known_engine(kind: str) -> str:
 
 class EngineSpec(StrictBody):
     kind: Annotated[str, AfterValidator(_known_engine)] = "torch"
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     quantization: Annotated[str, _no_effect_beyond("auto", "none")] = "auto"
     max_context_tokens: Annotated[int, Field(ge=1)] | None = None
     """Null: the model's own limit, at most 4096."""

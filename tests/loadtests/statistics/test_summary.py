@@ -70,6 +70,17 @@ def test_failures_count_against_the_attainment_but_what_was_cut_off_does_not() -
     assert summarise(RECORDS, Slo(ttft_ms=500)).attainment == pytest.approx(1 / 4)
 
 
+def test_who_waited_too_long_when_the_test_ended_has_missed_the_slo() -> None:
+    """Else a server that answers one request of many would attain everything."""
+    waiting = [RequestRecord("chat", Outcome.UNFINISHED, 0.0, 2.0) for _ in range(3)]
+    late_start = RequestRecord("chat", Outcome.UNFINISHED, 0.0, 2.0, ttft_ms=1500.0)
+    on_time = RequestRecord("chat", Outcome.UNFINISHED, 0.0, 2.0, ttft_ms=100.0)
+    records = [_completed(0.0, 100), *waiting, late_start, on_time]
+    summary = summarise(records, Slo(ttft_ms=1000))
+    assert summary.attainment == pytest.approx(1 / 5)
+    assert "5 requests were still unanswered" in markdown(summary, "t", {}, [])
+
+
 def test_latencies_are_of_completed_requests() -> None:
     summary = summarise(RECORDS, Slo())
     assert summary.ttft_ms is not None and summary.ttft_ms.count == 2

@@ -66,7 +66,12 @@ def test_greedy_fp32_equals_transformers_up_to_a_near_tie(
 
     assert len(prompts) >= 20
     torch.set_num_threads(1)
-    options = {"max_context_tokens": 512, "max_running": 24, "step_token_budget": 160}
+    options = {
+        "dtype": "float32",
+        "max_context_tokens": 512,
+        "max_running": 24,
+        "step_token_budget": 160,
+    }
     engine = build(EngineSpec("replica", smollm2_directory, options))
     outputs = run_all(engine, prompts)
     engine.close()

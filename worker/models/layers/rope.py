@@ -27,6 +27,10 @@ def rotation_table(
     head_width: int, positions: int, theta: float, scaling: RopeScaling, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Cosines and sines, each [positions, head width / 2] fp32."""
+    if device.type == "meta":
+        # Arithmetic on meta tensors makes torch import half of its compiler: seconds of a start.
+        empty = torch.empty(positions, head_width // 2, device=device)
+        return empty, empty
     exponents = torch.arange(0, head_width, 2, dtype=torch.int64, device=device).float()
     frequencies = 1.0 / theta ** (exponents / head_width)
     if scaling.rope_type == "linear":
