@@ -123,7 +123,7 @@ class Cell:
                 self.agents[instance_id] = agent
             await self.agents[instance_id].live()
 
-    async def until(self, look: Callable[[], Awaitable[Any]], deadline_s: float = 10.0) -> None:
+    async def until(self, look: Callable[[], Awaitable[Any]], deadline_s: float = 30.0) -> None:
         """Step until what is looked for is there."""
 
         async def step_and_look() -> bool:
@@ -142,7 +142,7 @@ class Cell:
     async def quiet(self) -> None:
         """Step until three steps in a row change nothing."""
         calm = 0
-        async with asyncio.timeout(10.0):
+        async with asyncio.timeout(30.0):
             while calm < 3:
                 calm = 0 if await self.step() else calm + 1
 

@@ -127,6 +127,7 @@ async def test_a_new_revision_takes_over_when_one_of_its_replicas_is_ready(cell:
     assert projection is not None
     assert [each.revision_id for each in projection.routes[0].targets] == [old.revision_id]
 
+    cell.script = lambda agent: None
     for agent in cell.agents.values():
         agent.becomes = ReplicaState.READY
     wanted = (await cell.until_state(chat, "ready")).revision_id
