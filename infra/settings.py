@@ -76,7 +76,7 @@ class Settings(BaseSettings):
         30.0, ge=0, description="Time a draining replica has to finish what it runs."
     )
 
-    reconcile_s: float = Field(0.5, gt=0, description="Pause between two passes of the controller.")
+    reconcile_s: float = Field(1.0, gt=0, description="Pause between two passes of the controller.")
     row_lease_s: float = Field(15.0, gt=0, description="A controller's hold on one row.")
     operation_limit_s: float = Field(600.0, gt=0, description="Deadline of one long side effect.")
     crash_wait_s: float = Field(

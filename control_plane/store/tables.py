@@ -61,7 +61,7 @@ class Model(Base):
 
 
 class Revision(Base):
-    """Model digest x engine x options; immutable. Its id is the digest of those."""
+    """A deployment's model digest x engine x options; immutable. Its id is the digest of those."""
 
     __tablename__ = "revisions"
     id: Mapped[str] = mapped_column(primary_key=True)

@@ -15,7 +15,9 @@ from control_plane.store.tables import Model, Revision
 _DEFAULT_CONTEXT_TOKENS = 4096
 
 
-async def wanted_revision(session: AsyncSession, spec: DeploymentSpec, now: float) -> Revision:
+async def wanted_revision(
+    session: AsyncSession, deployment_id: str, spec: DeploymentSpec, now: float
+) -> Revision:
     """Find or make the revision that a spec asks for.
 
     Raises:
@@ -28,7 +30,9 @@ async def wanted_revision(session: AsyncSession, spec: DeploymentSpec, now: floa
     if model.state != models.READY:
         raise Problem(409, "model-not-ready", _not_ready(model))
     options = _engine_options(spec.engine, model)
-    return await revisions.find_or_add(session, model, spec.engine.kind, options, now)
+    return await revisions.find_or_add(
+        session, deployment_id, model, spec.engine.kind, options, now
+    )
 
 
 async def _unknown(session: AsyncSession, name: str) -> str:

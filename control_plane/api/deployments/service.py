@@ -9,6 +9,7 @@ from control_plane.api.deployments.spec import DeploymentSpec
 from control_plane.api.problem import Problem, invalid_field, not_found
 from control_plane.api.transaction import Change
 from control_plane.store.clock import read_clock
+from control_plane.store.ids import Prefix, new_id
 from control_plane.store.leases import break_lease
 from control_plane.store.repositories import deployments
 from control_plane.store.repositories.listings import Deployed
@@ -51,7 +52,7 @@ async def apply(change: Change, spec: DeploymentSpec) -> Outcome:
         raise Problem(409, "name-taken", _taken(deployment))
     notes = _notes(spec, change.settings)
     now = await read_clock(change.session)
-    revision = await wanted_revision(change.session, spec, now)
+    revision = await wanted_revision(change.session, deployment.id, spec, now)
     written = spec.model_dump(mode="json")
     if written == deployment.spec and revision.id == deployment.revision_id:
         return Outcome(existing, changed=False, created=False, notes=notes)
@@ -83,9 +84,12 @@ async def delete(change: Change, name: str) -> Deployed:
 async def _create(change: Change, spec: DeploymentSpec) -> Outcome:
     notes = _notes(spec, change.settings)
     now = await read_clock(change.session)
-    revision = await wanted_revision(change.session, spec, now)
+    deployment_id = new_id(Prefix.DEPLOYMENT)
+    revision = await wanted_revision(change.session, deployment_id, spec, now)
     written = spec.model_dump(mode="json")
-    deployment = await deployments.add(change.session, spec.name, written, revision, now)
+    deployment = await deployments.add(
+        change.session, deployment_id, spec.name, written, revision, now
+    )
     await _record(change, "deployment.create", deployment, revision)
     return Outcome(Deployed(deployment, revision), changed=True, created=True, notes=notes)
 

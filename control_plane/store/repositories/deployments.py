@@ -7,17 +7,21 @@ from typing import Any
 from sqlalchemy import or_
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from control_plane.store.ids import Prefix, new_id
 from control_plane.store.repositories.listings import Deployed, live_deployments
 from control_plane.store.tables import Deployment, Model, Revision
 from infra.states import DeploymentState
 
 
 async def add(
-    session: AsyncSession, name: str, spec: dict[str, Any], revision: Revision, now: float
+    session: AsyncSession,
+    deployment_id: str,
+    name: str,
+    spec: dict[str, Any],
+    revision: Revision,
+    now: float,
 ) -> Deployment:
     deployment = Deployment(
-        id=new_id(Prefix.DEPLOYMENT),
+        id=deployment_id,
         name=name,
         spec=spec,
         revision_id=revision.id,

@@ -13,19 +13,31 @@ from control_plane.store.tables import Model, Revision
 _DIGEST_DIGITS = 20
 
 
-def revision_id(model_digest: str, engine: str, options: dict[str, Any]) -> str:
-    """E.g. `rev-5f1d...`, 24 characters; the same content always has the same id."""
+def revision_id(deployment_id: str, model_digest: str, engine: str, options: dict[str, Any]) -> str:
+    """E.g. `rev-5f1d...`, 24 characters; the same content of one deployment has the same id.
+
+    It names a job queue, and the demand in a queue must be one deployment's: else two that serve
+    the same model would each start replicas for the other's requests.
+    """
     content = json.dumps(
-        [model_digest, engine, options], sort_keys=True, separators=(",", ":"), allow_nan=False
+        [deployment_id, model_digest, engine, options],
+        sort_keys=True,
+        separators=(",", ":"),
+        allow_nan=False,
     )
     return "rev-" + hashlib.sha256(content.encode()).hexdigest()[:_DIGEST_DIGITS]
 
 
 async def find_or_add(
-    session: AsyncSession, model: Model, engine: str, options: dict[str, Any], now: float
+    session: AsyncSession,
+    deployment_id: str,
+    model: Model,
+    engine: str,
+    options: dict[str, Any],
+    now: float,
 ) -> Revision:
-    """The revision of this content; two models of one content share it."""
-    wanted = revision_id(model.digest, engine, options)
+    """The deployment's revision of this content."""
+    wanted = revision_id(deployment_id, model.digest, engine, options)
     found = await session.get(Revision, wanted)
     if found is not None:
         return found

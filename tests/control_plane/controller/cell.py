@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from control_plane.controller.loop import Controller
 from control_plane.store.clock import read_clock
+from control_plane.store.ids import Prefix, new_id
 from control_plane.store.repositories import decisions, deployments, instances, models, replicas
 from control_plane.store.repositories.revisions import find_or_add
 from control_plane.store.session import Database
@@ -76,8 +77,9 @@ class Cell:
         async with self.database.transaction() as session:
             now = await read_clock(session)
             options = {"max_context_tokens": 1024, "max_running": 2}
-            revision = await find_or_add(session, model, "paced", options, now)
-            return await deployments.add(session, name, spec, revision, now)
+            deployment_id = new_id(Prefix.DEPLOYMENT)
+            revision = await find_or_add(session, deployment_id, model, "paced", options, now)
+            return await deployments.add(session, deployment_id, name, spec, revision, now)
 
     async def change(self, deployment: Deployment, **options: Any) -> None:
         """A new spec, and with `options` a new revision."""
@@ -87,7 +89,8 @@ class Cell:
             if options:
                 [model] = [each async for each in await session.stream_scalars(_models())]
                 now = await read_clock(session)
-                row.revision_id = (await find_or_add(session, model, "paced", options, now)).id
+                revision = await find_or_add(session, row.id, model, "paced", options, now)
+                row.revision_id = revision.id
 
     async def offer(self, deployment: Deployment, job_id: str) -> None:
         spec = JobSpec(job_id, job_id, [1, 2, 3], Sampling(max_tokens=4))

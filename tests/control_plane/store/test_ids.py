@@ -20,13 +20,14 @@ def test_ids_made_later_sort_later() -> None:
     assert first < later
 
 
-def test_revision_ids_depend_on_content_alone() -> None:
-    one = revision_id("d1", "torch", {"dtype": "auto", "exact": False})
-    assert one == revision_id("d1", "torch", {"exact": False, "dtype": "auto"})
+def test_revision_ids_depend_on_deployment_and_content_alone() -> None:
+    one = revision_id("dep-1", "d1", "torch", {"dtype": "auto", "exact": False})
+    assert one == revision_id("dep-1", "d1", "torch", {"exact": False, "dtype": "auto"})
     assert re.fullmatch(r"rev-[0-9a-f]{20}", one)
     others = {
-        revision_id("d2", "torch", {"dtype": "auto", "exact": False}),
-        revision_id("d1", "paced", {"dtype": "auto", "exact": False}),
-        revision_id("d1", "torch", {"dtype": "auto", "exact": True}),
+        revision_id("dep-2", "d1", "torch", {"dtype": "auto", "exact": False}),
+        revision_id("dep-1", "d2", "torch", {"dtype": "auto", "exact": False}),
+        revision_id("dep-1", "d1", "paced", {"dtype": "auto", "exact": False}),
+        revision_id("dep-1", "d1", "torch", {"dtype": "auto", "exact": True}),
     }
-    assert len(others | {one}) == 4
+    assert len(others | {one}) == 5
