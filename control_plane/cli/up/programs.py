@@ -18,9 +18,6 @@ from infra.settings import Settings
 STOP_ORDER = (("controller", "tasks"), ("cloud",), ("serve",), ("valkey",))
 """Nobody decides or launches any more; agents hand back; answers are finished; then the queue."""
 
-_CELERY = ("celery", "-A", "control_plane.tasks.app", "worker", "--pool", "threads")
-_CELERY_OPTIONS = ("--concurrency", "4", "-Q", "tamer", "--loglevel", "info")
-
 
 @dataclass(frozen=True, slots=True)
 class Platform:
@@ -52,7 +49,7 @@ class Platform:
             self._program("cloud", _module("infra.cloud.local"), self._cloud_answers),
             Program(serve.name, serve.command, serve_environment, serve.log_path, serve.ready),
             self._program("controller", _module("control_plane.controller")),
-            self._program("tasks", _module(*_CELERY, *_CELERY_OPTIONS)),
+            self._program("tasks", _module("control_plane.tasks")),
         ]
 
     def _program(self, name: str, command: list[str], ready: Check | None = None) -> Program:
