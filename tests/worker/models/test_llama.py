@@ -36,7 +36,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 def our_logits(directory: Path, tokens: list[int], prefill: int, **options: Any) -> torch.Tensor:
     """Logits at positions prefill-1 .. end: a prefill, then decodes that are told the tokens."""
-    parts = assemble(EngineSpec("replica", directory, options))
+    parts = assemble(EngineSpec("replica", directory, {"dtype": "float32", **options}))
     scheduler = Scheduler(parts.limits)
     scheduler.add(Sequence(0, tokens[:prefill], prefill, len(tokens) + 1))
     rows = []
