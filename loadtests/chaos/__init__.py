@@ -1,0 +1,1 @@
+"""Faults, and the checkers that judge what clients saw of them."""
