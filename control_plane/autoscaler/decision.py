@@ -37,7 +37,8 @@ class Reason(StrEnum):
     DELETING = "deleting"
 
 
-_OF_DEMAND = frozenset({Reason.DEMAND, Reason.FROM_ZERO, Reason.LULL, Reason.AT_MAX})
+_ENOUGH = frozenset({Reason.DEMAND, Reason.FROM_ZERO, Reason.LULL, Reason.AT_MIN, Reason.IDLE})
+"""The target serves what there is to serve."""
 _REPEAT_S = 10.0
 
 
@@ -63,14 +64,14 @@ def decide(observation: Observation, policy: ScalingPolicy) -> Decision:
 def is_news(decision: Decision, last_target: int, last_reason: str, last_age_s: float) -> bool:
     """Whether the decision says anything that the last stored one does not.
 
-    Demand that moves around a limit gives another reason for the same number many times a second:
-    once in a while is enough to explain that.
+    The same number for another reason decides nothing as long as it is enough. Demand that moves
+    around the owner's limit does so many times a second: once in a while explains that.
     """
     if decision.target != last_target:
         return True
-    if decision.reason == last_reason:
+    if decision.reason == last_reason or {decision.reason, last_reason} <= _ENOUGH:
         return False
-    wavers = decision.reason in _OF_DEMAND and last_reason in _OF_DEMAND
+    wavers = {decision.reason, last_reason} <= _ENOUGH | {Reason.AT_MAX}
     return not wavers or last_age_s > _REPEAT_S
 
 
@@ -87,7 +88,8 @@ def _target(observation: Observation, policy: ScalingPolicy) -> tuple[int, Reaso
         return held, Reason.SIGNALS_STALE, f"{formula}, limit {policy.signals_limit_s:.0f} s"
     if demand.pending_jobs == 0 and demand.idle_s >= policy.idle_s:
         formula = f"min = {policy.min_replicas}: no job for {policy.idle_s:.0f} s"
-        return policy.min_replicas, Reason.IDLE, formula
+        reason = Reason.AT_MIN if policy.min_replicas else Reason.IDLE
+        return policy.min_replicas, reason, formula
     return _by_demand(demand, observation.current_target, policy)
 
 

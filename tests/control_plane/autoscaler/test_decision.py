@@ -125,8 +125,9 @@ def test_replicas_that_still_boot_are_not_asked_for_again() -> None:
     assert decide(seen(16, first), POLICY).target == first == 2
 
 
-def test_a_minimum_is_kept_without_any_demand() -> None:
-    decision = decide(seen(0, 0, idle_s=1.0), replace(POLICY, min_replicas=1))
+@pytest.mark.parametrize("idle_s", [1.0, float("inf")])
+def test_a_minimum_is_kept_without_any_demand(idle_s: float) -> None:
+    decision = decide(seen(0, 0, idle_s=idle_s), replace(POLICY, min_replicas=1))
     assert (decision.target, decision.reason) == (1, Reason.AT_MIN)
 
 
@@ -142,7 +143,10 @@ def test_limits_that_contradict_each_other_are_refused(low: int, high: int, each
         (decide(seen(9, 1), POLICY), 1, "demand", 0.0, True),
         (decide(seen(9, 2), POLICY), 2, "demand", 99.0, False),
         (decide(seen(1, 2, peak=9), POLICY), 2, "demand", 1.0, False),
-        (decide(seen(1, 2, peak=9), POLICY), 2, "demand", 11.0, True),
+        (decide(seen(1, 2, peak=9), POLICY), 2, "demand", 99.0, False),
+        (decide(seen(999, 4), POLICY), 4, "demand", 1.0, False),
+        (decide(seen(999, 4), POLICY), 4, "demand", 11.0, True),
+        (decide(seen(0, 0, idle_s=99.0), POLICY), 0, "signals_stale", 0.0, True),
         (decide(seen(0, 0, idle_s=99.0), POLICY), 0, "crash_loop", 0.0, True),
     ],
 )
