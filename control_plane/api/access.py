@@ -25,7 +25,6 @@ class KeyScope(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Principal:
     key_id: str
-    tenant: str
     scopes: frozenset[str]
 
 
@@ -39,7 +38,7 @@ async def _principal(
         key = await keys.by_hash(session, hash_secret(credentials.credentials))
     if key is None or key.revoked_at is not None:
         raise _unauthorised("unknown or revoked API key; 'tamer keys create' makes one")
-    return Principal(key.id, key.tenant, frozenset(key.scopes))
+    return Principal(key.id, frozenset(key.scopes))
 
 
 def _unauthorised(detail: str) -> Problem:

@@ -33,7 +33,7 @@ class LeakAudit:
             return 0
         async with self._database.snapshot() as session:
             now = await read_clock(session)
-            rows = await instances.states(session, list(alive))
+            rows = await instances.by_id(session, list(alive))
         for row in rows.values():
             ended = row.state == InstanceState.TERMINATED
             if not ended or now - (row.ended_at or now) < _SETTLING_S:

@@ -35,7 +35,7 @@ def read_directory(path: Path) -> Checkpoint:
     architecture = architectures.by_hf_name(_architecture_name(raw))
     config = architecture.config(raw)
     files, index = _weight_files(folder)
-    tensors, parameters = _tensors(files, index), 0
+    tensors = _tensors(files, index)
     expected = architecture.tensors(config)
     _check(tensors, expected, architecture, config)
     parameters = sum(math.prod(shape) for shape in expected.values())

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import CursorResult, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store.clock import database_now, read_clock
 from control_plane.store.ids import Prefix, new_id
 from control_plane.store.tables import Deployment, Replica
+from control_plane.store.writing import write_one
 from infra.states import ReplicaState, advance, is_final
 
 ENDED = tuple(state.value for state in ReplicaState if is_final(state))
@@ -104,10 +105,9 @@ async def move(
         values["ready_at"] = func.coalesce(Replica.ready_at, database_now())
     if is_final(to):
         values["ended_at"] = database_now()
-    result = await session.execute(
+    return await write_one(
+        session,
         update(Replica)
         .where(Replica.id == replica_id, Replica.state == seen.value)
-        .values(state=to.value, reason=reason, updated_at=database_now(), **values)
-        .execution_options(synchronize_session=False)
+        .values(state=to.value, reason=reason, updated_at=database_now(), **values),
     )
-    return cast(CursorResult[Any], result).rowcount == 1
