@@ -7,8 +7,6 @@ import secrets
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
-from redis.exceptions import RedisError
-
 from control_plane.gateway.access import CallerIdentity
 from control_plane.gateway.consumer import QueueAway, QueueFull
 from control_plane.gateway.errors import bad_request, model_not_found, overloaded, unavailable
@@ -23,6 +21,7 @@ from control_plane.gateway.tokenizer_pool import (
     TokenizerBusy,
     TokenizerTimeout,
 )
+from infra.connection import REDIS_AWAY
 from infra.registry import ring_controller
 from infra.telemetry import logger
 from infra.wire import JobSpec, Malformed, Route, Sampling
@@ -60,7 +59,7 @@ async def choose(services: Services, model: str, request_id: str) -> Destination
         )
     try:
         text = await services.texts.get(route.text_digest)
-    except (TextUnavailable, Malformed, RedisError, OSError) as error:
+    except (*REDIS_AWAY, TextUnavailable, Malformed) as error:
         _log.warning("text side of a model is missing", model=model, error=str(error))
         raise unavailable(
             f"The tokenizer of '{model}' is not there yet; try again.", "not_ready", _RETRY_AWAY_S
@@ -182,13 +181,5 @@ async def enqueue(
         generation.close()
         raise
     if destination.route.ready_replicas == 0:
-        await _ask_for_replicas(services)
-    return generation
-
-
-async def _ask_for_replicas(services: Services) -> None:
-    try:
         await ring_controller(services.jobs)
-    except (RedisError, OSError) as error:
-        # A hint: without it the controller looks at its next pass.
-        _log.warning("controller cannot be called", error=str(error))
+    return generation

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import httpx
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from control_plane.cli.up.supervisor import Check, Program
+from infra.connection import REDIS_AWAY
 from infra.embedded import server_command
 from infra.private_folder import make_private
 from infra.settings import Settings
@@ -75,7 +75,7 @@ class Platform:
         client = Redis(unix_socket_path=str(self.settings.embedded_socket), socket_timeout=1.0)
         try:
             return bool(await client.ping())
-        except (RedisError, OSError):
+        except REDIS_AWAY:
             return False
         finally:
             await client.aclose()
