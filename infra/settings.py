@@ -15,7 +15,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-_SOCKET_PATH_BYTES = 107
+SOCKET_PATH_BYTES = 107
 """What Linux allows the path of a Unix socket (macOS: 103)."""
 _SOCKET_NAME_BYTES = 32
 """Room for the longest name of a socket in the run folder."""
@@ -128,7 +128,7 @@ class Settings(BaseSettings):
         limited; whoever creates it uses `private_folder.make_private`.
         """
         folder = self.home / "run"
-        if len(os.fsencode(folder)) + 1 + _SOCKET_NAME_BYTES <= _SOCKET_PATH_BYTES:
+        if len(os.fsencode(folder)) + 1 + _SOCKET_NAME_BYTES <= SOCKET_PATH_BYTES:
             return folder
         digest = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:12]
         return Path(tempfile.gettempdir()) / f"tamer-{os.getuid()}-{digest}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Annotated
 
 from fastapi import Depends
@@ -12,14 +11,9 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from control_plane.api.context import CurrentContext
 from control_plane.api.problem import Problem
 from control_plane.store.repositories import keys
-from infra.keys import hash_secret
+from infra.keys import KeyScope, hash_secret
 
 _bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: Bearer <secret>`")
-
-
-class KeyScope(StrEnum):
-    ADMIN = "admin"
-    INFERENCE = "inference"
 
 
 @dataclass(frozen=True, slots=True)
