@@ -53,7 +53,7 @@ class Controller:
             DeploymentReconciler(database, DemandWatch(jobs), limits, crash),
             ReplicaReconciler(database, jobs, settings.cloud, limits),
             InstanceReconciler(database, registry, limits),
-            LeakAudit(database, limits.operation_s),
+            LeakAudit(database, limits),
             OperationReconciler(database, messages),
             AssignmentPublisher(database, registry),
         )

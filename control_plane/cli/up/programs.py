@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx
 from redis.asyncio import Redis
@@ -47,7 +47,7 @@ class Platform:
         serve_environment = {**serve.environment, "TAMER_ADMIN_KEY": self.admin_key}
         return [
             self._program("cloud", _module("infra.cloud.local"), self._cloud_answers),
-            Program(serve.name, serve.command, serve_environment, serve.log_path, serve.ready),
+            replace(serve, environment=serve_environment),
             self._program("controller", _module("control_plane.controller")),
             self._program("tasks", _module("control_plane.tasks")),
         ]
