@@ -22,6 +22,7 @@ from control_plane.gateway.tokenizer_pool import (
 )
 from infra.projection import text_digest
 from infra.wire import TextAssets
+from tests.fixtures.requirements import imported
 from tests.fixtures.waiting import eventually
 
 HELLO: list[dict[str, Any]] = [{"role": "user", "content": "hello"}]
@@ -150,7 +151,7 @@ TEMPLATES = [
 
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_templates_render_as_transformers_renders_them(template: str) -> None:
-    rendering = pytest.importorskip("transformers.utils.chat_template_utils")
+    rendering = imported("transformers", "transformers.utils.chat_template_utils")
     messages = [*HELLO, {"role": "assistant", "content": " <b>é </b>"}]
     expected, _ = rendering.render_jinja_template(
         conversations=[messages],
