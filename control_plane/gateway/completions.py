@@ -9,14 +9,9 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import JSONResponse, Response
 
 from control_plane.gateway.access import Caller, authenticate
-from control_plane.gateway.admission import (
-    Destination,
-    choose,
-    encode_prompts,
-    enqueue,
-    output_limit,
-)
+from control_plane.gateway.admission import encode_prompts, enqueue, output_limit
 from control_plane.gateway.body import parsed
+from control_plane.gateway.destination import Destination, choose
 from control_plane.gateway.endings import ending_error
 from control_plane.gateway.errors import bad_request
 from control_plane.gateway.event_stream import EventStream, disconnected

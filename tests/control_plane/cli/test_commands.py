@@ -130,7 +130,7 @@ def test_status_is_a_table_on_stdout_and_the_rest_on_stderr(
     assert header.split()[:3] == ["NAME", "MODEL", "STATE"]
     assert "1 loading, 1 ready" in row
     assert "0..3" in row
-    assert "machines 2 joined" in err
+    assert "instances 2 joined" in err
 
 
 def test_json_is_the_servers_own_answer(tamer: Tamer, stub_server: StubServer) -> None:
