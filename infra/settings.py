@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
@@ -177,6 +178,18 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         file = TomlConfigSettingsSource(settings_cls, toml_file=_home() / "tamer.toml")
         return init_settings, env_settings, file
+
+
+_SECRET_VARIABLES = frozenset(
+    f"TAMER_{name.upper()}"
+    for name, field in Settings.model_fields.items()
+    if field.annotation is SecretStr
+)
+
+
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment for a process that runs what came with a model."""
+    return {name: value for name, value in environment.items() if name not in _SECRET_VARIABLES}
 
 
 def document() -> str:
