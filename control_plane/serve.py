@@ -12,7 +12,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import msgspec
-import uvicorn
 from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -22,10 +21,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from control_plane.api.app import build_api
 from control_plane.gateway.app import build_gateway
+from control_plane.http.server import serve
 from infra.settings import Settings
 from infra.telemetry import configure_logging
 
-_SHUTDOWN_LIMIT_S = 5
+_SHUTDOWN_LIMIT_S = 5.0
 
 
 def build_server(settings: Settings) -> Starlette:
@@ -98,18 +98,7 @@ async def _ask(part: ASGIApp, request: Request) -> tuple[int, Any]:
 def main() -> None:
     settings = Settings()
     configure_logging("serve", settings.log_level)
-    config = uvicorn.Config(
-        build_server(settings),
-        host=settings.host,
-        port=settings.port,
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=_SHUTDOWN_LIMIT_S,
-    )
-    uvicorn.Server(config).run()
+    serve(build_server(settings), settings, _SHUTDOWN_LIMIT_S)
 
 
 if __name__ == "__main__":

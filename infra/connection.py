@@ -8,11 +8,15 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 _CONNECT_LIMIT_S = 5.0
 _REPLY_LIMIT_S = 30.0
 """Longer than any blocking read we send."""
+
+REDIS_AWAY = (RedisError, OSError)
+"""What a Redis that is away, loading, full or slow raises; all of it is worth another try."""
 
 
 def connect(url: str) -> Redis:

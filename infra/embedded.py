@@ -13,10 +13,10 @@ import redis
 
 from infra.private_folder import make_private
 from infra.process import end_with_parent
+from infra.settings import SOCKET_PATH_BYTES
 
 _START_LIMIT_S = 10.0
 _STOP_LIMIT_S = 10.0
-_SOCKET_PATH_BYTES = 107
 
 
 class EmbeddedServerError(RuntimeError):
@@ -49,9 +49,9 @@ def server_command(socket: Path, data_dir: Path | None) -> list[str]:
     Raises:
         EmbeddedServerError: there is no server, or the socket's path is too long.
     """
-    if len(os.fsencode(socket)) > _SOCKET_PATH_BYTES:
+    if len(os.fsencode(socket)) > SOCKET_PATH_BYTES:
         raise EmbeddedServerError(
-            f"the path of the socket {socket} is longer than {_SOCKET_PATH_BYTES} bytes: "
+            f"the path of the socket {socket} is longer than {SOCKET_PATH_BYTES} bytes: "
             "set TAMER_HOME to a shorter path"
         )
     command = [server_binary(), "--port", "0", "--unixsocket", str(socket)]

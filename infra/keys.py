@@ -7,6 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from enum import StrEnum
+
+
+class KeyScope(StrEnum):
+    ADMIN = "admin"
+    INFERENCE = "inference"
 
 
 def new_secret(prefix: str) -> str:

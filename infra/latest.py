@@ -30,6 +30,3 @@ class Latest:
             return None
         self._seen, fields = entries[-1]
         return fields[_FIELD]
-
-    async def clear(self) -> None:
-        await self._redis.delete(self._key)

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from redis.asyncio import Redis
 
+from infra.connection import REDIS_AWAY
 from infra.latest import Latest
 from infra.telemetry import logger
 from infra.wire import Assignment, Heartbeat, Malformed, decode, encode
@@ -89,8 +90,12 @@ class AgentRegistry:
 
 
 async def ring_controller(jobs: Redis) -> None:
-    """Ask the controller to look now and not at its next pass (a hint; losing it costs a pass)."""
-    async with jobs.pipeline(transaction=True) as pipe:
-        pipe.lpush(_BELL, b"1")
-        pipe.ltrim(_BELL, 0, 0)
-        await pipe.execute()
+    """Ask the controller to look now and not at its next pass. A hint: losing it costs a pass, so
+    where Redis is away that is logged and nothing is raised."""
+    try:
+        async with jobs.pipeline(transaction=True) as pipe:
+            pipe.lpush(_BELL, b"1")
+            pipe.ltrim(_BELL, 0, 0)
+            await pipe.execute()
+    except REDIS_AWAY as error:
+        log.warning("controller cannot be rung", error=str(error))

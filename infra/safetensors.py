@@ -14,6 +14,9 @@ from typing import Annotated, Any
 
 import msgspec
 
+WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+"""Hugging Face's names: one file, or shards and the index that tells which tensor is where."""
 LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 100_000_000
 """The limit of the reference implementation."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
@@ -15,7 +16,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-_SOCKET_PATH_BYTES = 107
+SOCKET_PATH_BYTES = 107
 """What Linux allows the path of a Unix socket (macOS: 103)."""
 _SOCKET_NAME_BYTES = 32
 """Room for the longest name of a socket in the run folder."""
@@ -128,7 +129,7 @@ class Settings(BaseSettings):
         limited; whoever creates it uses `private_folder.make_private`.
         """
         folder = self.home / "run"
-        if len(os.fsencode(folder)) + 1 + _SOCKET_NAME_BYTES <= _SOCKET_PATH_BYTES:
+        if len(os.fsencode(folder)) + 1 + _SOCKET_NAME_BYTES <= SOCKET_PATH_BYTES:
             return folder
         digest = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:12]
         return Path(tempfile.gettempdir()) / f"tamer-{os.getuid()}-{digest}"
@@ -177,6 +178,18 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         file = TomlConfigSettingsSource(settings_cls, toml_file=_home() / "tamer.toml")
         return init_settings, env_settings, file
+
+
+_SECRET_VARIABLES = frozenset(
+    f"TAMER_{name.upper()}"
+    for name, field in Settings.model_fields.items()
+    if field.annotation is SecretStr
+)
+
+
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment for a process that runs what came with a model."""
+    return {name: value for name, value in environment.items() if name not in _SECRET_VARIABLES}
 
 
 def document() -> str:

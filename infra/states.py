@@ -63,7 +63,7 @@ class IllegalTransition(ValueError):
 
 State = TypeVar("State", DeploymentState, ReplicaState, InstanceState, JobState)
 
-_SERVING = frozenset(
+_UNTIL_DELETED = frozenset(
     {
         DeploymentState.DEPLOYING,
         DeploymentState.READY,
@@ -77,7 +77,7 @@ _SERVING = frozenset(
 _NONE: frozenset[str] = frozenset()
 
 _DEPLOYMENT: Mapping[str, frozenset[str]] = {
-    **dict.fromkeys(("pending", *_SERVING), frozenset(_SERVING)),
+    **dict.fromkeys(("pending", *_UNTIL_DELETED), frozenset(_UNTIL_DELETED)),
     "deleting": frozenset({"deleted"}),
     "deleted": _NONE,
 }

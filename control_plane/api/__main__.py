@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import uvicorn
-
 from control_plane.api.app import build_api
+from control_plane.http.server import serve
 from infra.settings import Settings
 from infra.telemetry import configure_logging
 
@@ -12,7 +11,7 @@ from infra.telemetry import configure_logging
 def main() -> None:
     settings = Settings()
     configure_logging("api", settings.log_level)
-    uvicorn.run(build_api(settings), host=settings.host, port=settings.port, log_config=None)
+    serve(build_api(settings), settings, settings.drain_limit_s)
 
 
 if __name__ == "__main__":

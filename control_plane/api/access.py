@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Annotated
 
 from fastapi import Depends
@@ -12,20 +11,14 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from control_plane.api.context import CurrentContext
 from control_plane.api.problem import Problem
 from control_plane.store.repositories import keys
-from infra.keys import hash_secret
+from infra.keys import KeyScope, hash_secret
 
 _bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: Bearer <secret>`")
-
-
-class KeyScope(StrEnum):
-    ADMIN = "admin"
-    INFERENCE = "inference"
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
     key_id: str
-    tenant: str
     scopes: frozenset[str]
 
 
@@ -39,7 +32,7 @@ async def _principal(
         key = await keys.by_hash(session, hash_secret(credentials.credentials))
     if key is None or key.revoked_at is not None:
         raise _unauthorised("unknown or revoked API key; 'tamer keys create' makes one")
-    return Principal(key.id, key.tenant, frozenset(key.scopes))
+    return Principal(key.id, frozenset(key.scopes))
 
 
 def _unauthorised(detail: str) -> Problem:

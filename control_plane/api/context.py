@@ -9,16 +9,11 @@ from typing import Annotated, cast
 
 from fastapi import Depends
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 from starlette.requests import Request
 
 from control_plane.store.session import Database
 from infra.connection import connect
-from infra.registry import ring_controller
 from infra.settings import Settings
-from infra.telemetry import logger
-
-_log = logger("api")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +22,6 @@ class Context:
     database: Database
     jobs: Redis
     tokens: Redis
-
-    async def ring(self) -> None:
-        """Tell the controller that there is news. It looks by itself soon, so failing is fine."""
-        try:
-            await ring_controller(self.jobs)
-        except (RedisError, OSError) as error:
-            _log.warning("bell_not_rung", error=str(error))
 
 
 @asynccontextmanager

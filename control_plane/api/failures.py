@@ -11,7 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from control_plane.api.problem import Problem, invalid_request, request_id
+from control_plane.api.problem import Problem, invalid_request
+from control_plane.http.request_id import request_id
 from infra.telemetry import logger
 
 _log = logger("api")
@@ -35,7 +36,7 @@ async def _answer(request: Request, error: Exception) -> Response:
     problem = _problem(error)
     if problem.status >= 500:
         _log.error("request_failed", path=request.url.path, exc_info=error)
-    return problem.response(request_id(request))
+    return problem.response(request_id(request.scope))
 
 
 def _problem(error: Exception) -> Problem:
@@ -78,11 +79,9 @@ async def answer_unexpected(scope: Scope, receive: Receive, send: Send) -> None:
     problem = Problem(
         500, "internal", "a defect of the API; its log has the details under this request id"
     )
-    identity = str(scope.get("state", {}).get("request_id", ""))
-    await problem.response(identity)(scope, receive, send)
+    await problem.response(request_id(scope))(scope, receive, send)
 
 
 async def refuse_large_body(scope: Scope, receive: Receive, send: Send) -> None:
     problem = Problem(413, "too-large", "the body is larger than TAMER_MAX_BODY_BYTES allows")
-    identity = str(scope.get("state", {}).get("request_id", ""))
-    await problem.response(identity)(scope, receive, send)
+    await problem.response(request_id(scope))(scope, receive, send)

@@ -8,7 +8,6 @@ from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
-from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 
@@ -108,7 +107,3 @@ def _message(error: Mapping[str, Any]) -> str:
         return "must be a JSON object, sent with content-type application/json"
     text = str(error["msg"])
     return text[:1].lower() + text[1:]
-
-
-def request_id(request: Request) -> str:
-    return str(request.scope.get("state", {}).get("request_id", ""))

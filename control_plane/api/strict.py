@@ -8,6 +8,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
+NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+"""Of what stands in paths and host names."""
+PLAIN_TEXT_PATTERN = r"^[^\x00-\x1f\x7f]+$"
+
 
 class StrictBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from control_plane.api.access import Admin
 from control_plane.api.context import CurrentContext
 from control_plane.store.repositories import audit
+from infra.registry import ring_controller
 from infra.settings import Settings
 
 
@@ -34,7 +35,7 @@ async def _change(context: CurrentContext, principal: Admin) -> AsyncIterator[Ch
         change = Change(session, context.settings, principal.key_id)
         yield change
     if change.concerns_controller:
-        await context.ring()
+        await ring_controller(context.jobs)
 
 
 async def _reading(context: CurrentContext) -> AsyncIterator[AsyncSession]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -13,6 +12,7 @@ import httpx
 
 from control_plane.cli.credentials import Credentials, find_server
 from control_plane.cli.exits import CommandError, ExitCode
+from infra.address import is_loopback
 from infra.settings import Settings
 
 _API = "/api/v1"
@@ -44,7 +44,7 @@ class ApiClient:
             headers=headers,
             timeout=_LIMITS,
             verify=server.url.startswith("https"),  # certificates take long to load
-            trust_env=not _is_loopback(_host(server.url)),  # a proxy does not know our loopback
+            trust_env=not is_loopback(_host(server.url)),  # a proxy does not know our loopback
         )
 
     @classmethod
@@ -184,10 +184,3 @@ def _host(url: str) -> str:
             f"TAMER_URL={url} is no URL: write it like http://127.0.0.1:8000", ExitCode.USAGE
         )
     return str(parts.hostname)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

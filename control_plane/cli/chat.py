@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from control_plane.cli.answer import Answer, ask
 from control_plane.cli.api_client import ApiClient, Json
-from control_plane.cli.conversation import Answer, ask
 from control_plane.cli.exits import CommandError, ExitCode
 from control_plane.cli.options import AsJson
 from control_plane.cli.screen import Screen

@@ -17,7 +17,7 @@ def status(
     name: Annotated[str | None, typer.Argument(help="One deployment, in detail.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show deployments, replicas and machines; with NAME one deployment and its replicas."""
+    """Show deployments, replicas and instances; with NAME one deployment and its replicas."""
     asyncio.run(_status(Screen(as_json), name))
 
 
@@ -35,7 +35,7 @@ def _show_all(screen: Screen, url: str, body: Json) -> None:
     if screen.as_json:
         screen.json(body)
         return
-    screen.note(f"{url}: machines {_counts(body['instances'])}; models {_counts(body['models'])}")
+    screen.note(f"{url}: instances {_counts(body['instances'])}; models {_counts(body['models'])}")
     if not body["deployments"]:
         screen.note("no deployments: make one with 'tamer deploy -f FILE'")
         return

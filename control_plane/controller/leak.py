@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from control_plane.controller.limits import Limits
 from control_plane.controller.world import World
 from control_plane.store.clock import read_clock
 from control_plane.store.repositories import instances, operations
@@ -10,8 +11,6 @@ from infra.cloud.base import CloudInstance, CloudInstanceState
 from infra.states import InstanceState
 from infra.telemetry import logger
 
-_SETTLING_S = 5.0
-"""A machine just terminated may be shown as running for a moment."""
 _ALIVE = (CloudInstanceState.PENDING, CloudInstanceState.RUNNING)
 
 log = logger(__name__)
@@ -22,9 +21,9 @@ class LeakAudit:
 
     name = "leak"
 
-    def __init__(self, database: Database, operation_limit_s: float) -> None:
+    def __init__(self, database: Database, limits: Limits) -> None:
         self._database = database
-        self._operation_limit_s = operation_limit_s
+        self._limits = limits
 
     async def run(self, world: World | None, /) -> int:
         machines = world.cloud if world is not None else None
@@ -33,17 +32,17 @@ class LeakAudit:
             return 0
         async with self._database.snapshot() as session:
             now = await read_clock(session)
-            rows = await instances.states(session, list(alive))
+            rows = await instances.by_id(session, list(alive))
         for row in rows.values():
             ended = row.state == InstanceState.TERMINATED
-            if not ended or now - (row.ended_at or now) < _SETTLING_S:
+            if not ended or now - (row.ended_at or now) < self._limits.settling_s:
                 del alive[row.id]
         return sum([await self._terminate(machine) for machine in alive.values()])
 
     async def _terminate(self, machine: CloudInstance) -> int:
         async with self._database.transaction() as session:
             operation = await operations.add_termination(
-                session, machine.instance_id, self._operation_limit_s
+                session, machine.instance_id, self._limits.operation_s
             )
         if operation.attempts or operation.send_after:
             return 0  # under way

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -29,6 +28,7 @@ from infra.projection import ProjectionPublisher
 from infra.registry import Registry
 from infra.settings import Settings
 from infra.telemetry import logger
+from infra.waiting import set_within
 
 _SHORTEST_PAUSE_S = 0.02
 """Between passes that each changed something."""
@@ -53,7 +53,7 @@ class Controller:
             DeploymentReconciler(database, DemandWatch(jobs), limits, crash),
             ReplicaReconciler(database, jobs, settings.cloud, limits),
             InstanceReconciler(database, registry, limits),
-            LeakAudit(database, limits.operation_s),
+            LeakAudit(database, limits),
             OperationReconciler(database, messages),
             AssignmentPublisher(database, registry),
         )
@@ -88,7 +88,7 @@ class Controller:
         while not stop.is_set():
             self._news.clear()
             await self.project()
-            await _set_within(self._news, REPEAT_S)
+            await set_within(self._news, REPEAT_S)
 
     async def _run(self, reconciler: Reconciler, world: World | None) -> int:
         try:
@@ -113,15 +113,8 @@ class Controller:
         try:
             return await self._registry.wait_for_bell(self._pause_s)
         except RedisError:
-            await _set_within(stop, self._pause_s)
+            await set_within(stop, self._pause_s)
             return False
-
-
-async def _set_within(event: asyncio.Event, timeout_s: float) -> None:
-    """Wait for the event, at most so long."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(timeout_s):
-            await event.wait()
 
 
 def _first_line(error: Exception) -> str:

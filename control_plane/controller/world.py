@@ -13,7 +13,7 @@ from control_plane.store.session import Database
 from infra.cloud.base import Cloud, CloudError, CloudInstance
 from infra.registry import Registry
 from infra.telemetry import logger
-from infra.wire import Heartbeat, ReplicaReport
+from infra.wire import Heartbeat
 
 _CLOUD_LIMIT_S = 2.0
 
@@ -26,11 +26,6 @@ class World:
     silent_s: Mapping[str, float] = field(default_factory=dict)
     cloud: Mapping[str, CloudInstance] | None = None
     """By our instance id; None where the cloud could not be asked: then nothing follows from it."""
-
-    def report(self, instance_id: str | None, replica_id: str) -> ReplicaReport | None:
-        heartbeat = self.heartbeats.get(instance_id or "")
-        reports = heartbeat.replicas if heartbeat is not None else []
-        return next((each for each in reports if each.replica_id == replica_id), None)
 
 
 class Watch:

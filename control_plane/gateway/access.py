@@ -9,9 +9,9 @@ from fastapi import Depends, Request
 
 from control_plane.gateway.errors import ApiError
 from control_plane.gateway.known import Known
-from infra.keys import hash_secret
+from infra.keys import KeyScope, hash_secret
 
-_SCOPES = frozenset({"inference", "admin"})
+_SCOPES = frozenset({KeyScope.INFERENCE, KeyScope.ADMIN})
 
 
 @dataclass(frozen=True, slots=True)

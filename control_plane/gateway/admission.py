@@ -1,22 +1,19 @@
-"""From a checked request to jobs in the queue: route, prompt, limits, offers."""
+"""From a checked request to jobs in the queue: prompt, limits, offers."""
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass
-
-from redis.exceptions import RedisError
 
 from control_plane.gateway.access import CallerIdentity
 from control_plane.gateway.consumer import QueueAway, QueueFull
-from control_plane.gateway.errors import bad_request, model_not_found, overloaded, unavailable
+from control_plane.gateway.destination import Destination
+from control_plane.gateway.errors import bad_request, overloaded, unavailable
 from control_plane.gateway.generation import Generation
 from control_plane.gateway.schemas import CompletionOptions
 from control_plane.gateway.sequence import Sequence
 from control_plane.gateway.services import Services
-from control_plane.gateway.text_models import TextModel, TextUnavailable
+from control_plane.gateway.text_models import TextModel
 from control_plane.gateway.tokenizer_messages import EncodeChat, EncodeTexts, Prompt
 from control_plane.gateway.tokenizer_pool import (
     PromptUnacceptable,
@@ -25,61 +22,12 @@ from control_plane.gateway.tokenizer_pool import (
 )
 from infra.registry import ring_controller
 from infra.telemetry import logger
-from infra.wire import JobSpec, Malformed, Route, Sampling
+from infra.wire import JobSpec, Route, Sampling
 
 _log = logger(__name__)
 _RETRY_FULL_S = 5.0
 _RETRY_AWAY_S = 2.0
 _SEED_MASK = (1 << 63) - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """Where a request goes: a deployment, one of its revisions, and the model's text side."""
-
-    route: Route
-    revision_id: str
-    text: TextModel
-
-
-async def choose(services: Services, model: str, request_id: str) -> Destination:
-    """Raises ApiError: 404 for an unknown model, 503 where nothing can serve it now."""
-    route = services.known.route(model)
-    if route is None:
-        raise model_not_found(model)
-    if route.unavailable:
-        raise unavailable(
-            f"The deployment '{model}' cannot serve now: {route.unavailable}.",
-            "deployment_unavailable",
-            _RETRY_FULL_S,
-        )
-    revision_id = pick_revision(route, request_id)
-    if not revision_id:
-        raise unavailable(
-            f"The deployment '{model}' has no revision to serve.", "deployment_unavailable", 5
-        )
-    try:
-        text = await services.texts.get(route.text_digest)
-    except (TextUnavailable, Malformed, RedisError, OSError) as error:
-        _log.warning("text side of a model is missing", model=model, error=str(error))
-        raise unavailable(
-            f"The tokenizer of '{model}' is not there yet; try again.", "not_ready", _RETRY_AWAY_S
-        ) from error
-    return Destination(route, revision_id, text)
-
-
-def pick_revision(route: Route, request_id: str) -> str:
-    """One of the targets by weight: the same request always goes to the same one."""
-    total = sum(target.weight for target in route.targets)
-    if total <= 0:
-        return ""
-    digest = hashlib.sha256(f"{route.deployment_id}:{request_id}".encode()).digest()
-    point = int.from_bytes(digest[:8], "big") % total
-    for target in route.targets:
-        point -= target.weight
-        if point < 0:
-            return target.revision_id
-    raise AssertionError("a point below the sum of the weights falls into one of them")
 
 
 async def encode_prompts(
@@ -182,13 +130,5 @@ async def enqueue(
         generation.close()
         raise
     if destination.route.ready_replicas == 0:
-        await _ask_for_replicas(services)
-    return generation
-
-
-async def _ask_for_replicas(services: Services) -> None:
-    try:
         await ring_controller(services.jobs)
-    except (RedisError, OSError) as error:
-        # A hint: without it the controller looks at its next pass.
-        _log.warning("controller cannot be called", error=str(error))
+    return generation

@@ -9,14 +9,9 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import JSONResponse, Response
 
 from control_plane.gateway.access import Caller, authenticate
-from control_plane.gateway.admission import (
-    Destination,
-    choose,
-    encode_prompts,
-    enqueue,
-    output_limit,
-)
+from control_plane.gateway.admission import encode_prompts, enqueue, output_limit
 from control_plane.gateway.body import parsed
+from control_plane.gateway.destination import Destination, choose
 from control_plane.gateway.endings import ending_error
 from control_plane.gateway.errors import bad_request
 from control_plane.gateway.event_stream import EventStream, disconnected
@@ -25,6 +20,7 @@ from control_plane.gateway.responses import ChatShape, Shape, TextShape
 from control_plane.gateway.schemas import ChatRequest, CompletionOptions, TextRequest
 from control_plane.gateway.services import Services
 from control_plane.gateway.tokenizer_messages import EncodeChat, EncodeTexts, Prompt
+from control_plane.http.request_id import request_id
 from infra.ending import end_tasks
 
 router = APIRouter(dependencies=[Depends(authenticate)])
@@ -38,8 +34,8 @@ async def create_chat_completion(
     caller: Caller,
     chat: Annotated[ChatRequest, Depends(parsed(ChatRequest))],
 ) -> Response:
-    services, request_id = _services(request), _request_id(request)
-    destination = await choose(services, chat.model, request_id)
+    services, identity = _services(request), request_id(request.scope)
+    destination = await choose(services, chat.model, identity)
     route = destination.route
     messages = [message.for_template() for message in chat.messages]
     prompts = await encode_prompts(
@@ -48,7 +44,7 @@ async def create_chat_completion(
         EncodeChat(route.text_digest, messages, route.max_context_tokens),
     )
     limited = [(each, output_limit(route, each, chat.output_limit, None)) for each in prompts]
-    generation = await enqueue(services, destination, chat, limited, caller, request_id)
+    generation = await enqueue(services, destination, chat, limited, caller, identity)
     shape = ChatShape(chat.model, destination.revision_id, chat.include_usage)
     return await _answer(request, generation, shape, chat)
 
@@ -59,14 +55,14 @@ async def create_completion(
     caller: Caller,
     text: Annotated[TextRequest, Depends(parsed(TextRequest))],
 ) -> Response:
-    services, request_id = _services(request), _request_id(request)
-    destination = await choose(services, text.model, request_id)
+    services, identity = _services(request), request_id(request.scope)
+    destination = await choose(services, text.model, identity)
     prompts = await _text_prompts(services, destination, text)
     limited = [
         (each, output_limit(destination.route, each, text.max_tokens, _DEFAULT_TEXT_TOKENS))
         for each in prompts
     ]
-    generation = await enqueue(services, destination, text, limited, caller, request_id)
+    generation = await enqueue(services, destination, text, limited, caller, identity)
     shape = TextShape(text.model, destination.revision_id, text.include_usage)
     return await _answer(request, generation, shape, text)
 
@@ -116,8 +112,3 @@ async def _answer(
 def _services(request: Request) -> Services:
     services: Services = request.app.state.gateway
     return services
-
-
-def _request_id(request: Request) -> str:
-    request_id: str = request.state.request_id
-    return request_id

@@ -15,10 +15,11 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from control_plane.gateway.delivery import News
 from control_plane.gateway.sequence import Ending, Sequence
+from infra.backoff import Backoff
+from infra.connection import REDIS_AWAY
 from infra.ending import end_tasks
 from infra.epoch import Epoch
 from infra.queue.queue import JobQueue, Offer, Orphan, Refused
@@ -34,7 +35,6 @@ _FIRST_RETRY_S, _LAST_RETRY_S = 0.05, 1.0
 _OFFER_LIMIT_S = 30.0
 _CLOSE_LIMIT_S = 5.0
 _CALLS_AT_ONCE = 32
-_REDIS_AWAY = (RedisError, OSError)
 
 T = TypeVar("T")
 
@@ -82,7 +82,7 @@ class Consumer:
         if self._errands:
             await asyncio.wait(set(self._errands), timeout=_CLOSE_LIMIT_S)
         await end_tasks(*self._loops, *self._errands)
-        with contextlib.suppress(*_REDIS_AWAY):
+        with contextlib.suppress(*REDIS_AWAY):
             await self._reader.close()
 
     @property
@@ -156,7 +156,7 @@ class Consumer:
         while True:
             try:
                 steps = await self._reader.read(_READ_WAIT_S)
-            except (*_REDIS_AWAY, Malformed) as error:
+            except (*REDIS_AWAY, Malformed) as error:
                 _log.warning("token stream cannot be read", error=str(error))
                 await asyncio.sleep(_FIRST_RETRY_S)
                 continue
@@ -193,7 +193,7 @@ class Consumer:
                     await self._attend(revision_id)
                     if now_s - used_at_s > self._lease_s:
                         self._forget(revision_id)
-            except _REDIS_AWAY as error:
+            except REDIS_AWAY as error:
                 _log.warning("queue cannot be attended", error=str(error))
             await asyncio.sleep(min(_ATTEND_S, self._lease_s / 4))
 
@@ -300,15 +300,14 @@ class Consumer:
 
     async def _until_taken(self, call: Callable[[], Awaitable[T]]) -> T:
         """Every call to the queue may be repeated, so one that failed is."""
-        pause_s = _FIRST_RETRY_S
+        backoff = Backoff(_FIRST_RETRY_S, _LAST_RETRY_S)
         while True:
             try:
                 async with self._calls:
                     return await call()
-            except _REDIS_AWAY as error:
+            except REDIS_AWAY as error:
                 _log.warning("queue cannot be reached", error=str(error))
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, _LAST_RETRY_S)
+                await backoff.pause()
 
     def _queue(self, revision_id: str) -> JobQueue:
         return JobQueue(self._jobs, revision_id)

@@ -8,6 +8,7 @@ from types import TracebackType
 from control_plane.gateway.consumer import Consumer
 from control_plane.gateway.sequence import Ending, Sequence
 from infra.states import JobState
+from infra.waiting import set_within
 
 
 class Generation:
@@ -27,10 +28,7 @@ class Generation:
 
     async def wait(self, limit_s: float | None = None) -> bool:
         """Wait for news of any sequence; False when the time ran out."""
-        try:
-            async with asyncio.timeout(limit_s):
-                await self._news.wait()
-        except TimeoutError:
+        if not await set_within(self._news, limit_s):
             return False
         self._news.clear()
         return True

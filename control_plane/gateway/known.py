@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from redis.exceptions import RedisError
-
 from control_plane.gateway.errors import unavailable
+from infra.connection import REDIS_AWAY
 from infra.projection import ProjectionReader
 from infra.telemetry import logger
 from infra.wire import KeyEntry, Malformed, Projection, Route
@@ -39,7 +38,7 @@ class Known:
         while True:
             try:
                 projection = await self._reader.next(_WAIT_S)
-            except (RedisError, OSError, Malformed) as error:
+            except (*REDIS_AWAY, Malformed) as error:
                 _log.warning("projection cannot be read", error=str(error))
                 await asyncio.sleep(_RETRY_S)
                 continue

@@ -6,14 +6,13 @@ import asyncio
 import time
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from control_plane.gateway.consumer import Consumer
 from control_plane.gateway.errors import unavailable
 from control_plane.gateway.known import Known
 from control_plane.gateway.text_models import TextModels
 from control_plane.gateway.tokenizer_pool import TokenizerPool
-from infra.connection import connect
+from infra.connection import REDIS_AWAY, connect
 from infra.ending import end_tasks
 from infra.projection import ProjectionReader
 from infra.settings import Settings
@@ -59,5 +58,5 @@ class Services:
             async with asyncio.timeout(_PING_LIMIT_S):
                 await self.jobs.ping()
                 await self.tokens.ping()
-        except (RedisError, OSError, TimeoutError) as error:
+        except REDIS_AWAY as error:
             raise unavailable("Redis does not answer.", "redis_away", 2) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 
@@ -22,6 +23,7 @@ from control_plane.gateway.tokenizer_messages import (
     remember,
 )
 from infra.process import end_with_parent
+from infra.settings import without_secrets
 from infra.telemetry import logger
 from infra.wire import TextAssets
 
@@ -62,6 +64,7 @@ class _Member:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=_READ_AHEAD_BYTES,
+            env=without_secrets(os.environ),
             preexec_fn=end_with_parent(),
             start_new_session=True,
         )

@@ -9,11 +9,17 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _HEADER = "x-request-id"
+_STATE = "request_id"
 _SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
+def request_id(scope: Scope) -> str:
+    """The id of a request that went through `RequestId`; empty for one that did not."""
+    return str(scope.get("state", {}).get(_STATE, ""))
+
+
 class RequestId:
-    """ASGI middleware; the id is in `scope["state"]["request_id"]`."""
+    """ASGI middleware; `request_id` reads what it notes in the scope."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -23,12 +29,12 @@ class RequestId:
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get(_HEADER, "")
-        request_id = given if _SANE.fullmatch(given) else f"req-{secrets.token_hex(12)}"
-        scope.setdefault("state", {})["request_id"] = request_id
+        chosen = given if _SANE.fullmatch(given) else f"req-{secrets.token_hex(12)}"
+        scope.setdefault("state", {})[_STATE] = chosen
 
         async def stamped_send(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[_HEADER] = request_id
+                MutableHeaders(scope=message)[_HEADER] = chosen
             await send(message)
 
         await self._app(scope, receive, stamped_send)

@@ -14,6 +14,7 @@ from control_plane.importer.errors import Corrupt
 from control_plane.importer.gguf_header import read_header
 from control_plane.importer.gguf_weights import GgufWeights
 from control_plane.importer.text_assets import check_ids, end_ids
+from infra.safetensors import WEIGHTS_FILE
 from infra.wire import TextAssets
 
 
@@ -49,7 +50,7 @@ def read_gguf(path: Path) -> Checkpoint:
         config={**config, **special, **ends},
         generation={**special, **ends},
         text=text,
-        weights=[WeightFile("model.safetensors", len(head) + weights.parameters * 4, chunks)],
+        weights=[WeightFile(WEIGHTS_FILE, len(head) + weights.parameters * 4, chunks)],
         index=None,
         parameters=weights.parameters,
     )

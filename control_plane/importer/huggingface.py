@@ -13,10 +13,14 @@ from control_plane.importer.checkpoint import Checkpoint, WeightFile
 from control_plane.importer.errors import Corrupt, SourceMissing, Unsupported
 from control_plane.importer.folder import Folder
 from control_plane.importer.huggingface_text import read_text
-from infra.safetensors import CorruptHeader, TensorEntry, read_header
+from infra.safetensors import (
+    INDEX_FILE,
+    WEIGHTS_FILE,
+    CorruptHeader,
+    TensorEntry,
+    read_header,
+)
 
-INDEX_FILE = "model.safetensors.index.json"
-_WEIGHTS_FILE = "model.safetensors"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack")
 _DTYPES = frozenset({"F32", "F16", "BF16"})
 _CHUNK_BYTES = 4 << 20
@@ -35,7 +39,7 @@ def read_directory(path: Path) -> Checkpoint:
     architecture = architectures.by_hf_name(_architecture_name(raw))
     config = architecture.config(raw)
     files, index = _weight_files(folder)
-    tensors, parameters = _tensors(files, index), 0
+    tensors = _tensors(files, index)
     expected = architecture.tensors(config)
     _check(tensors, expected, architecture, config)
     parameters = sum(math.prod(shape) for shape in expected.values())
@@ -72,9 +76,9 @@ def _weight_files(folder: Folder) -> tuple[dict[str, Path], dict[str, Any] | Non
             "weight_map": weight_map,
         }
     found = [name for name in folder.names() if name.endswith(".safetensors")]
-    if _WEIGHTS_FILE in found or len(found) == 1:
-        name = _WEIGHTS_FILE if _WEIGHTS_FILE in found else found[0]
-        return {_WEIGHTS_FILE: folder.file(name)}, None
+    if WEIGHTS_FILE in found or len(found) == 1:
+        name = WEIGHTS_FILE if WEIGHTS_FILE in found else found[0]
+        return {WEIGHTS_FILE: folder.file(name)}, None
     if found:
         raise Corrupt(f"{folder.path} has {len(found)} safetensors files and no {INDEX_FILE}")
     if any(name.endswith(_PICKLES) for name in folder.names()):

@@ -9,7 +9,7 @@ import msgspec
 from control_plane.importer.checkpoint import Checkpoint
 from control_plane.importer.errors import ImportRefused, SourceMissing, UnsafePath, refusal_of
 from control_plane.importer.gguf_source import read_gguf
-from control_plane.importer.huggingface import INDEX_FILE, read_directory
+from control_plane.importer.huggingface import read_directory
 from control_plane.importer.manifest import (
     MANIFEST_FILE,
     Manifest,
@@ -22,6 +22,7 @@ from control_plane.importer.progress import Meter, Progress, silent
 from control_plane.importer.staged import StagedModel
 from control_plane.importer.text_assets import TEXT_FILE, encode_text_assets
 from infra.projection import text_digest
+from infra.safetensors import INDEX_FILE
 from infra.storage.base import DirectoryTaken
 from infra.storage.directory import DirectoryStorage
 

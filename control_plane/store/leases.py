@@ -7,15 +7,24 @@ the token: if the lease has run out and someone else has the row, nothing is wri
 from __future__ import annotations
 
 import secrets
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, Update, and_, or_, update
+from sqlalchemy import ColumnElement, and_, or_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store.clock import database_now
 from control_plane.store.tables import Deployment, Instance, Leased, Operation, Replica
+from control_plane.store.writing import write_one
 
 LeasedTable = type[Deployment] | type[Replica] | type[Instance] | type[Operation]
+
+FREE: Mapping[str, Any] = {"lock_token": None, "lock_expires_at": 0.0}
+"""The columns of a row that nobody holds."""
+
+
+def new_token() -> str:
+    return secrets.token_hex(16)
 
 
 def is_free(table: LeasedTable) -> ColumnElement[bool]:
@@ -25,23 +34,14 @@ def is_free(table: LeasedTable) -> ColumnElement[bool]:
 
 async def take(session: AsyncSession, table: LeasedTable, row_id: str, ttl_s: float) -> str | None:
     """Lease a row; returns the token, or None if somebody else holds it or it is not there."""
-    token = secrets.token_hex(16)
-    taken = await _write(
+    token = new_token()
+    taken = await write_one(
         session,
         update(table)
         .where(table.id == row_id, is_free(table))
         .values(lock_token=token, lock_expires_at=database_now() + ttl_s),
     )
     return token if taken else None
-
-
-async def renew(
-    session: AsyncSession, table: LeasedTable, row_id: str, token: str, ttl_s: float
-) -> bool:
-    """Hold on for longer; False if the lease is lost."""
-    return await guarded_update(
-        session, table, row_id, token, lock_expires_at=database_now() + ttl_s
-    )
 
 
 async def guarded_update(
@@ -51,7 +51,7 @@ async def guarded_update(
 
     A lease that has run out but that nobody else took still counts as held.
     """
-    return await _write(
+    return await write_one(
         session,
         update(table).where(and_(table.id == row_id, table.lock_token == token)).values(**values),
     )
@@ -59,15 +59,10 @@ async def guarded_update(
 
 async def release(session: AsyncSession, table: LeasedTable, row_id: str, token: str) -> bool:
     """Give the row back; False if the lease was lost before."""
-    return await guarded_update(session, table, row_id, token, lock_token=None, lock_expires_at=0.0)
+    return await guarded_update(session, table, row_id, token, **FREE)
 
 
 def break_lease(row: Leased) -> None:
     """For a change by a user: what a controller concluded from the old row is not written."""
-    row.lock_token = None
-    row.lock_expires_at = 0.0
-
-
-async def _write(session: AsyncSession, statement: Update) -> bool:
-    result = await session.execute(statement.execution_options(synchronize_session=False))
-    return cast(CursorResult[Any], result).rowcount == 1
+    for column, value in FREE.items():
+        setattr(row, column, value)

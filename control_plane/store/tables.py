@@ -153,7 +153,6 @@ class Operation(Leased, Base):
     """launch_instance, terminate_instance or import_model"""
     subject_id: Mapped[str] = mapped_column(index=True)
     idempotency_key: Mapped[str] = mapped_column(unique=True)
-    payload: Mapped[dict[str, Any]] = mapped_column(default=dict)
     state: Mapped[str] = mapped_column(index=True)
     error: Mapped[str] = mapped_column(default="")
     progress: Mapped[dict[str, Any]] = mapped_column(default=dict)

@@ -16,6 +16,7 @@ from control_plane.store.repositories.operations import OperationState
 from control_plane.store.session import Database
 from control_plane.store.tables import Operation
 from infra.telemetry import logger
+from infra.waiting import set_within
 
 _REPORT_S = 0.5
 """Progress is written about this often."""
@@ -66,7 +67,7 @@ class Claim:
         """Write progress and renew the claim until the work has ended or the claim is lost."""
         clock = asyncio.get_running_loop().time
         written, last_s = self._progress, clock()
-        while not await _is_set(ended, _REPORT_S) and not self._lost.is_set():
+        while not await set_within(ended, _REPORT_S) and not self._lost.is_set():
             if self._progress == written and clock() - last_s < self._lease_s / 3:
                 continue
             written = self._progress
@@ -101,13 +102,3 @@ class Claim:
         """Let the operation be tried again after a pause."""
         async with self.database.transaction() as session:
             await operations.postpone(session, self.operation.id, self._token, error, pause_s)
-
-
-async def _is_set(event: asyncio.Event, timeout_s: float) -> bool:
-    """Wait for the event, at most so long."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True

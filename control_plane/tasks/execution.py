@@ -6,8 +6,6 @@ import asyncio
 import threading
 from collections.abc import Callable
 
-from redis.exceptions import RedisError
-
 from control_plane.store.repositories import imports, operations
 from control_plane.store.repositories.operations import OperationKind, OperationState
 from control_plane.store.session import Database
@@ -111,8 +109,5 @@ async def _ring(settings: Settings) -> None:
     jobs = connect(settings.jobs)
     try:
         await ring_controller(jobs)
-    except RedisError as error:
-        # The controller looks by itself in a moment.
-        log.warning("could not ring the controller", error=str(error))
     finally:
         await jobs.aclose()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -12,6 +10,7 @@ from control_plane.store.repositories import imports
 from control_plane.store.repositories.operations import OperationState
 from control_plane.tasks.claim import Claim
 from infra.settings import Settings
+from infra.storage.directory import path_of
 
 
 async def import_into_store(claim: Claim, settings: Settings) -> None:
@@ -31,7 +30,7 @@ async def import_into_store(claim: Claim, settings: Settings) -> None:
             return
     try:
         imported = await asyncio.to_thread(
-            import_model, source, _models_dir(settings.storage), claim.progress
+            import_model, source, path_of(settings.storage), claim.progress
         )
     except ImportRefused as error:
         async with claim.outcome(OperationState.FAILED, str(error)) as session:
@@ -39,13 +38,3 @@ async def import_into_store(claim: Claim, settings: Settings) -> None:
         return
     async with claim.outcome(OperationState.SUCCEEDED) as session:
         await imports.complete(session, model_id, msgspec.structs.asdict(imported))
-
-
-def _models_dir(storage_url: str) -> Path:
-    """Raises ValueError: the storage is no directory."""
-    parts = urlsplit(storage_url)
-    if parts.scheme != "file":
-        raise ValueError(
-            f"TAMER_STORAGE_URL={storage_url!r}: models are stored in a file:///folder"
-        )
-    return Path(unquote(parts.path))

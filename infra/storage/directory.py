@@ -64,11 +64,6 @@ class DirectoryStorage:
             raise BadKey(f"the storage directory {str(root)!r} must be an absolute path")
         self.root = root
 
-    @classmethod
-    def at(cls, uri: str) -> DirectoryStorage:
-        """The store that a `file://` URI, such as `Settings.storage`, names."""
-        return cls(path_of(uri))
-
     @contextmanager
     def staging(self) -> Iterator[Path]:
         """A fresh directory on the file system of the store, to be filled and then `put`.

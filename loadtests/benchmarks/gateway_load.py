@@ -21,7 +21,6 @@ from loadtests.traffic.prompts import token_ids
 
 STREAMS = 32
 PROMPT_TOKENS = 32
-VOCABULARY = range(300, 40_000)
 STEADY_TOKENS_PER_S = 50.0
 FLAT_OUT_TOKENS_PER_S = 500.0
 LONG_TOKENS = 128
@@ -81,7 +80,7 @@ def _waves(
 
 def _spend(client: StreamClient, home: Home, max_tokens: int, duration_s: float) -> Spent:
     random = Random("paced")
-    prompts = [token_ids(PROMPT_TOKENS, random, VOCABULARY) for _ in range(STREAMS)]
+    prompts = [token_ids(PROMPT_TOKENS, random) for _ in range(STREAMS)]
     processes = home.processes()
     before = cpu_s(processes) | {"client": _own_cpu_s()}
     wave = asyncio.run(client.loop(prompts, max_tokens, duration_s))

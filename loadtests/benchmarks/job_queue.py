@@ -73,7 +73,7 @@ async def _run(queue: JobQueue, jobs: int) -> float:
 
 def _offer(number: int) -> Offer:
     job_id = f"job-{number:08}"
-    prompt = token_ids(PROMPT_TOKENS, Random(number), range(300, 40_000))
+    prompt = token_ids(PROMPT_TOKENS, Random(number))
     spec = JobSpec(job_id, job_id, prompt, Sampling(max_tokens=64))
     return Offer(
         job_id=job_id,

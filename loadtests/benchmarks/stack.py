@@ -32,7 +32,6 @@ LEVELS = (1, 8, 32)
 """Streams at once."""
 PROMPT_TOKENS = 32
 WARM_UP_TOKENS = 4
-VOCABULARY = range(300, 40_000)
 STACK_GOAL = 0.9
 
 
@@ -101,7 +100,7 @@ def _note(text: str) -> None:
 
 def _prompts(streams: int, seed: str) -> list[list[int]]:
     random = Random(seed)
-    return [token_ids(PROMPT_TOKENS, random, VOCABULARY) for _ in range(streams)]
+    return [token_ids(PROMPT_TOKENS, random) for _ in range(streams)]
 
 
 def _stack_against_engine(report: Report, size: Size, cores: Cores, home: Home) -> None:

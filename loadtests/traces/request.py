@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 
 
 class MalformedTrace(ValueError):
@@ -19,13 +18,15 @@ class TraceRequest:
     output_tokens: int
 
 
-def paced(
-    requests: Iterable[TraceRequest], speed: float, limit: int | None = None
-) -> Iterator[TraceRequest]:
-    """The first `limit` requests, `speed` times as fast as recorded."""
+def at_speed(requests: Iterable[TraceRequest], speed: float) -> Iterator[TraceRequest]:
+    """`speed` times as fast as recorded.
+
+    Raises:
+        ValueError: the speed is not above 0.
+    """
     if not 0 < speed < float("inf"):
         raise ValueError("the speed of a replay must be greater than 0")
-    for each in islice(requests, limit):
+    for each in requests:
         yield replace(each, arrival_s=each.arrival_s / speed)
 
 

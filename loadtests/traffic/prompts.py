@@ -19,6 +19,8 @@ stand own page should country found answer school grow study still learn plant c
 four between state keep eye never last let thought city tree
 """.split()  # noqa: SIM905 - a page of quotes and commas would be no clearer
 """Common English words: about one token each for every tokenizer trained on English."""
+_VOCABULARY = range(300, 40_000)
+"""Ids of ordinary tokens in most byte-level tokenizers: past special tokens and bytes."""
 
 
 def text(tokens: int, random: Random) -> str:
@@ -26,6 +28,6 @@ def text(tokens: int, random: Random) -> str:
     return " ".join(random.choices(_WORDS, k=max(1, tokens)))
 
 
-def token_ids(tokens: int, random: Random, vocabulary: range) -> list[int]:
+def token_ids(tokens: int, random: Random) -> list[int]:
     """Exactly `tokens` token ids."""
-    return random.choices(vocabulary, k=max(1, tokens))
+    return random.choices(_VOCABULARY, k=max(1, tokens))

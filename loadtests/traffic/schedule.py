@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 
 from loadtests.traces.reader import read_requests
-from loadtests.traces.request import capped, paced
+from loadtests.traces.request import at_speed, capped
 from loadtests.traffic import arrivals
 
 
@@ -68,7 +68,7 @@ def schedule(plan: Plan, random: Random) -> Iterator[Due]:
 def _replay(plan: Plan) -> Iterator[Due]:
     if plan.trace is None:
         raise ValueError("a replay needs a trace: name its file with --trace")
-    requests = paced(read_requests(plan.trace), plan.speed)
+    requests = at_speed(read_requests(plan.trace), plan.speed)
     fitting = (capped(each, plan.max_prompt_tokens, plan.max_output_tokens) for each in requests)
     return (
         Due(each.arrival_s, max(1, each.prompt_tokens), max(1, each.output_tokens))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from urllib.parse import urlsplit
+
+from infra.address import is_loopback
 
 
 class ForbiddenTarget(ValueError):
@@ -23,17 +24,8 @@ def check_target(url: str, *, allow_remote: bool) -> None:
         raise ForbiddenTarget(f"{url!r} is no URL: {error}") from error
     if parts.scheme not in ("http", "https") or not host:
         raise ForbiddenTarget(f"{url!r} is no http:// or https:// URL")
-    if not allow_remote and not _is_loopback(host):
+    if not allow_remote and not is_loopback(host):
         raise ForbiddenTarget(
             f"{host} is not this machine; load somebody else's only with their consent, "
             "and then with --allow-remote"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False  # a name: where it leads is for somebody else to decide

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import threading
-import time
 
 import httpx
 import pytest
@@ -14,6 +13,7 @@ import tokenizers
 
 from loadtests.paced.context_hash import expected_tokens
 from tests.fixtures.platform import Platform
+from tests.fixtures.waiting import block_until
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 STORY = [{"role": "user", "content": "Tell me a short story about a lighthouse."}]
@@ -133,7 +133,9 @@ def test_many_streams_from_zero_survive_a_killed_agent_and_then_rest(platform: P
     ]
     for thread in streams:
         thread.start()
-    _wait_until(lambda: sum(len(lines) for lines in events.values()) > 200)
+    block_until(
+        lambda: sum(len(lines) for lines in events.values()) > 200, "the streams flow", 60.0
+    )
     os.kill(platform.agent_pid("paced"), signal.SIGKILL)
     for thread in streams:
         thread.join(timeout=120)
@@ -170,13 +172,6 @@ def _collect(
 def _tokenizer(platform: Platform) -> tokenizers.Tokenizer:
     [file] = (platform.home / "models").glob("*/tokenizer.json")
     return tokenizers.Tokenizer.from_file(str(file))
-
-
-def _wait_until(condition, deadline_s: float = 60.0) -> None:  # type: ignore[no-untyped-def]
-    deadline = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(

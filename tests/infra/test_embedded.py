@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import redis
 
 from infra.embedded import EmbeddedServerError, EmbeddedValkey, server_command
+from tests.fixtures.processes import alive
+from tests.fixtures.waiting import block_until
 
 
 def client(server: EmbeddedValkey) -> redis.Redis:
@@ -64,17 +65,7 @@ def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     parent.stdout.close()
-    deadline = time.monotonic() + 10
-    while not _gone(pid):
-        assert time.monotonic() < deadline, "the server outlived its parent"
-        time.sleep(0.02)
-
-
-def _gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
+    block_until(lambda: not alive(pid), "the server ends with its parent")
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:

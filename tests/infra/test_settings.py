@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.settings import Settings, document
+from infra.settings import Settings, document, without_secrets
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,3 +39,8 @@ def test_a_value_of_the_wrong_kind_is_refused_by_name(monkeypatch: pytest.Monkey
     monkeypatch.setenv("TAMER_PORT", "eight thousand")
     with pytest.raises(ValueError, match="port"):
         Settings()
+
+
+def test_secrets_stay_out_of_an_environment_for_strangers() -> None:
+    names = ("PATH", "TAMER_PORT", "TAMER_ADMIN_KEY", "TAMER_SECRET_KEY", "TAMER_JOIN_TOKEN")
+    assert sorted(without_secrets(dict.fromkeys(names, "x"))) == ["PATH", "TAMER_PORT"]

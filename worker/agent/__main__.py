@@ -9,19 +9,18 @@ import sys
 from collections.abc import Coroutine
 from typing import Any
 
-from infra.connection import connect
+from infra.connection import REDIS_AWAY, connect
 from infra.ending import end_tasks
 from infra.registry import AgentRegistry
 from infra.settings import Settings
 from infra.telemetry import configure_logging, logger
 from infra.wire import JoinGrant
-from worker.agent.drain import LeaveOrder
 from worker.agent.heartbeat import Heart
 from worker.agent.join import JoinFailed, JoinRefused, join
+from worker.agent.leave_order import LeaveOrder
 from worker.agent.log_shipping import LogShipper, ShippingHandler
 from worker.agent.machine import build_name, devices, engine_threads, join_request
 from worker.agent.replica import Surroundings
-from worker.agent.retry import REDIS_AWAY
 from worker.agent.supervisor import Supervisor
 
 _EXIT_UNREACHABLE = 1

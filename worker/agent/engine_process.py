@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 
 from infra.process import end_with_parent
+from infra.settings import without_secrets
 from infra.wire import Malformed
 from worker.engine.base import EngineSpec
 from worker.engine.channel import AgentChannel, ChannelClosed
@@ -20,7 +21,6 @@ _KEPT_LINES = 20
 _LINE_LIMIT = 4000
 _STOP_LIMIT_S = 3.0
 _LAST_LINES_LIMIT_S = 1.0
-_SECRETS = ("TAMER_JOIN_TOKEN", "TAMER_ADMIN_KEY")
 
 
 class EngineEnded(RuntimeError):
@@ -50,7 +50,7 @@ class EngineProcess:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
-                env={name: value for name, value in os.environ.items() if name not in _SECRETS},
+                env=without_secrets(os.environ),
                 preexec_fn=end_with_parent(),
                 # Signals to our process group are for the agent, who ends the engine in its turn.
                 start_new_session=True,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 from redis.asyncio import Redis
 
+from infra.backoff import Backoff
+from infra.connection import REDIS_AWAY
 from infra.registry import AgentRegistry, ring_controller
+from infra.waiting import set_within
 from infra.wire import WIRE_VERSION, Heartbeat
-from worker.agent.retry import REDIS_AWAY, Backoff
 from worker.agent.supervisor import Supervisor
 
 BEATS_UNTIL_SILENT = 5
@@ -41,9 +42,7 @@ class Heart:
                 await backoff.pause()
                 continue
             backoff.reset()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._heartbeat_s):
-                    await self._news.wait()
+            await set_within(self._news, self._heartbeat_s)
 
     async def beat(self, supervisor: Supervisor, *, ring: bool) -> None:
         """One heartbeat; `ring` asks the controller to read it now."""

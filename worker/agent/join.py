@@ -7,8 +7,8 @@ import time
 import httpx
 import msgspec
 
+from infra.backoff import Backoff
 from infra.wire import WIRE_VERSION, JoinGrant, JoinRequest
-from worker.agent.retry import Backoff
 
 _PATH = "/api/v1/instances/join"
 _TRY_LIMIT_S = 10.0

@@ -12,8 +12,9 @@ from collections import defaultdict, deque
 
 from redis.asyncio import Redis
 
+from infra.backoff import Backoff
+from infra.connection import REDIS_AWAY
 from infra.log_stream import append_lines
-from worker.agent.retry import REDIS_AWAY, Backoff
 
 _MAX_LINES = 2000
 _BATCH_LINES = 500

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import NamedTuple
 
+from infra.backoff import Backoff
+from infra.connection import REDIS_AWAY
 from infra.token_stream import TokenWriter
+from infra.waiting import set_within
 from infra.wire import StepTokens, TokenEvent
 from worker.agent.clock import lease_clock_s
 from worker.agent.held_jobs import HeldJob
-from worker.agent.retry import REDIS_AWAY, Backoff
 
 MAX_EVENTS = 50_000
 _BATCH_EVENTS = 4096
@@ -53,12 +55,7 @@ class Outbox:
 
     async def flush(self, limit_s: float) -> bool:
         """Wait until everything is written or dropped; False when the time runs out first."""
-        try:
-            async with asyncio.timeout(limit_s):
-                await self._empty.wait()
-        except TimeoutError:
-            return False
-        return True
+        return await set_within(self._empty, limit_s)
 
     async def write_forever(self) -> None:
         backoff = Backoff(first_s=0.05, limit_s=1.0)

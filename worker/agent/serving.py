@@ -8,8 +8,11 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from infra.backoff import Backoff
+from infra.connection import REDIS_AWAY
 from infra.ending import end_tasks
 from infra.queue.queue import JobQueue, Lease
+from infra.waiting import set_within
 from infra.wire import FinishReason, JobSpec, Malformed, Sampling, TokenEvent, decode
 from worker.agent.capacity import UNLIMITED_TOKENS, free_capacity
 from worker.agent.clock import lease_clock_s
@@ -17,7 +20,6 @@ from worker.agent.engine_process import EngineEnded, EngineProcess
 from worker.agent.held_jobs import HeldJob, HeldJobs
 from worker.agent.outbox import Outbox, Said
 from worker.agent.pulse import Pulse
-from worker.agent.retry import REDIS_AWAY, Backoff
 from worker.engine.messages import Cancel, Failed, LongStep, Stats, StepDone, Submit
 
 _RENEWALS_PER_LEASE = 3
@@ -260,9 +262,7 @@ class Serving:
         while self._drained_at_s is None or (self.held and loop.time() < self._drained_at_s):
             self._changed.clear()
             left_s = None if self._drained_at_s is None else self._drained_at_s - loop.time()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(left_s):
-                    await self._changed.wait()
+            await set_within(self._changed, left_s)
 
 
 def _released(job: HeldJob) -> TokenEvent:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from infra.backoff import Backoff
+from infra.connection import REDIS_AWAY
 from infra.registry import AgentRegistry
 from infra.states import is_final
 from infra.telemetry import logger
 from infra.wire import Assignment, Malformed, ReplicaReport, ReplicaSpec
 from worker.agent.replica import Replica, Surroundings
-from worker.agent.retry import REDIS_AWAY, Backoff
 
 _WAIT_S = 5.0
 _log = logger(__name__)

@@ -6,13 +6,10 @@ from pathlib import Path, PurePath
 
 from torch import Tensor
 
-from infra.safetensors import TensorEntry
+from infra.safetensors import INDEX_FILE, WEIGHTS_FILE, TensorEntry
 from worker.loader.safetensors_file import SafetensorsFile
 from worker.models.base import ModelError
 from worker.models.registry import read_json
-
-SINGLE = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 
 
 class Checkpoint:
@@ -24,14 +21,14 @@ class Checkpoint:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        single = directory / SINGLE
+        single = directory / WEIGHTS_FILE
         if single.exists():
             file = SafetensorsFile(single)
             self._files = dict.fromkeys(file.entries, file)
-        elif (directory / INDEX).exists():
+        elif (directory / INDEX_FILE).exists():
             self._files = self._open_shards()
         else:
-            raise ModelError(f"{directory} has neither {SINGLE} nor {INDEX}")
+            raise ModelError(f"{directory} has neither {WEIGHTS_FILE} nor {INDEX_FILE}")
 
     @property
     def entries(self) -> dict[str, TensorEntry]:
@@ -45,19 +42,19 @@ class Checkpoint:
         return self._files[name].tensor(name)
 
     def _open_shards(self) -> dict[str, SafetensorsFile]:
-        shard_of = read_json(self._directory / INDEX).get("weight_map")
+        shard_of = read_json(self._directory / INDEX_FILE).get("weight_map")
         if not isinstance(shard_of, dict) or not shard_of:
-            raise ModelError(f"{INDEX}: 'weight_map' must name the shard of each tensor")
+            raise ModelError(f"{INDEX_FILE}: 'weight_map' must name the shard of each tensor")
         shards = {shard: self._open_shard(shard) for shard in dict.fromkeys(shard_of.values())}
         for name, shard in shard_of.items():
             if name not in shards[shard].entries:
-                raise ModelError(f"{INDEX} says {name} is in {shard}, which does not have it")
+                raise ModelError(f"{INDEX_FILE} says {name} is in {shard}, which does not have it")
         held = sum(len(file.entries) for file in shards.values())
         if held != len(shard_of):
-            raise ModelError(f"{INDEX} names {len(shard_of)} tensors; its shards hold {held}")
+            raise ModelError(f"{INDEX_FILE} names {len(shard_of)} tensors; its shards hold {held}")
         return {name: shards[shard] for name, shard in shard_of.items()}
 
     def _open_shard(self, shard: object) -> SafetensorsFile:
         if not isinstance(shard, str) or PurePath(shard).name != shard:
-            raise ModelError(f"{INDEX}: {shard!r} is not the name of a file beside it")
+            raise ModelError(f"{INDEX_FILE}: {shard!r} is not the name of a file beside it")
         return SafetensorsFile(self._directory / shard)

@@ -11,12 +11,11 @@ from pydantic_core import PydanticCustomError
 
 from control_plane.api.deployments.engines import engine_names
 from control_plane.api.deployments.options import check_options
-from control_plane.api.strict import StrictBody, nearest
+from control_plane.api.strict import NAME_PATTERN, PLAIN_TEXT_PATTERN, StrictBody, nearest
 
-_NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
-_PLAIN_TEXT = r"^[^\x00-\x1f\x7f]+$"
-
-Name = Annotated[str, Field(pattern=_NAME, description="a-z, 0-9 and '-', at most 63 characters")]
+Name = Annotated[
+    str, Field(pattern=NAME_PATTERN, description="a-z, 0-9 and '-', at most 63 characters")
+]
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -98,7 +97,7 @@ class RolloutSpec(StrictBody):
 
 
 class SpecFields(StrictBody):
-    model: Annotated[str, Field(pattern=_PLAIN_TEXT, max_length=200)]
+    model: Annotated[str, Field(pattern=PLAIN_TEXT_PATTERN, max_length=200)]
     """Name of a registered model."""
     engine: EngineSpec = EngineSpec()
     slo: SloSpec = SloSpec()

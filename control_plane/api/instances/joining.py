@@ -11,6 +11,7 @@ from control_plane.api.context import Context
 from control_plane.api.problem import Problem, invalid_field
 from control_plane.store.repositories import audit, joins
 from infra.keys import hash_secret
+from infra.registry import ring_controller
 from infra.states import IllegalTransition, InstanceState, advance
 from infra.wire import WIRE_VERSION, JoinGrant, JoinRequest
 
@@ -43,7 +44,7 @@ async def join(context: Context, request: JoinRequest) -> JoinGrant:
         instance_id = await _repeated(session, request)
         if instance_id is None:
             instance_id = await _take_token(session, request)
-    await context.ring()
+    await ring_controller(context.jobs)
     settings = context.settings
     return JoinGrant(
         instance_id=instance_id,

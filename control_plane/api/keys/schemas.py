@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from control_plane.api.strict import StrictBody
+from control_plane.api.strict import NAME_PATTERN, PLAIN_TEXT_PATTERN, StrictBody
 from control_plane.store.tables import ApiKey
 
 Scope = Literal["admin", "inference"]
@@ -18,9 +18,9 @@ def _each_once(scopes: list[Scope]) -> list[Scope]:
 
 
 class KeyWanted(StrictBody):
-    name: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    name: Annotated[str, Field(min_length=1, max_length=63, pattern=PLAIN_TEXT_PATTERN)]
     scopes: Annotated[list[Scope], Field(min_length=1), AfterValidator(_each_once)] = ["inference"]
-    tenant: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")] = "default"
+    tenant: Annotated[str, Field(pattern=NAME_PATTERN)] = "default"
 
 
 class KeyShown(BaseModel):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from control_plane.api.access import KeyScope
 from control_plane.api.keys.schemas import KeyWanted
 from control_plane.api.problem import Problem, not_found
 from control_plane.api.transaction import Change
@@ -8,7 +7,7 @@ from control_plane.store.clock import read_clock
 from control_plane.store.repositories import audit, keys
 from control_plane.store.session import Database
 from control_plane.store.tables import ApiKey
-from infra.keys import hash_secret, new_secret
+from infra.keys import KeyScope, hash_secret, new_secret
 
 _PREFIX = "tamer"
 

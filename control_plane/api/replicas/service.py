@@ -7,17 +7,15 @@ from control_plane.api.problem import not_found
 from control_plane.api.replicas.schemas import LogLines
 from control_plane.store.repositories import listings
 from control_plane.store.repositories.listings import NamedReplica
-from control_plane.store.tables import Replica
 from infra.log_stream import read_lines
 
 
 async def find(session: AsyncSession, replica_id: str) -> NamedReplica:
     """Raises Problem 404."""
-    rows = await session.execute(listings.named_replicas().where(Replica.id == replica_id))
-    row = rows.one_or_none()
-    if row is None:
+    found = await listings.replica(session, replica_id)
+    if found is None:
         raise not_found("replica", replica_id, "tamer status")
-    return NamedReplica(*row)
+    return found
 
 
 async def read_logs(context: Context, replica_id: str, after: str) -> LogLines:

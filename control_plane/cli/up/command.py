@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import shutil
 from typing import Annotated
 
@@ -41,15 +40,9 @@ def up(
             finally:
                 _remove_run_dir(settings)
     except OSError as error:
-        raise CommandError(_out_of_disk(settings, error)) from error
+        raise CommandError(preflight.unusable(settings.home, error)) from error
 
 
 def _remove_run_dir(settings: Settings) -> None:
     """Sockets of programs that were killed stay behind otherwise."""
     shutil.rmtree(settings.run_dir, ignore_errors=True)
-
-
-def _out_of_disk(settings: Settings, error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
-        return f"the disk of {settings.home} is full: free some space and try again"
-    return f"{settings.home}: {error}"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from control_plane.cli.answer import Answer, ask
 from control_plane.cli.api_client import ApiClient
-from control_plane.cli.conversation import Answer, ask
 from control_plane.cli.importing import import_model
 from control_plane.cli.screen import Screen
 from control_plane.cli.waiting import wait_until_ready

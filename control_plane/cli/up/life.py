@@ -109,7 +109,7 @@ class Life:
             f"curl {server.url}/v1/chat/completions -H 'Authorization: Bearer {server.key}' "
             f"-H 'Content-Type: application/json' -d '{body}'"
         )
-        self._screen.note("Ctrl-C stops everything; 'tamer chat smollm2' asks more")
+        self._screen.note(f"Ctrl-C stops everything; 'tamer chat {MODEL}' asks more")
 
 
 def _client_host(host: str) -> str:

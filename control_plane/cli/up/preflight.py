@@ -59,7 +59,7 @@ def prepare_home(settings: Settings) -> None:
         probe.unlink()
         free = shutil.disk_usage(home).free
     except OSError as error:
-        raise CommandError(_unusable(home, error)) from error
+        raise CommandError(unusable(home, error)) from error
     needed = _OLD_HOME_BYTES if (home / "tamer.db").exists() else _NEW_HOME_BYTES
     if free < needed:
         raise CommandError(
@@ -68,7 +68,8 @@ def prepare_home(settings: Settings) -> None:
         )
 
 
-def _unusable(home: Path, error: OSError) -> str:
+def unusable(home: Path, error: OSError) -> str:
+    """What to tell the user of an error in the home."""
     if error.errno == errno.ENOSPC:
         return f"the disk of {home} is full: free some space, or set TAMER_HOME to another disk"
     why = error.strerror or str(error)

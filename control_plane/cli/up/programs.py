@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from control_plane.cli.up.supervisor import Check, Program
+from infra.connection import REDIS_AWAY
 from infra.embedded import server_command
 from infra.private_folder import make_private
 from infra.settings import Settings
@@ -47,7 +47,7 @@ class Platform:
         serve_environment = {**serve.environment, "TAMER_ADMIN_KEY": self.admin_key}
         return [
             self._program("cloud", _module("infra.cloud.local"), self._cloud_answers),
-            Program(serve.name, serve.command, serve_environment, serve.log_path, serve.ready),
+            replace(serve, environment=serve_environment),
             self._program("controller", _module("control_plane.controller")),
             self._program("tasks", _module("control_plane.tasks")),
         ]
@@ -75,7 +75,7 @@ class Platform:
         client = Redis(unix_socket_path=str(self.settings.embedded_socket), socket_timeout=1.0)
         try:
             return bool(await client.ping())
-        except (RedisError, OSError):
+        except REDIS_AWAY:
             return False
         finally:
             await client.aclose()

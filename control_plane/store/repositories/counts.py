@@ -8,25 +8,26 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
+from control_plane.store.repositories.instances import ENDED as INSTANCE_ENDED
+from control_plane.store.repositories.models import IS_LIVE
+from control_plane.store.repositories.replicas import ENDED as REPLICA_ENDED
 from control_plane.store.tables import Instance, Model, Replica
-from infra.states import InstanceState, ReplicaState, is_final
 
 
 async def models(session: AsyncSession) -> dict[str, int]:
-    return await _by_state(session, Model.state, Model.state != "deleted")
+    return await _by_state(session, Model.state, IS_LIVE)
 
 
 async def instances(session: AsyncSession) -> dict[str, int]:
-    ended = [state.value for state in InstanceState if is_final(state)]
-    return await _by_state(session, Instance.state, Instance.state.not_in(ended))
+    live = Instance.state.not_in(INSTANCE_ENDED)
+    return await _by_state(session, Instance.state, live)
 
 
 async def replicas(session: AsyncSession) -> dict[str, dict[str, int]]:
     """Deployment id -> state -> count."""
-    ended = [state.value for state in ReplicaState if is_final(state)]
     rows = await session.execute(
         select(Replica.deployment_id, Replica.state, func.count())
-        .where(Replica.state.not_in(ended))
+        .where(Replica.state.not_in(REPLICA_ENDED))
         .group_by(Replica.deployment_id, Replica.state)
     )
     counted: dict[str, dict[str, int]] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -46,14 +45,3 @@ async def newest(session: AsyncSession, deployment_id: str, kind: str) -> Decisi
         .limit(1)
     )
     return found.one_or_none()
-
-
-async def page(
-    session: AsyncSession, deployment_id: str, limit: int, before: str | None = None
-) -> Sequence[Decision]:
-    """Newest first; `before` is the id of the last one seen."""
-    query = select(Decision).where(Decision.deployment_id == deployment_id)
-    if before is not None:
-        query = query.where(Decision.id < before)
-    found = await session.scalars(query.order_by(Decision.id.desc()).limit(limit))
-    return found.all()

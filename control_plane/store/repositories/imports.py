@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from control_plane.store.clock import database_now
 from control_plane.store.repositories.models import FAILED, IMPORTING, READY
 from control_plane.store.tables import Model
+from control_plane.store.writing import write_one
 
 
 async def source_of(session: AsyncSession, model_id: str) -> str | None:
@@ -28,9 +29,9 @@ async def fail(session: AsyncSession, model_id: str, error: str) -> None:
 
 
 async def _leave_importing(session: AsyncSession, model_id: str, **values: Any) -> None:
-    await session.execute(
+    await write_one(
+        session,
         update(Model)
         .where(Model.id == model_id, Model.state == IMPORTING)
-        .values(updated_at=database_now(), **values)
-        .execution_options(synchronize_session=False)
+        .values(updated_at=database_now(), **values),
     )

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import CursorResult, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store.clock import database_now, read_clock
 from control_plane.store.ids import Prefix, new_id
-from control_plane.store.repositories.replicas import ENDED
+from control_plane.store.repositories.replicas import ENDED as REPLICA_ENDED
 from control_plane.store.tables import Instance, Model, Replica, Revision
-from infra.states import InstanceState, ReplicaState, advance
+from control_plane.store.writing import write_one
+from infra.states import InstanceState, ReplicaState, advance, is_final
 from infra.wire import Assignment, ReplicaSpec
+
+ENDED = tuple(state.value for state in InstanceState if is_final(state))
 
 
 async def live(session: AsyncSession) -> Sequence[Instance]:
     """Instances that are not known to be gone, oldest first; lost ones may still cost money."""
     found = await session.scalars(
-        select(Instance)
-        .where(Instance.state != InstanceState.TERMINATED.value)
-        .order_by(Instance.id)
+        select(Instance).where(Instance.state.not_in(ENDED)).order_by(Instance.id)
     )
     return found.all()
 
 
-async def states(session: AsyncSession, instance_ids: Sequence[str]) -> dict[str, Instance]:
+async def by_id(session: AsyncSession, instance_ids: Sequence[str]) -> dict[str, Instance]:
     """The rows of these ids; an id that no row has is missing."""
     found = await session.scalars(select(Instance).where(Instance.id.in_(instance_ids)))
     return {instance.id: instance for instance in found}
@@ -72,44 +73,40 @@ async def move(
         values["ended_at"] = database_now()
     if to is InstanceState.DRAINING:
         values["assignment_version"] = Instance.assignment_version + 1
-    result = await session.execute(
+    return await write_one(
+        session,
         update(Instance)
         .where(Instance.id == instance_id, Instance.state == seen.value)
-        .values(state=to.value, reason=reason, updated_at=database_now(), **values)
-        .execution_options(synchronize_session=False)
+        .values(state=to.value, reason=reason, updated_at=database_now(), **values),
     )
-    return cast(CursorResult[Any], result).rowcount == 1
 
 
 async def expect_join(
     session: AsyncSession, instance_id: str, token_hash: str, token_s: float
 ) -> bool:
     """Let whoever has this token join as this instance, once; False if it is too late for that."""
-    result = await session.execute(
+    return await write_one(
+        session,
         update(Instance)
         .where(Instance.id == instance_id, Instance.state == InstanceState.LAUNCHING.value)
-        .values(join_token_hash=token_hash, join_token_expires_at=database_now() + token_s)
-        .execution_options(synchronize_session=False)
+        .values(join_token_hash=token_hash, join_token_expires_at=database_now() + token_s),
     )
-    return cast(CursorResult[Any], result).rowcount == 1
 
 
 async def set_cloud_id(session: AsyncSession, instance_id: str, cloud_id: str) -> None:
-    await session.execute(
-        update(Instance)
-        .where(Instance.id == instance_id)
-        .values(cloud_id=cloud_id)
-        .execution_options(synchronize_session=False)
+    await write_one(
+        session,
+        update(Instance).where(Instance.id == instance_id).values(cloud_id=cloud_id),
     )
 
 
 async def change_assignment(session: AsyncSession, instance_id: str) -> None:
     """Number a new assignment; belongs into every transaction that changes what one says."""
-    await session.execute(
+    await write_one(
+        session,
         update(Instance)
         .where(Instance.id == instance_id)
-        .values(assignment_version=Instance.assignment_version + 1)
-        .execution_options(synchronize_session=False)
+        .values(assignment_version=Instance.assignment_version + 1),
     )
 
 
@@ -129,7 +126,7 @@ async def assignment(session: AsyncSession, instance_id: str) -> Assignment | No
         select(Replica, Revision, Model)
         .join(Revision, Revision.id == Replica.revision_id)
         .join(Model, Model.id == Revision.model_id)
-        .where(Replica.instance_id == instance_id, Replica.state.not_in(ENDED))
+        .where(Replica.instance_id == instance_id, Replica.state.not_in(REPLICA_ENDED))
         .order_by(Replica.id)
     )
     return Assignment(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import CursorResult, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store.clock import database_now
+from control_plane.store.leases import FREE
 from control_plane.store.tables import Instance
+from control_plane.store.writing import write_one
 from infra.states import InstanceState
 
 
@@ -45,9 +47,7 @@ async def take(
             capabilities=capabilities,
             joined_at=database_now(),
             updated_at=database_now(),
-            lock_token=None,
-            lock_expires_at=0.0,
+            **FREE,
         )
     )
-    result = await session.execute(statement.execution_options(synchronize_session=False))
-    return cast(CursorResult[Any], result).rowcount == 1
+    return await write_one(session, statement)

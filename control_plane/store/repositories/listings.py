@@ -10,6 +10,9 @@ from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
+from control_plane.store.repositories.instances import ENDED as INSTANCE_ENDED
+from control_plane.store.repositories.models import IS_LIVE
+from control_plane.store.repositories.replicas import ENDED as REPLICA_ENDED
 from control_plane.store.tables import (
     ApiKey,
     AuditEvent,
@@ -20,13 +23,10 @@ from control_plane.store.tables import (
     Replica,
     Revision,
 )
-from infra.states import DeploymentState, InstanceState, ReplicaState, is_final
+from infra.states import DeploymentState
 
 Row = TypeVar("Row")
 AnySelect: TypeAlias = "Select[*tuple[Any, ...]]"
-
-_ENDED_REPLICA = tuple(state.value for state in ReplicaState if is_final(state))
-_ENDED_INSTANCE = tuple(state.value for state in InstanceState if is_final(state))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def live_deployments() -> Select[Deployment, Revision]:
     )
 
 
-def named_replicas() -> Select[Replica, str]:
+def _named_replicas() -> Select[Replica, str]:
     """Rows of (replica, name of its deployment)."""
     return select(Replica, Deployment.name).join(Deployment, Deployment.id == Replica.deployment_id)
 
@@ -76,7 +76,7 @@ async def deployments(session: AsyncSession, page: Page) -> Listing[Deployed]:
 
 async def models(session: AsyncSession, page: Page) -> Listing[Model]:
     """Every one that is not deleted."""
-    return await _entities(session, select(Model).where(Model.state != "deleted"), Model.id, page)
+    return await _entities(session, select(Model).where(IS_LIVE), Model.id, page)
 
 
 async def keys(session: AsyncSession, page: Page) -> Listing[ApiKey]:
@@ -96,7 +96,7 @@ async def instances(session: AsyncSession, page: Page, ended: bool) -> Listing[I
     """With `ended`, the terminated ones too."""
     statement = select(Instance)
     if not ended:
-        statement = statement.where(Instance.state.not_in(_ENDED_INSTANCE))
+        statement = statement.where(Instance.state.not_in(INSTANCE_ENDED))
     return await _entities(session, statement, Instance.id, page)
 
 
@@ -104,13 +104,19 @@ async def replicas(
     session: AsyncSession, page: Page, deployment_id: str | None, ended: bool
 ) -> Listing[NamedReplica]:
     """Of one deployment or of all; with `ended`, those that terminated or failed too."""
-    statement = named_replicas()
+    statement = _named_replicas()
     if deployment_id is not None:
         statement = statement.where(Replica.deployment_id == deployment_id)
     if not ended:
-        statement = statement.where(Replica.state.not_in(_ENDED_REPLICA))
+        statement = statement.where(Replica.state.not_in(REPLICA_ENDED))
     rows = await session.execute(_newest_first(statement, Replica.id, page))
     return _cut([NamedReplica(*row) for row in rows], page, lambda row: row.replica.id)
+
+
+async def replica(session: AsyncSession, replica_id: str) -> NamedReplica | None:
+    rows = await session.execute(_named_replicas().where(Replica.id == replica_id))
+    row = rows.one_or_none()
+    return None if row is None else NamedReplica(*row)
 
 
 async def _entities(

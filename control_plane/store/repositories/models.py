@@ -12,6 +12,7 @@ IMPORTING = "importing"
 READY = "ready"
 FAILED = "failed"
 DELETED = "deleted"
+IS_LIVE = Model.state != DELETED
 
 
 async def add(session: AsyncSession, name: str, source: str, now: float) -> Model:
@@ -30,12 +31,12 @@ async def add(session: AsyncSession, name: str, source: str, now: float) -> Mode
 
 async def find(session: AsyncSession, name: str) -> Model | None:
     """The live model of this name."""
-    return await session.scalar(select(Model).where(Model.name == name, Model.state != DELETED))
+    return await session.scalar(select(Model).where(Model.name == name, IS_LIVE))
 
 
 async def lock(session: AsyncSession, name: str) -> Model | None:
     """The live model of this name, locked until the end of the transaction."""
-    statement = select(Model).where(Model.name == name, Model.state != DELETED)
+    statement = select(Model).where(Model.name == name, IS_LIVE)
     return await session.scalar(statement.with_for_update())
 
 

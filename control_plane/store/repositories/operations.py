@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import CursorResult, and_, func, or_, select, update
+from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store.clock import database_now, read_clock
 from control_plane.store.ids import Prefix, new_id
-from control_plane.store.leases import guarded_update, is_free
+from control_plane.store.leases import FREE, guarded_update, is_free, new_token
 from control_plane.store.tables import Operation
+from control_plane.store.writing import write_one
 
 
 class OperationKind(StrEnum):
@@ -38,10 +38,10 @@ async def add(
     subject_id: str,
     idempotency_key: str,
     limit_s: float,
-    payload: dict[str, Any] | None = None,
 ) -> Operation:
     """The operation of this key: a new one, or the one that is there already."""
-    found = await by_key(session, idempotency_key)
+    statement = select(Operation).where(Operation.idempotency_key == idempotency_key)
+    found = await session.scalar(statement)
     if found is not None:
         return found
     now = await read_clock(session)
@@ -50,7 +50,6 @@ async def add(
         kind=kind.value,
         subject_id=subject_id,
         idempotency_key=idempotency_key,
-        payload=payload or {},
         state=OperationState.PENDING.value,
         deadline_at=now + limit_s,
         created_at=now,
@@ -75,13 +74,6 @@ async def add_termination(session: AsyncSession, instance_id: str, limit_s: floa
             return operation
     key = f"terminate:{instance_id}:{len(earlier) + 1}"
     return await add(session, OperationKind.TERMINATE_INSTANCE, instance_id, key, limit_s)
-
-
-async def by_key(session: AsyncSession, idempotency_key: str) -> Operation | None:
-    found = await session.scalars(
-        select(Operation).where(Operation.idempotency_key == idempotency_key)
-    )
-    return found.one_or_none()
 
 
 async def newest_of(
@@ -123,26 +115,25 @@ async def overdue(session: AsyncSession) -> Sequence[Operation]:
 
 async def book_sending(session: AsyncSession, operation: Operation, again_s: float) -> bool:
     """Take it upon us to send the message, and not again for `again_s`; False if another did."""
-    result = await session.execute(
+    return await write_one(
+        session,
         update(Operation)
         .where(
             Operation.id == operation.id,
             Operation.state.in_(_UNFINISHED),
             Operation.send_after == operation.send_after,
         )
-        .values(send_after=database_now() + again_s)
-        .execution_options(synchronize_session=False)
+        .values(send_after=database_now() + again_s),
     )
-    return cast(CursorResult[Any], result).rowcount == 1
 
 
 async def send_in(session: AsyncSession, operation_id: str, pause_s: float) -> None:
     """The message did not get out: send it after a pause."""
-    await session.execute(
+    await write_one(
+        session,
         update(Operation)
         .where(Operation.id == operation_id)
-        .values(send_after=database_now() + pause_s)
-        .execution_options(synchronize_session=False)
+        .values(send_after=database_now() + pause_s),
     )
 
 
@@ -153,8 +144,9 @@ async def claim(
 
     A claim that has run out belongs to a worker that died: it is taken over.
     """
-    token = secrets.token_hex(16)
-    result = await session.execute(
+    token = new_token()
+    claimed = await write_one(
+        session,
         update(Operation)
         .where(
             Operation.id == operation_id,
@@ -170,10 +162,9 @@ async def claim(
             lock_token=token,
             lock_expires_at=database_now() + lease_s,
             updated_at=database_now(),
-        )
-        .execution_options(synchronize_session=False)
+        ),
     )
-    if cast(CursorResult[Any], result).rowcount != 1:
+    if not claimed:
         return None
     return await session.get_one(Operation, operation_id), token
 
@@ -204,9 +195,8 @@ async def finish(
         token,
         state=state.value,
         error=error,
-        lock_token=None,
-        lock_expires_at=0.0,
         updated_at=database_now(),
+        **FREE,
     )
 
 
@@ -222,15 +212,15 @@ async def postpone(
         state=OperationState.PENDING.value,
         error=error,
         send_after=database_now() + pause_s,
-        lock_token=None,
-        lock_expires_at=0.0,
         updated_at=database_now(),
+        **FREE,
     )
 
 
 async def expire(session: AsyncSession, operation_id: str, error: str) -> bool:
     """Fail what is past its deadline; whoever still works on it loses its claim."""
-    result = await session.execute(
+    return await write_one(
+        session,
         update(Operation)
         .where(
             Operation.id == operation_id,
@@ -240,10 +230,7 @@ async def expire(session: AsyncSession, operation_id: str, error: str) -> bool:
         .values(
             state=OperationState.FAILED.value,
             error=func.coalesce(func.nullif(Operation.error, "") + "; ", "") + error,
-            lock_token=None,
-            lock_expires_at=0.0,
             updated_at=database_now(),
-        )
-        .execution_options(synchronize_session=False)
+            **FREE,
+        ),
     )
-    return cast(CursorResult[Any], result).rowcount == 1

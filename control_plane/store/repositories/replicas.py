@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import CursorResult, func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store.clock import database_now, read_clock
 from control_plane.store.ids import Prefix, new_id
 from control_plane.store.tables import Deployment, Replica
+from control_plane.store.writing import write_one
 from infra.states import ReplicaState, advance, is_final
 
 ENDED = tuple(state.value for state in ReplicaState if is_final(state))
@@ -18,30 +19,22 @@ ENDED = tuple(state.value for state in ReplicaState if is_final(state))
 
 async def live(session: AsyncSession) -> Sequence[Replica]:
     """Replicas that have not ended, oldest first."""
-    found = await session.scalars(
-        select(Replica).where(Replica.state.not_in(ENDED)).order_by(Replica.id)
-    )
-    return found.all()
+    return await _live(session)
 
 
 async def live_of(session: AsyncSession, deployment_id: str) -> Sequence[Replica]:
     """Those of one deployment, oldest first."""
-    found = await session.scalars(
-        select(Replica)
-        .where(Replica.deployment_id == deployment_id, Replica.state.not_in(ENDED))
-        .order_by(Replica.id)
-    )
-    return found.all()
+    return await _live(session, Replica.deployment_id == deployment_id)
 
 
 async def live_on(session: AsyncSession, instance_id: str) -> Sequence[Replica]:
     """Those on one instance, oldest first."""
-    found = await session.scalars(
-        select(Replica)
-        .where(Replica.instance_id == instance_id, Replica.state.not_in(ENDED))
-        .order_by(Replica.id)
-    )
-    return found.all()
+    return await _live(session, Replica.instance_id == instance_id)
+
+
+async def _live(session: AsyncSession, *among: ColumnElement[bool]) -> Sequence[Replica]:
+    statement = select(Replica).where(Replica.state.not_in(ENDED), *among).order_by(Replica.id)
+    return (await session.scalars(statement)).all()
 
 
 async def ended_unready(
@@ -104,10 +97,9 @@ async def move(
         values["ready_at"] = func.coalesce(Replica.ready_at, database_now())
     if is_final(to):
         values["ended_at"] = database_now()
-    result = await session.execute(
+    return await write_one(
+        session,
         update(Replica)
         .where(Replica.id == replica_id, Replica.state == seen.value)
-        .values(state=to.value, reason=reason, updated_at=database_now(), **values)
-        .execution_options(synchronize_session=False)
+        .values(state=to.value, reason=reason, updated_at=database_now(), **values),
     )
-    return cast(CursorResult[Any], result).rowcount == 1

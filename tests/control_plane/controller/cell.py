@@ -14,7 +14,8 @@ from redis.asyncio import Redis
 from control_plane.controller.loop import Controller
 from control_plane.store.clock import read_clock
 from control_plane.store.ids import Prefix, new_id
-from control_plane.store.repositories import decisions, deployments, instances, models, replicas
+from control_plane.store.repositories import deployments, instances, listings, models, replicas
+from control_plane.store.repositories.listings import Page
 from control_plane.store.repositories.revisions import find_or_add
 from control_plane.store.session import Database
 from control_plane.store.tables import Decision, Deployment, Instance, Model, Replica
@@ -164,7 +165,7 @@ class Cell:
     async def decisions(self, deployment: Deployment) -> list[Decision]:
         """Oldest first."""
         async with self.database.snapshot() as session:
-            return list(await decisions.page(session, deployment.id, 100))[::-1]
+            return (await listings.decisions(session, deployment.id, Page(100))).rows[::-1]
 
 
 def _models() -> Any:

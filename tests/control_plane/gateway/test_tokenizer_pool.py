@@ -22,6 +22,8 @@ from control_plane.gateway.tokenizer_pool import (
 )
 from infra.projection import text_digest
 from infra.wire import TextAssets
+from tests.fixtures.processes import alive
+from tests.fixtures.requirements import imported
 from tests.fixtures.waiting import eventually
 
 HELLO: list[dict[str, Any]] = [{"role": "user", "content": "hello"}]
@@ -40,8 +42,19 @@ async def pool() -> AsyncIterator[TokenizerPool]:
     await pool.close()
 
 
-def exists(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
+def environment_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
+async def test_what_renders_templates_knows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAMER_ADMIN_KEY", "tamer_secret")
+    pool = TokenizerPool(size=1, limit_s=1.5)
+    await pool.start()
+    try:
+        environment = environment_of(pool.pids[0])
+    finally:
+        await pool.close()
+    assert b"tamer_secret" not in environment
 
 
 async def encode_hello(pool: TokenizerPool, assets: TextAssets) -> list[int]:
@@ -131,7 +144,7 @@ async def test_members_end_with_the_pool(assets: TextAssets) -> None:
     await pool.close()
 
     async def gone() -> bool:
-        return not any(map(exists, pids))
+        return not any(map(alive, pids))
 
     await eventually(gone)
 
@@ -150,7 +163,7 @@ TEMPLATES = [
 
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_templates_render_as_transformers_renders_them(template: str) -> None:
-    rendering = pytest.importorskip("transformers.utils.chat_template_utils")
+    rendering = imported("transformers", "transformers.utils.chat_template_utils")
     messages = [*HELLO, {"role": "assistant", "content": " <b>é </b>"}]
     expected, _ = rendering.render_jinja_template(
         conversations=[messages],

@@ -20,7 +20,7 @@ from control_plane.importer.text_assets import read_text_assets
 from infra.projection import text_digest
 from infra.storage.directory import local_path
 from infra.wire import TextAssets
-from tests.fixtures.requirements import missing
+from tests.fixtures.requirements import imported, missing
 
 CORPUS = [
     "",
@@ -78,8 +78,8 @@ def model(gguf_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Imported
 @pytest.fixture(scope="module")
 def reference(model: ImportedModel, gguf_path: Path) -> dict[str, Any]:
     """What transformers reads from the same file: "config" and "tensors"."""
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
+    torch = imported("torch")
+    transformers = imported("transformers")
     from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
     config = transformers.AutoConfig.from_pretrained(local_path(model.uri))
@@ -105,7 +105,7 @@ def ours(assets: TextAssets) -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def theirs(gguf_path: Path) -> Any:
-    transformers = pytest.importorskip("transformers")
+    transformers = imported("transformers")
     return transformers.AutoTokenizer.from_pretrained(gguf_path.parent, gguf_file=gguf_path.name)
 
 
@@ -121,7 +121,7 @@ def test_the_registered_model_is_whole(model: ImportedModel, assets: TextAssets)
 def test_weights_are_bit_identical_to_transformers(
     model: ImportedModel, reference: dict[str, Any]
 ) -> None:
-    torch = pytest.importorskip("torch")
+    torch = imported("torch")
     expected = reference["tensors"]
     with safe_open(local_path(model.uri) / "model.safetensors", "pt") as stored:
         assert set(stored.keys()) == set(expected)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy import update
 
-from control_plane.store.leases import break_lease, guarded_update, release, renew, take
+from control_plane.store.leases import break_lease, guarded_update, release, take
 from control_plane.store.session import Database
 from control_plane.store.tables import Instance
 
@@ -58,19 +58,10 @@ async def test_an_expired_lease_is_taken_over_and_its_holder_writes_nothing(
     assert old is not None and new is not None
     async with leased.transaction() as session:
         assert not await guarded_update(session, Instance, _ID, old, reason="too late")
-        assert not await renew(session, Instance, _ID, old, 60.0)
         assert not await release(session, Instance, _ID, old)
         assert await guarded_update(session, Instance, _ID, new, reason="in time")
     async with leased.snapshot() as session:
         assert (await session.get_one(Instance, _ID)).reason == "in time"
-
-
-async def test_a_renewed_lease_is_not_free(leased: Database) -> None:
-    token = await _take(leased, ttl_s=-1.0)
-    assert token is not None
-    async with leased.transaction() as session:
-        assert await renew(session, Instance, _ID, token, 60.0)
-    assert await _take(leased) is None
 
 
 async def test_a_broken_lease_stops_the_outcome_of_the_work(leased: Database) -> None:

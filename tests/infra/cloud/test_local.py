@@ -7,8 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
@@ -19,6 +18,8 @@ from infra.cloud.base import Cloud, CloudError, CloudInstanceState, LaunchReques
 from infra.cloud.local.client import LocalCloud
 from infra.process import end_with_parent
 from infra.settings import Settings
+from tests.fixtures.processes import alive
+from tests.fixtures.waiting import block_until
 from tests.infra.cloud.contract import CloudContract, MakeRequest, wait_for_state
 
 PROGRAM = """
@@ -42,21 +43,6 @@ print("up", flush=True)
 while True:
     time.sleep(60)
 """
-
-
-def wait_until(promise: Callable[[], bool], limit_s: float = 10.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not promise():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.02)
-
-
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
 
 
 class Daemon:
@@ -83,7 +69,7 @@ class Daemon:
                 except httpx.TransportError:
                     return False
 
-            wait_until(answers)
+            block_until(answers, "the daemon answers")
 
     def log(self, instance_id: str) -> str:
         path = self.settings.logs_dir / "instances" / f"{instance_id}.log"
@@ -149,7 +135,7 @@ class TestContract(CloudContract):
 
 async def test_the_program_gets_its_user_data_and_no_secret(daemon: Daemon, cloud: Cloud) -> None:
     await cloud.launch(request("i-env", MODE="environment", TAMER_JOIN_TOKEN="once"))
-    wait_until(lambda: "up\n" in daemon.log("i-env"))
+    block_until(lambda: "up\n" in daemon.log("i-env"), "it is up")
     said = daemon.log("i-env")
     assert "TAMER_JOIN_TOKEN" in said
     assert "TAMER_HOME" in said
@@ -165,7 +151,7 @@ async def test_an_instance_that_crashes_is_described_with_its_last_words(cloud: 
 
 async def test_an_instance_that_ignores_sigterm_is_killed(daemon: Daemon, cloud: Cloud) -> None:
     await cloud.launch(request("i-stubborn", MODE="stubborn"))
-    wait_until(lambda: "up\n" in daemon.log("i-stubborn"))
+    block_until(lambda: "up\n" in daemon.log("i-stubborn"), "it is up")
     await cloud.terminate("i-stubborn")
     ended = await wait_for_state(cloud, "i-stubborn", CloudInstanceState.TERMINATED)
     assert "SIGKILL" in ended.reason
@@ -173,17 +159,17 @@ async def test_an_instance_that_ignores_sigterm_is_killed(daemon: Daemon, cloud:
 
 async def test_what_an_instance_started_ends_with_it(daemon: Daemon, cloud: Cloud) -> None:
     launched = await cloud.launch(request("i-parent", MODE="children"))
-    wait_until(lambda: "up\n" in daemon.log("i-parent"))
+    block_until(lambda: "up\n" in daemon.log("i-parent"), "it is up")
     child = int(daemon.log("i-parent").split("child ")[1].split()[0])
     assert alive(child)
     os.kill(int(launched.cloud_id.removeprefix("local-")), signal.SIGKILL)
     await wait_for_state(cloud, "i-parent", CloudInstanceState.TERMINATED)
-    wait_until(lambda: not alive(child))
+    block_until(lambda: not alive(child), "it has ended")
 
 
 async def test_a_loud_instance_does_not_fill_the_disk(daemon: Daemon, cloud: Cloud) -> None:
     await cloud.launch(request("i-loud", MODE="loud"))
-    wait_until(lambda: daemon.log("i-loud").endswith("up\n"))
+    block_until(lambda: daemon.log("i-loud").endswith("up\n"), "it is up")
     written = sum(each.stat().st_size for each in (daemon.settings.logs_dir).rglob("*"))
     assert written < 17 << 20
 
@@ -196,7 +182,7 @@ async def test_no_instance_survives_the_death_of_the_daemon(
     assert alive(pid)
     doomed_daemon.process.kill()
     doomed_daemon.process.wait()
-    wait_until(lambda: not alive(pid))
+    block_until(lambda: not alive(pid), "it has ended")
     with pytest.raises(CloudError) as refused:
         await doomed_cloud.describe()
     assert refused.value.retryable
@@ -206,7 +192,7 @@ async def test_a_stopped_daemon_leaves_no_process_and_no_socket(
     doomed_daemon: Daemon, doomed_cloud: Cloud
 ) -> None:
     launched = await doomed_cloud.launch(request("i-last", MODE="stubborn"))
-    wait_until(lambda: "up\n" in doomed_daemon.log("i-last"))
+    block_until(lambda: "up\n" in doomed_daemon.log("i-last"), "it is up")
     doomed_daemon.stop()
     assert not alive(int(launched.cloud_id.removeprefix("local-")))
     assert not doomed_daemon.settings.cloud_socket.exists()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from loadtests.traces.reader import read_requests
-from loadtests.traces.request import MalformedTrace, TraceRequest, capped, paced
+from loadtests.traces.request import MalformedTrace, TraceRequest, at_speed, capped
 
 AZURE = """TIMESTAMP,ContextTokens,GeneratedTokens
 2023-11-16 18:15:46.6805900,374,44
@@ -44,15 +44,15 @@ def test_mooncake_timestamps_are_milliseconds(tmp_path: Path) -> None:
     assert list(read_requests(path)) == [TraceRequest(0.0, 40, 6), TraceRequest(0.5, 36, 4)]
 
 
-def test_a_replay_can_be_faster_and_shorter() -> None:
-    trace = [TraceRequest(float(second), 1, 1) for second in range(100)]
-    assert [each.arrival_s for each in paced(trace, speed=4, limit=3)] == [0.0, 0.25, 0.5]
+def test_a_replay_can_be_faster() -> None:
+    trace = [TraceRequest(float(second), 1, 1) for second in range(3)]
+    assert [each.arrival_s for each in at_speed(trace, speed=4)] == [0.0, 0.25, 0.5]
 
 
 @pytest.mark.parametrize("speed", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_replay_needs_a_speed(speed: float) -> None:
     with pytest.raises(ValueError, match="speed"):
-        list(paced([], speed))
+        list(at_speed([], speed))
 
 
 def test_requests_are_cut_to_what_a_model_can_take() -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 from redis.asyncio import Redis
 
@@ -14,15 +13,6 @@ from infra.queue.queue import JobQueue, Offer
 from infra.states import JobState
 from infra.token_stream import TokenReader
 from infra.wire import FinishReason, JobSpec, Sampling, TokenEvent, encode
-
-LIMIT_S = 20.0
-
-
-async def wait_until(holds: Callable[[], object], what: str, limit_s: float = LIMIT_S) -> None:
-    deadline = time.monotonic() + limit_s
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {limit_s} s: {what}"
-        await asyncio.sleep(0.01)
 
 
 class Stream:

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from infra.wire import WIRE_VERSION, JoinGrant, JoinRequest
-from tests.worker.agent.consumer import wait_until
+from tests.fixtures.waiting import wait_until
 
 
 class JoinServer:

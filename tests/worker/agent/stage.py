@@ -18,10 +18,11 @@ from infra.registry import Registry
 from infra.states import ReplicaState
 from infra.storage.directory import uri_of
 from infra.wire import Assignment, Heartbeat, ReplicaReport, ReplicaSpec
-from tests.worker.agent.consumer import LIMIT_S, wait_until
+from tests.fixtures.waiting import wait_until
 from tests.worker.agent.join_server import JoinServer
 
 ROOT = Path(__file__).parents[3]
+LIMIT_S = 20.0
 
 
 def entry_points_folder(folder: Path) -> Path:
@@ -161,12 +162,3 @@ async def staged(
             yield stage
         finally:
             await stage.clear()
-
-
-def process_exists(pid: int) -> bool:
-    """Whether it runs; one that ended and nobody has waited for does not."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return status.rsplit(")", 1)[1].split()[0] not in ("Z", "X")

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,8 +16,10 @@ from infra.embedded import EmbeddedValkey
 from infra.states import ReplicaState
 from infra.wire import WIRE_VERSION, FinishReason
 from loadtests.paced.context_hash import expected_tokens
-from tests.worker.agent.consumer import Consumer, Stream, wait_until
-from tests.worker.agent.stage import Agent, Stage, process_exists, staged
+from tests.fixtures.processes import alive
+from tests.fixtures.waiting import eventually, wait_until
+from tests.worker.agent.consumer import Consumer, Stream
+from tests.worker.agent.stage import Agent, Stage, staged
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc and parent deaths")
 
@@ -93,7 +94,7 @@ async def test_a_stream_survives_sigkill_of_its_agent_without_gap_or_repeat(
     engine = await first.engine_pid("replica-a")
     first.signal(signal.SIGKILL)
     await first.ended()
-    await wait_until(lambda: not process_exists(engine), "the engine is gone with its agent")
+    await wait_until(lambda: not alive(engine), "the engine is gone with its agent")
     await ready(stage, "b")
     for stream in streams:
         await finished(stream)
@@ -178,7 +179,7 @@ async def test_a_second_sigterm_ends_the_agent_and_its_engine_at_once(
     await agent.until("replica-a", ReplicaState.DRAINING)
     agent.signal(signal.SIGTERM)
     assert await agent.ended(2.0) == 128 + signal.SIGTERM
-    await wait_until(lambda: not process_exists(engine), "the engine is gone")
+    await wait_until(lambda: not alive(engine), "the engine is gone")
 
 
 async def test_a_cancelled_job_stops_and_its_neighbour_does_not_notice(
@@ -226,7 +227,7 @@ async def test_an_engine_that_hangs_loses_its_jobs_although_its_agent_is_well(
     await wait_until(lambda: stream.attempt == 2, "the lease has run out")
     failed = await agent.until("replica-a", ReplicaState.FAILED)
     assert "hangs" in failed.reason
-    assert not process_exists(engine)
+    assert not alive(engine)
     await agent.assign(stage.replica("replica-b"))
     await finished(stream)
     assert_undisturbed(stream)
@@ -277,16 +278,14 @@ async def test_a_replica_drained_while_it_loads_ends_at_once(stage: Stage) -> No
     await agent.until("replica-a", ReplicaState.LOADING)
     engine = await agent.engine_pid("replica-a")
     await agent.assign()
-    await wait_until(lambda: not process_exists(engine), "the engine is gone", limit_s=8.0)
+    await wait_until(lambda: not alive(engine), "the engine is gone", 8.0)
 
 
 async def test_lines_of_agent_and_engine_reach_the_log_of_the_replica(stage: Stage) -> None:
     agent = await ready(stage, "a")
-    deadline = time.monotonic() + 5.0
-    while time.monotonic() < deadline:
+
+    async def lines_up_to_ready() -> str:
         lines = "\n".join(await agent.log_lines("replica-a"))
-        if '"state": "ready"' in lines:
-            break
-        await asyncio.sleep(0.05)
-    assert "engine started" in lines
-    assert '"state": "ready"' in lines
+        return lines if '"state": "ready"' in lines else ""
+
+    assert "engine started" in await eventually(lines_up_to_ready)

@@ -15,7 +15,7 @@ from infra.ending import end_tasks
 from infra.queue.queue import Lease
 from infra.token_stream import TokenReader, TokenWriter
 from infra.wire import JobSpec, Sampling, StepTokens, TokenEvent
-from tests.worker.agent.consumer import wait_until
+from tests.fixtures.waiting import wait_until
 from worker.agent.clock import lease_clock_s
 from worker.agent.held_jobs import HeldJob, HeldJobs
 from worker.agent.outbox import Outbox, Said

@@ -9,8 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from infra.safetensors import INDEX_FILE
 from tests.fixtures.tiny_llama import TinyLlama
-from worker.loader.checkpoint import INDEX, Checkpoint
+from worker.loader.checkpoint import Checkpoint
 from worker.loader.weights import load_weights
 from worker.models.base import ModelError
 
@@ -40,7 +41,7 @@ def test_every_tensor_arrives_and_every_byte_is_counted(
 
 def test_shards_with_an_index_give_what_one_file_gives(tiny_llama: TinyLlama) -> None:
     single, sharded = tiny_llama(seed=3), tiny_llama(seed=3, max_shard_size="100KB")
-    assert (sharded / INDEX).exists()
+    assert (sharded / INDEX_FILE).exists()
     expected = load_file(single / "model.safetensors")
     wanted = model_like(expected)
     load_weights(wanted, Checkpoint(sharded), lambda *_: None)
@@ -96,6 +97,6 @@ def test_an_index_that_lies_is_refused(
     tmp_path: Path, weights: dict[str, torch.Tensor], weight_map: object, message: str
 ) -> None:
     save_file(weights, tmp_path / "one.safetensors")
-    (tmp_path / INDEX).write_text(json.dumps({"weight_map": weight_map}))
+    (tmp_path / INDEX_FILE).write_text(json.dumps({"weight_map": weight_map}))
     with pytest.raises(ModelError, match=message):
         Checkpoint(tmp_path)

@@ -95,7 +95,6 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(), nullable=False),
         sa.Column("subject_id", sa.String(), nullable=False),
         sa.Column("idempotency_key", sa.String(), nullable=False),
-        sa.Column("payload", sa.JSON(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("error", sa.String(), nullable=False),
         sa.Column("progress", sa.JSON(), nullable=False),

@@ -1,4 +1,4 @@
-"""A chat over `/v1`: messages in, pieces of the answer out as they are written."""
+"""An answer over `/v1`: messages in, its pieces out as they are written."""
 
 from __future__ import annotations
 

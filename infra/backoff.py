@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from redis.exceptions import RedisError
-
-REDIS_AWAY = (RedisError, TimeoutError, OSError)
-"""What a Redis that is away, loading, full or slow raises; all of it is worth another try."""
-
 
 class Backoff:
     def __init__(self, first_s: float, limit_s: float) -> None:

@@ -1,0 +1,66 @@
+"""Where a request goes: a deployment, one of its revisions, and the model's text side."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from control_plane.gateway.errors import model_not_found, unavailable
+from control_plane.gateway.services import Services
+from control_plane.gateway.text_models import TextModel, TextUnavailable
+from infra.connection import REDIS_AWAY
+from infra.telemetry import logger
+from infra.wire import Malformed, Route
+
+_log = logger(__name__)
+_RETRY_UNAVAILABLE_S = 5.0
+_RETRY_AWAY_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    route: Route
+    revision_id: str
+    text: TextModel
+
+
+async def choose(services: Services, model: str, request_id: str) -> Destination:
+    """Raises ApiError: 404 for an unknown model, 503 where nothing can serve it now."""
+    route = services.known.route(model)
+    if route is None:
+        raise model_not_found(model)
+    if route.unavailable:
+        raise unavailable(
+            f"The deployment '{model}' cannot serve now: {route.unavailable}.",
+            "deployment_unavailable",
+            _RETRY_UNAVAILABLE_S,
+        )
+    revision_id = pick_revision(route, request_id)
+    if not revision_id:
+        raise unavailable(
+            f"The deployment '{model}' has no revision to serve.",
+            "deployment_unavailable",
+            _RETRY_UNAVAILABLE_S,
+        )
+    try:
+        text = await services.texts.get(route.text_digest)
+    except (*REDIS_AWAY, TextUnavailable, Malformed) as error:
+        _log.warning("text side of a model is missing", model=model, error=str(error))
+        raise unavailable(
+            f"The tokenizer of '{model}' is not there yet; try again.", "not_ready", _RETRY_AWAY_S
+        ) from error
+    return Destination(route, revision_id, text)
+
+
+def pick_revision(route: Route, request_id: str) -> str:
+    """One of the targets by weight: the same request always goes to the same one."""
+    total = sum(target.weight for target in route.targets)
+    if total <= 0:
+        return ""
+    digest = hashlib.sha256(f"{route.deployment_id}:{request_id}".encode()).digest()
+    point = int.from_bytes(digest[:8], "big") % total
+    for target in route.targets:
+        point -= target.weight
+        if point < 0:
+            return target.revision_id
+    raise AssertionError("a point below the sum of the weights falls into one of them")

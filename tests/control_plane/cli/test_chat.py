@@ -1,0 +1,82 @@
+"""`tamer chat` against a server."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from typing import Any
+
+import pytest
+
+from control_plane.cli.exits import ExitCode
+from tests.control_plane.cli.stub_answers import Tamer, events
+from tests.control_plane.cli.stub_server import StubServer
+
+
+def delta(text: str, finish: str | None = None) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": finish}]}
+
+
+USAGE = {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
+
+
+def test_chat_streams_the_answer_to_stdout(tamer: Tamer, stub_server: StubServer) -> None:
+    body = b": waiting for a replica\n\n" + events(delta("Par"), delta("is.", "stop"), USAGE)
+    stub_server.on("POST", "/v1/chat/completions", (200, body + b"data: [DONE]\n\n"))
+    code, out, err = tamer("chat", "smollm2", "Capital of France?", "--seed", "7")
+    assert (code, out) == (0, "Paris.\n")
+    assert "waiting for a replica" in err
+    assert "2 tokens" in err
+    sent = stub_server.requests[0][3]
+    assert sent["messages"] == [{"role": "user", "content": "Capital of France?"}]
+    assert (sent["seed"], sent["stream"]) == (7, True)
+    code, out, _ = tamer("chat", "smollm2", "Capital of France?", "--json")
+    assert json.loads(out)["content"] == "Paris."
+
+
+def test_chat_takes_its_question_from_stdin(
+    tamer: Tamer, stub_server: StubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub_server.on("POST", "/v1/chat/completions", (200, events(USAGE) + b"data: [DONE]\n\n"))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("from a pipe\n"))
+    assert tamer("chat", "smollm2")[0] == 0
+    assert stub_server.requests[0][3]["messages"][0]["content"] == "from a pipe"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [events(delta("Par")), events(delta("Par"), {"error": {"message": "the worker is gone"}})],
+)
+def test_an_answer_that_ends_early_is_a_failure(
+    tamer: Tamer, stub_server: StubServer, body: bytes
+) -> None:
+    stub_server.on("POST", "/v1/chat/completions", (200, body))
+    code, out, err = tamer("chat", "smollm2", "hi")
+    assert (code, out) == (ExitCode.FAILED, "Par")
+    assert "ended early" in err or "worker is gone" in err
+
+
+def test_an_error_in_openais_shape_is_told(tamer: Tamer, stub_server: StubServer) -> None:
+    refusal = {"error": {"message": "The model 'x' does not exist", "type": "not_found"}}
+    stub_server.on("POST", "/v1/chat/completions", (404, refusal))
+    code, _, err = tamer("chat", "x", "hi")
+    assert code == ExitCode.NOT_FOUND
+    assert "The model 'x' does not exist" in err
+
+
+def test_a_conversation_remembers_what_was_said(
+    tamer: Tamer, stub_server: StubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    body = events(delta("Paris.", "stop"), USAGE) + b"data: [DONE]\n\n"
+    stub_server.on("POST", "/v1/chat/completions", (200, body))
+    monkeypatch.setattr(sys, "stdin", Terminal("Capital of France?\nAnd its river?\n\n"))
+    code, out, _ = tamer("chat", "smollm2")
+    assert code == 0
+    assert out.count("Paris.") == 2
+    roles = [each["role"] for each in stub_server.requests[1][3]["messages"]]
+    assert roles == ["user", "assistant", "user"]
