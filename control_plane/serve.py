@@ -20,7 +20,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from control_plane.api.app import build_api
-from control_plane.gateway.app import build_gateway
+from control_plane.gateway.app import build_gateway, end_requests
 from control_plane.http.server import serve
 from infra.settings import Settings
 from infra.telemetry import configure_logging
@@ -28,12 +28,8 @@ from infra.telemetry import configure_logging
 _SHUTDOWN_LIMIT_S = 5.0
 
 
-def build_server(settings: Settings) -> Starlette:
-    """Both applications behind one port; their lifespans run inside its own."""
-    return join_applications(build_api(settings), build_gateway(settings))
-
-
 def join_applications(api: FastAPI, gateway: FastAPI) -> Starlette:
+    """Both applications behind one port; their lifespans run inside its own."""
     parts = {"api": api, "gateway": gateway}
 
     async def health(request: Request) -> Response:
@@ -98,7 +94,9 @@ async def _ask(part: ASGIApp, request: Request) -> tuple[int, Any]:
 def main() -> None:
     settings = Settings()
     configure_logging("serve", settings.log_level)
-    serve(build_server(settings), settings, _SHUTDOWN_LIMIT_S)
+    gateway = build_gateway(settings)
+    app = join_applications(build_api(settings), gateway)
+    serve(app, settings, _SHUTDOWN_LIMIT_S, lambda: end_requests(gateway))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import asyncio
 import signal
 
 from control_plane.controller.loop import Controller
+from control_plane.store.migrations.upgrade import upgrade
 from control_plane.store.session import Database
 from control_plane.tasks.messages import Messages
 from infra.cloud import open_cloud
@@ -19,6 +20,7 @@ async def main(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    await upgrade(settings)
     database, jobs = Database(settings), connect(settings.jobs)
     cloud, messages = open_cloud(settings), Messages(settings)
     try:

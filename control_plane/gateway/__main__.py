@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from control_plane.gateway.app import build_gateway
+from control_plane.gateway.app import build_gateway, end_requests
 from control_plane.http.server import serve
 from infra.settings import Settings
 from infra.telemetry import configure_logging
@@ -11,7 +11,8 @@ from infra.telemetry import configure_logging
 def main() -> None:
     settings = Settings()
     configure_logging("gateway", settings.log_level)
-    serve(build_gateway(settings), settings, settings.drain_limit_s)
+    app = build_gateway(settings)
+    serve(app, settings, settings.drain_limit_s, lambda: end_requests(app))
 
 
 if __name__ == "__main__":

@@ -58,3 +58,9 @@ def build_gateway(settings: Settings) -> FastAPI:
     app.include_router(models.router)
     app.include_router(completions.router)
     return app
+
+
+def end_requests(app: FastAPI) -> None:
+    """Answer every request under way that this gateway is being stopped."""
+    services: Services = app.state.gateway
+    services.consumer.end_all("gateway_stopped")

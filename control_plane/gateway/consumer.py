@@ -77,8 +77,7 @@ class Consumer:
 
     async def close(self) -> None:
         """End what is open, tell the queue, and leave no stream behind."""
-        for sequence in list(self._open.values()):
-            self.end(sequence, Ending(JobState.FAILED, None, "gateway_stopped", retry_helps=True))
+        self.end_all("gateway_stopped")
         if self._errands:
             await asyncio.wait(set(self._errands), timeout=_CLOSE_LIMIT_S)
         await end_tasks(*self._loops, *self._errands)
@@ -188,7 +187,7 @@ class Consumer:
             self._used_at_s.update((each.revision_id, now_s) for each in self._open.values())
             try:
                 if await self._epoch.changed():
-                    self._end_all("queue_lost")
+                    self.end_all("queue_lost")
                 for revision_id, used_at_s in list(self._used_at_s.items()):
                     await self._attend(revision_id)
                     if now_s - used_at_s > self._lease_s:
@@ -273,7 +272,8 @@ class Consumer:
             lambda: queue.reoffer(sequence.job_id, self.id, ended, body, self._max_attempts)
         )
 
-    def _end_all(self, reason: str) -> None:
+    def end_all(self, reason: str) -> None:
+        """End every open job; `endings.py` knows the reasons."""
         for sequence in list(self._open.values()):
             self.end(sequence, Ending(JobState.FAILED, None, reason, retry_helps=True))
 

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.config import STARTUP_FAILURE
 
 from infra.settings import Settings
 
+_LAST_WORDS_S = 3.0
+"""Time to write an answer before the connection is closed."""
 
-def serve(app: ASGIApp, settings: Settings, shutdown_limit_s: float) -> None:
+
+def serve(
+    app: ASGIApp,
+    settings: Settings,
+    shutdown_limit_s: float,
+    end_requests: Callable[[], None] | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT; what is under way then has `shutdown_limit_s` to end.
 
-    Nobody is believed who says that he is a proxy, and logs are `infra.telemetry`'s.
+    `end_requests` is called shortly before that, to answer what will not end by itself. Nobody is
+    believed who says that he is a proxy, and logs are `infra.telemetry`'s.
     """
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
@@ -24,3 +40,25 @@ def serve(app: ASGIApp, settings: Settings, shutdown_limit_s: float) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=max(1, round(shutdown_limit_s)),
     )
+    patience_s = max(0.0, shutdown_limit_s - _LAST_WORDS_S)
+    server = _Server(config, end_requests or (lambda: None), patience_s)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
+
+
+class _Server(uvicorn.Server):
+    def __init__(
+        self, config: uvicorn.Config, end_requests: Callable[[], None], patience_s: float
+    ) -> None:
+        super().__init__(config)
+        self._end_requests = end_requests
+        self._patience_s = patience_s
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        timer = asyncio.get_running_loop().call_later(self._patience_s, self._end_requests)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            timer.cancel()

@@ -176,6 +176,15 @@ class Gateway:
 
     async def publish(self, **changes: object) -> None:
         """Publish one route and the keys, and wait until the gateway has heard."""
+        route = await self.announce(**changes)
+
+        async def heard() -> bool:
+            return self.services.known.route(MODEL) == route
+
+        await eventually(heard)
+
+    async def announce(self, **changes: object) -> Route:
+        """Publish one route and the keys, whoever listens."""
         digest = await self.publisher.publish_text(self._assets)
         fields: dict[str, object] = {
             "deployment_id": "dep-1",
@@ -194,11 +203,7 @@ class Gateway:
             KeyEntry("key-3", hash_secret("test_agent_key"), "tenant-1", ("agent",)),
         ]
         await self.publisher.publish(Projection(1, [route], keys))
-
-        async def heard() -> bool:
-            return self.services.known.route(MODEL) == route
-
-        await eventually(heard)
+        return route
 
     async def settled(self, **expected: int) -> None:
         """Wait until the queue's books say so, with nothing pending."""

@@ -12,13 +12,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+from redis.asyncio import Redis
 from tokenizers import Tokenizer
 
 from infra.connection import connect
 from infra.embedded import EmbeddedValkey
+from infra.queue.queue import JobQueue
 from infra.settings import Settings
 from infra.wire import FinishReason, TextAssets
-from tests.control_plane.gateway.conftest import MODEL, Gateway, Replica
+from tests.control_plane.gateway.conftest import KEY, MODEL, REVISION, Gateway, Replica
 from tests.fixtures.waiting import eventually
 
 
@@ -76,6 +78,57 @@ def exists(pid: int) -> bool:
 def children_of(pid: int) -> list[int]:
     listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     return [int(child) for child in listed.split()]
+
+
+async def test_a_gateway_that_is_stopped_answers_what_is_under_way(
+    valkey_server: EmbeddedValkey,
+    valkey: Redis,
+    assets: TextAssets,
+    tmp_path: Path,
+    unused_port: int,
+) -> None:
+    settings = Settings(home=tmp_path, port=unused_port, jobs_url=valkey_server.url)
+    await Gateway(settings, valkey, assets).announce()
+    environment = {
+        **os.environ,
+        "TAMER_HOME": str(tmp_path),
+        "TAMER_JOBS_URL": valkey_server.url,
+        "TAMER_PORT": str(unused_port),
+        "TAMER_DRAIN_LIMIT_S": "4",
+    }
+    process = start_gateway(environment)
+    body = {"model": MODEL, "prompt": "x"}
+    headers = {"authorization": f"Bearer {KEY}"}
+    try:
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{unused_port}", headers=headers, timeout=30
+        ) as client:
+
+            async def ready() -> bool:
+                try:
+                    return (await client.get("/v1/models")).status_code == 200
+                except httpx.TransportError:
+                    return False
+
+            await eventually(ready, deadline_s=20)
+            whole = asyncio.create_task(client.post("/v1/completions", json=body))
+            streamed = asyncio.create_task(
+                client.post("/v1/completions", json={**body, "stream": True})
+            )
+
+            async def both_wait() -> bool:
+                return (await JobQueue(valkey, REVISION).signals()).queued == 2
+
+            await eventually(both_wait)
+            process.send_signal(signal.SIGTERM)
+            assert (await whole).status_code == 503
+            assert "being stopped" in (await whole).json()["error"]["message"]
+            assert "being stopped" in (await streamed).text
+        process.wait(10)
+        assert (await JobQueue(valkey, REVISION).balance()).pending == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])
