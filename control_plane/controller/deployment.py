@@ -49,6 +49,8 @@ class DeploymentReconciler:
             rows = await self._load(session, deployment_id)
         signals = await self._watch.signals(rows.revision_ids)
         wanted = self._plan(rows, signals, running)
+        if wanted.abandon and signals is not None:
+            await self._abandon(signals, wanted.abandon)
         if not wanted.changes(rows.deployment) and not rows.is_news(wanted.decision):
             return 0
         async with hold(self._database, Deployment, deployment_id, self._limits.lease_s) as held:
@@ -59,6 +61,11 @@ class DeploymentReconciler:
                 rows = await self._load(session, deployment_id)
                 await _write(session, rows, self._plan(rows, signals, running))
         return 1
+
+    async def _abandon(self, signals: Mapping[str, Signals], reason: str) -> None:
+        for revision_id, each in signals.items():
+            if each.pending:
+                await self._watch.abandon(revision_id, reason)
 
     async def _load(self, session: AsyncSession, deployment_id: str) -> _Rows:
         deployment = await session.get_one(Deployment, deployment_id)

@@ -16,6 +16,7 @@ from control_plane.autoscaler.policy import ScalingPolicy
 from control_plane.store.tables import Deployment, Replica
 from infra.states import DeploymentState, ReplicaState
 
+_ABANDONED = {Halt.DELETING: "deployment_deleted", Halt.CRASH_LOOP: "deployment_failed"}
 _ONCE_READY = (DeploymentState.READY, DeploymentState.DEGRADED)
 _LEAST_WORTH_FIRST = tuple(ReplicaState)
 """Their order is the order of a replica's life."""
@@ -44,6 +45,8 @@ class DeploymentPlan:
     drain: tuple[Replica, ...]
     state: DeploymentState
     reason: str
+    abandon: str = ""
+    """Why jobs that still wait are ended: nothing runs any more, and nothing will."""
 
     def changes(self, deployment: Deployment) -> bool:
         return bool(
@@ -73,6 +76,7 @@ def plan(
         drain=(*surplus, *_outdated(old, current, target, seen)),
         state=state,
         reason=reason,
+        abandon=_ABANDONED[halt] if halt is not None and not seen.replicas else "",
     )
 
 
@@ -125,7 +129,8 @@ def _state(
     old: Sequence[Replica],
 ) -> tuple[DeploymentState, str]:
     if halt is Halt.DELETING:
-        gone = not seen.replicas
+        # Whoever still waits must be told first.
+        gone = not seen.replicas and seen.pending is not None
         return (DeploymentState.DELETED if gone else DeploymentState.DELETING), ""
     if halt is Halt.CRASH_LOOP:
         return DeploymentState.FAILED, (

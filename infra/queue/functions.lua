@@ -413,6 +413,18 @@ local function drop_replica(keys, args)
   return #held
 end
 
+-- abandon: reason -> number of jobs ended
+local function abandon(keys, args)
+  local base, now, ended = keys[1], now_ms(), 0
+  for _, consumer in ipairs(redis.call('ZRANGE', base .. ':consumers', 0, -1)) do
+    for _, id in ipairs(redis.call('SMEMBERS', base .. ':of:' .. consumer)) do
+      settle_for_consumer(base, read_job(base, id), 'failed', args[1], now)
+      ended = ended + 1
+    end
+  end
+  return ended
+end
+
 local function sweep_now(keys) sweep(keys[1], now_ms()) return 1 end
 
 -- signals -> counts (name, value)..., oldest wait in ms, idle time in ms (-1: never used)
@@ -432,5 +444,6 @@ redis.register_function('NAME_lease', lease)
 redis.register_function('NAME_renew', renew)
 redis.register_function('NAME_give_back', give_back)
 redis.register_function('NAME_drop_replica', drop_replica)
+redis.register_function('NAME_abandon', abandon)
 redis.register_function('NAME_sweep', sweep_now)
 redis.register_function('NAME_signals', signals)

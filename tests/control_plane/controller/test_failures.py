@@ -93,6 +93,16 @@ async def test_a_crash_loop_backs_off_and_fails_until_the_spec_changes(cell: Cel
     assert projection.routes[0].unavailable == ""
 
 
+async def test_who_waits_for_a_deployment_that_failed_is_told_at_once(cell: Cell) -> None:
+    cell.script = lambda agent: setattr(agent, "becomes", ReplicaState.FAILED)
+    chat = await cell.deploy(await cell.model())
+    await cell.offer(chat, "job-1")
+    await cell.until_state(chat, "failed")
+    await cell.quiet()
+    ended = (await JobQueue(cell.jobs, chat.revision_id).attend("gateway", 60.0)).ended
+    assert ended == {"job-1": "failed: deployment_failed"}
+
+
 async def test_a_restarted_controller_remembers_the_failed_starts(cell: Cell) -> None:
     cell.settings = cell.settings.model_copy(update={"crash_wait_s": 600.0})
     cell.controller = cell.new_controller()
