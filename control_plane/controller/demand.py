@@ -53,6 +53,14 @@ class DemandWatch:
             return None
         return found
 
+    async def abandon(self, revision_id: str, reason: str) -> None:
+        """End what still waits in a queue that nobody will serve again.
+
+        Raises RedisError: it is tried again.
+        """
+        ended = await JobQueue(self._jobs, revision_id).abandon(reason)
+        log.warning("queue abandoned", revision=revision_id, jobs=ended, reason=reason)
+
     def demand(
         self, deployment_id: str, signals: dict[str, Signals], window_s: float, capacity_jobs: int
     ) -> Demand:

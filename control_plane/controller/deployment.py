@@ -23,6 +23,9 @@ from infra.queue.queue import Signals
 from infra.states import DeploymentState, ReplicaState, advance
 from infra.telemetry import logger
 
+_FORMER = 3
+"""Earlier revisions whose queues are watched."""
+
 log = logger(__name__)
 
 
@@ -49,6 +52,8 @@ class DeploymentReconciler:
             rows = await self._load(session, deployment_id)
         signals = await self._watch.signals(rows.revision_ids)
         wanted = self._plan(rows, signals, running)
+        if wanted.abandon and signals is not None:
+            await self._abandon(signals, wanted.abandon)
         if not wanted.changes(rows.deployment) and not rows.is_news(wanted.decision):
             return 0
         async with hold(self._database, Deployment, deployment_id, self._limits.lease_s) as held:
@@ -60,13 +65,20 @@ class DeploymentReconciler:
                 await _write(session, rows, self._plan(rows, signals, running))
         return 1
 
+    async def _abandon(self, signals: Mapping[str, Signals], reason: str) -> None:
+        for revision_id, each in signals.items():
+            if each.pending:
+                await self._watch.abandon(revision_id, reason)
+
     async def _load(self, session: AsyncSession, deployment_id: str) -> _Rows:
         deployment = await session.get_one(Deployment, deployment_id)
+        former = await _former(session, deployment)
         return _Rows(
             now=await read_clock(session),
             deployment=deployment,
             revision=await session.get_one(Revision, deployment.revision_id),
             live=await replicas.live_of(session, deployment_id),
+            former=former,
             failed=await replicas.ended_unready(session, deployment, self._crash.limit),
             last_decision=await decisions.newest(session, deployment_id, decisions.SCALE),
         )
@@ -81,7 +93,9 @@ class DeploymentReconciler:
             capacity_jobs = deployment.target_replicas * policy.jobs_per_replica
             demand = self._watch.demand(deployment.id, signals, policy.idle_s, capacity_jobs)
             pending = {revision_id: each.pending for revision_id, each in signals.items()}
-        seen = DeploymentSeen(rows.now, rows.live, running, rows.failures, demand, pending)
+        seen = DeploymentSeen(
+            rows.now, rows.live, running, rows.failures, demand, pending, rows.former
+        )
         return plan(deployment, seen, policy, self._crash)
 
 
@@ -94,6 +108,7 @@ class _Rows:
     deployment: Deployment
     revision: Revision
     live: Sequence[Replica]
+    former: Sequence[Replica]
     failed: Sequence[Replica]
     """Newest first, as `replicas.ended_unready` counts them."""
     last_decision: Decision | None
@@ -101,7 +116,8 @@ class _Rows:
     @property
     def revision_ids(self) -> set[str]:
         """Those whose queues may hold jobs of this deployment."""
-        return {self.deployment.revision_id, *(each.revision_id for each in self.live)}
+        ran = (*self.live, *self.former)
+        return {self.deployment.revision_id, *(each.revision_id for each in ran)}
 
     @property
     def failures(self) -> Failures:
@@ -120,7 +136,7 @@ class _Rows:
 
 async def _write(session: AsyncSession, rows: _Rows, wanted: DeploymentPlan) -> None:
     decision, deployment = wanted.decision, rows.deployment
-    if rows.is_news(decision):
+    if rows.is_news(decision) or wanted.finish:
         await decisions.add(
             session,
             deployment.id,
@@ -128,12 +144,19 @@ async def _write(session: AsyncSession, rows: _Rows, wanted: DeploymentPlan) -> 
             decision.reason.value,
             decision.formula,
             decision.inputs,
-            {"target_replicas": decision.target, "add": wanted.add, "drain": len(wanted.drain)},
+            {
+                "target_replicas": decision.target,
+                "add": wanted.add,
+                "finish": list(wanted.finish),
+                "drain": len(wanted.drain),
+            },
         )
     if not wanted.changes(deployment):
         return
     for _ in range(wanted.add):
         await replicas.add(session, deployment)
+    for revision_id in wanted.finish:
+        await replicas.add(session, deployment, revision_id)
     for each in wanted.drain:
         seen = ReplicaState(each.state)
         reason = f"scaled to {decision.target}: {decision.reason.value}"
@@ -151,6 +174,16 @@ async def _write(session: AsyncSession, rows: _Rows, wanted: DeploymentPlan) -> 
         target=decision.target,
         why=decision.reason.value,
     )
+
+
+async def _former(session: AsyncSession, deployment: Deployment) -> Sequence[Replica]:
+    """As `DeploymentSeen.former` wants them."""
+    if deployment.generation == 1:
+        return ()
+    found = await replicas.newest_of_former(session, deployment, _FORMER)
+    revision_ids = {each.revision_id for each in found}
+    shared = await deployments.served_elsewhere(session, deployment.id, revision_ids)
+    return [each for each in found if each.revision_id not in shared]
 
 
 def _running(world: World | None) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """What a deployment needs next: replicas to add, replicas to drain, a state and its reason (pure).
 
 A new revision is rolled out beside the old one: the old replicas drain when a new one is ready and
-their own queue is empty.
+their own queue is empty. Where the last of them is lost before that, one more finishes the queue.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from control_plane.autoscaler.policy import ScalingPolicy
 from control_plane.store.tables import Deployment, Replica
 from infra.states import DeploymentState, ReplicaState
 
+_ABANDONED = {Halt.DELETING: "deployment_deleted", Halt.CRASH_LOOP: "deployment_failed"}
 _ONCE_READY = (DeploymentState.READY, DeploymentState.DEGRADED)
 _LEAST_WORTH_FIRST = tuple(ReplicaState)
 """Their order is the order of a replica's life."""
@@ -35,6 +36,8 @@ class DeploymentSeen:
     demand: Demand | None
     pending: Mapping[str, int] | None
     """Jobs in the queue of each revision; None where the queues cannot be asked."""
+    former: Sequence[Replica] = ()
+    """The newest replica, ended or not, of each earlier revision that nobody else serves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +47,15 @@ class DeploymentPlan:
     drain: tuple[Replica, ...]
     state: DeploymentState
     reason: str
+    finish: tuple[str, ...] = ()
+    """Earlier revisions that need a replica, because nobody runs what waits in their queues."""
+    abandon: str = ""
+    """Why jobs that still wait are ended: nothing runs any more, and nothing will."""
 
     def changes(self, deployment: Deployment) -> bool:
         return bool(
             self.add
+            or self.finish
             or self.drain
             or self.state != deployment.state
             or self.reason != deployment.reason
@@ -73,6 +81,8 @@ def plan(
         drain=(*surplus, *_outdated(old, current, target, seen)),
         state=state,
         reason=reason,
+        finish=() if halt is not None else _stranded(serving, seen),
+        abandon=_ABANDONED[halt] if halt is not None and not seen.replicas else "",
     )
 
 
@@ -116,6 +126,18 @@ def _outdated(
     return [each for each in old if not seen.pending.get(each.revision_id, 0)]
 
 
+def _stranded(serving: Sequence[Replica], seen: DeploymentSeen) -> tuple[str, ...]:
+    """Tried once for each replica that did serve: an old revision that no longer starts is left."""
+    pending, served = seen.pending or {}, {each.revision_id for each in serving}
+    return tuple(
+        each.revision_id
+        for each in seen.former
+        if each.ready_at is not None
+        and each.revision_id not in served
+        and pending.get(each.revision_id, 0)
+    )
+
+
 def _state(
     deployment: Deployment,
     seen: DeploymentSeen,
@@ -125,7 +147,8 @@ def _state(
     old: Sequence[Replica],
 ) -> tuple[DeploymentState, str]:
     if halt is Halt.DELETING:
-        gone = not seen.replicas
+        # Whoever still waits must be told first.
+        gone = not seen.replicas and seen.pending is not None
         return (DeploymentState.DELETED if gone else DeploymentState.DELETING), ""
     if halt is Halt.CRASH_LOOP:
         return DeploymentState.FAILED, (

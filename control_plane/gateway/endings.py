@@ -15,6 +15,8 @@ _SAID = {
     "job_lost": "the queue no longer has it",
     "queue_lost": "the job queue lost its data",
     "consumer_lost": "the gateway was silent for too long",
+    "deployment_deleted": "its deployment was deleted",
+    "deployment_failed": "its deployment has failed",
     "gateway_stopped": "the gateway is being stopped",
 }
 

@@ -2,6 +2,7 @@
 -- other key is derived from it and shares its hash tag, so a queue lives in one slot.
 --
 --   counts                       hash   totals (accepted, completed ...) and gauges (queued ...)
+--                                       last_ms (offer, settlement), swept_ms (any caller)
 --   job:ID                       hash   state, attempt, nonce, tenant, consumer, replica ...
 --   spec:ID                      string encoded wire.JobSpec, deleted at settlement
 --   ready:STAGE:INBOX:CLASS:T    zset   queued jobs of tenant T by position
@@ -25,6 +26,7 @@ local AGEING_MS, CLASSES = 60000, 4
 local PROMPT_WEIGHT, OUTPUT_WEIGHT = 1, 2
 local KEEP_SETTLED_S, KEEP_BELL_S, KEEP_ENDED_S = 600, 60, 600
 local NEW_CONSUMER_MS = 30000
+local QUIET_MS = 3000
 local DEAD_LETTERS = 1000
 local SWEEP_MAX = 500
 local FINAL = { completed = true, failed = true, cancelled = true, expired = true }
@@ -210,7 +212,20 @@ local function due(key, now)
   return redis.call('ZRANGE', key, '-inf', now, 'BYSCORE', 'LIMIT', 0, SWEEP_MAX)
 end
 
+-- Consumers and the controller call every second. Where nobody called for longer, nobody could (the
+-- server was away, or its clock was set): that time is no consumer's silence.
+local function pardon(base, now)
+  local last = tonumber(redis.call('HGET', base .. ':counts', 'swept_ms')) or now
+  redis.call('HSET', base .. ':counts', 'swept_ms', now)
+  if now >= last and now - last < QUIET_MS then return end
+  local known = redis.call('ZRANGE', base .. ':consumers', 0, -1)
+  for _, consumer in ipairs(known) do
+    redis.call('ZINCRBY', base .. ':consumers', now - last, consumer)
+  end
+end
+
 local function sweep(base, now)
+  pardon(base, now)
   for _, id in ipairs(due(base .. ':leases', now)) do orphan(base, read_job(base, id)) end
   for _, id in ipairs(due(base .. ':deadlines', now)) do
     settle_for_consumer(base, read_job(base, id), 'expired', 'queue_limit', now)
@@ -398,6 +413,18 @@ local function drop_replica(keys, args)
   return #held
 end
 
+-- abandon: reason -> number of jobs ended
+local function abandon(keys, args)
+  local base, now, ended = keys[1], now_ms(), 0
+  for _, consumer in ipairs(redis.call('ZRANGE', base .. ':consumers', 0, -1)) do
+    for _, id in ipairs(redis.call('SMEMBERS', base .. ':of:' .. consumer)) do
+      settle_for_consumer(base, read_job(base, id), 'failed', args[1], now)
+      ended = ended + 1
+    end
+  end
+  return ended
+end
+
 local function sweep_now(keys) sweep(keys[1], now_ms()) return 1 end
 
 -- signals -> counts (name, value)..., oldest wait in ms, idle time in ms (-1: never used)
@@ -417,5 +444,6 @@ redis.register_function('NAME_lease', lease)
 redis.register_function('NAME_renew', renew)
 redis.register_function('NAME_give_back', give_back)
 redis.register_function('NAME_drop_replica', drop_replica)
+redis.register_function('NAME_abandon', abandon)
 redis.register_function('NAME_sweep', sweep_now)
 redis.register_function('NAME_signals', signals)

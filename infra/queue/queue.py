@@ -261,6 +261,10 @@ class JobQueue:
         """A replica is gone: its leases end now and its inbox becomes shared."""
         return int(await self._call("drop_replica", replica_id))
 
+    async def abandon(self, reason: str) -> int:
+        """Nobody will serve this queue again: its jobs fail now, and their consumers learn why."""
+        return int(await self._call("abandon", reason))
+
     async def sweep(self) -> None:
         """End overdue leases, queue limits and silent consumers."""
         await self._call("sweep")

@@ -52,6 +52,7 @@ async def ended_unready(
         select(Replica)
         .where(
             *own,
+            Replica.revision_id == deployment.revision_id,
             Replica.state == ReplicaState.FAILED.value,
             Replica.ready_at.is_(None),
             Replica.ended_at > last_ready,
@@ -62,13 +63,34 @@ async def ended_unready(
     return found.all()
 
 
-async def add(session: AsyncSession, deployment: Deployment) -> Replica:
-    """A replica of the deployment's present revision and generation."""
+async def newest_of_former(
+    session: AsyncSession, deployment: Deployment, limit: int
+) -> Sequence[Replica]:
+    """The newest replica, ended or not, of each of the deployment's last other revisions."""
+    newest = (
+        select(func.max(Replica.id))
+        .where(
+            Replica.deployment_id == deployment.id,
+            Replica.revision_id != deployment.revision_id,
+        )
+        .group_by(Replica.revision_id)
+        .order_by(func.max(Replica.id).desc())
+        .limit(limit)
+    )
+    found = await session.scalars(select(Replica).where(Replica.id.in_(newest)))
+    return found.all()
+
+
+async def add(
+    session: AsyncSession, deployment: Deployment, revision_id: str | None = None
+) -> Replica:
+    """A replica of the deployment's present generation, and of its present revision unless it is
+    another one's."""
     now = await read_clock(session)
     replica = Replica(
         id=new_id(Prefix.REPLICA),
         deployment_id=deployment.id,
-        revision_id=deployment.revision_id,
+        revision_id=revision_id or deployment.revision_id,
         generation=deployment.generation,
         state=ReplicaState.REQUESTED.value,
         created_at=now,

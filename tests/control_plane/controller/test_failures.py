@@ -35,6 +35,45 @@ async def test_a_dead_agent_is_replaced_and_its_jobs_are_offered_again_at_once(c
     assert (ended.state, "SIGKILL" in ended.reason) == ("failed", True)
 
 
+async def test_jobs_of_an_old_revision_are_finished_though_its_last_replica_died(
+    cell: Cell,
+) -> None:
+    chat = await cell.deploy(await cell.model(), min_replicas=1)
+    await cell.until_state(chat, "ready")
+    [old] = await cell.replicas()
+    await cell.offer(chat, "job-1")
+    await cell.change(chat, max_context_tokens=512)
+    cell.cloud.put(old.instance_id or "", CloudInstanceState.TERMINATED, "killed by SIGKILL")
+
+    async def revisions_ready() -> list[str]:
+        live = await cell.replicas()
+        return sorted(each.revision_id for each in live if each.state == "ready")
+
+    wanted = (await cell.deployment(chat)).revision_id
+
+    async def both_serve() -> bool:
+        return await revisions_ready() == sorted([old.revision_id, wanted])
+
+    await cell.until(both_serve)
+    await cell.settle_job(chat, "job-1")
+    await cell.quiet()
+    assert await revisions_ready() == [wanted]
+
+
+async def test_an_old_revision_that_no_longer_starts_is_tried_once(cell: Cell) -> None:
+    chat = await cell.deploy(await cell.model(), min_replicas=1)
+    await cell.until_state(chat, "ready")
+    [old] = await cell.replicas()
+    await cell.offer(chat, "job-1")
+    await cell.change(chat, max_context_tokens=512)
+    await cell.until_state(chat, "ready")
+    cell.script = lambda agent: setattr(agent, "becomes", ReplicaState.FAILED)
+    cell.cloud.put(old.instance_id or "", CloudInstanceState.TERMINATED, "killed by SIGKILL")
+    await cell.quiet()
+    assert cell.cloud.launches == 3
+    assert (await cell.deployment(chat)).state == "ready"
+
+
 async def test_an_agent_that_falls_silent_is_lost_replaced_and_terminated(cell: Cell) -> None:
     cell.settings = cell.settings.model_copy(update={"instance_lost_s": 0.2})
     cell.controller = cell.new_controller()
@@ -91,6 +130,16 @@ async def test_a_crash_loop_backs_off_and_fails_until_the_spec_changes(cell: Cel
     projection = await cell.projections.next(1.0)
     assert projection is not None
     assert projection.routes[0].unavailable == ""
+
+
+async def test_who_waits_for_a_deployment_that_failed_is_told_at_once(cell: Cell) -> None:
+    cell.script = lambda agent: setattr(agent, "becomes", ReplicaState.FAILED)
+    chat = await cell.deploy(await cell.model())
+    await cell.offer(chat, "job-1")
+    await cell.until_state(chat, "failed")
+    await cell.quiet()
+    ended = (await JobQueue(cell.jobs, chat.revision_id).attend("gateway", 60.0)).ended
+    assert ended == {"job-1": "failed: deployment_failed"}
 
 
 async def test_a_restarted_controller_remembers_the_failed_starts(cell: Cell) -> None:

@@ -81,6 +81,16 @@ async def test_deleting_a_deployment_drains_it_and_ends(cell: Cell) -> None:
     await cell.until(nothing_runs)
 
 
+async def test_jobs_that_outlive_their_deployment_are_told_so(cell: Cell) -> None:
+    chat = await cell.deploy(await cell.model())
+    await cell.offer(chat, "job-1")
+    async with cell.database.transaction() as session:
+        (await session.get_one(Deployment, chat.id)).state = "deleting"
+    await cell.until_state(chat, "deleted")
+    ended = (await JobQueue(cell.jobs, chat.revision_id).attend("gateway", 60.0)).ended
+    assert ended == {"job-1": "failed: deployment_deleted"}
+
+
 async def test_a_replica_that_does_not_drain_is_ended_by_force(cell: Cell) -> None:
     chat = await cell.deploy(await cell.model(), min_replicas=1)
     await cell.until_state(chat, "ready")

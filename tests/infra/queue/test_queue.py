@@ -233,6 +233,29 @@ async def test_a_silent_consumer_loses_interactive_jobs_and_keeps_durable_ones(
     assert back.ended == {"interactive": "failed: consumer_lost"}
 
 
+async def test_an_outage_of_the_server_is_not_the_silence_of_consumers(
+    queue: JobQueue, valkey: Redis
+) -> None:
+    await queue.attend("gateway", 10.0)
+    await queue.offer(offer("a"), 10)
+    minute_ms = 60_000
+    await valkey.hincrby("tamer:{rev-test:0}:counts", "swept_ms", -minute_ms)
+    await valkey.zincrby("tamer:{rev-test:0}:consumers", -minute_ms, "gateway")
+    await queue.sweep()
+    assert await state_counts(queue) == (1, 0, 0, 0)
+
+
+async def test_an_abandoned_queue_ends_what_waits_and_what_runs(queue: JobQueue) -> None:
+    await queue.offer(offer("runs"), 10)
+    await lease_one(queue)
+    await queue.offer(offer("waits"), 10)
+    assert await queue.abandon("deployment_deleted") == 2
+    assert await state_counts(queue) == (0, 0, 0, 0)
+    assert await queue.wait("r1", 1.0) == ["runs"]
+    ended = (await queue.attend("gateway", TTL_S)).ended
+    assert ended == dict.fromkeys(("runs", "waits"), "failed: deployment_deleted")
+
+
 async def test_a_head_job_that_does_not_fit_holds_its_place(queue: JobQueue) -> None:
     await queue.offer(offer("big", cost=100), 10)
     await queue.offer(offer("small", cost=1), 10)
