@@ -180,10 +180,7 @@ async def _former(session: AsyncSession, deployment: Deployment) -> Sequence[Rep
     """As `DeploymentSeen.former` wants them."""
     if deployment.generation == 1:
         return ()
-    found = await replicas.newest_of_former(session, deployment, _FORMER)
-    revision_ids = {each.revision_id for each in found}
-    shared = await deployments.served_elsewhere(session, deployment.id, revision_ids)
-    return [each for each in found if each.revision_id not in shared]
+    return await replicas.newest_of_former(session, deployment, _FORMER)
 
 
 def _running(world: World | None) -> dict[str, int]:

@@ -37,7 +37,7 @@ class DeploymentSeen:
     pending: Mapping[str, int] | None
     """Jobs in the queue of each revision; None where the queues cannot be asked."""
     former: Sequence[Replica] = ()
-    """The newest replica, ended or not, of each earlier revision that nobody else serves."""
+    """The newest replica, ended or not, of each of the last earlier revisions."""
 
 
 @dataclass(frozen=True, slots=True)
