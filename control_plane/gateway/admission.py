@@ -26,6 +26,7 @@ from infra.wire import JobSpec, Route, Sampling
 
 _log = logger(__name__)
 _RETRY_FULL_S = 5.0
+"""Where the queue has not been seen to drain."""
 _RETRY_AWAY_S = 2.0
 _SEED_MASK = (1 << 63) - 1
 
@@ -122,7 +123,8 @@ async def enqueue(
     except QueueFull as error:
         generation.sequences.pop()
         generation.close()
-        raise overloaded(f"Too many requests: {error}. Try again later.", _RETRY_FULL_S) from None
+        retry_after_s = _RETRY_FULL_S if error.retry_after_s is None else error.retry_after_s
+        raise overloaded(f"Too many requests: {error}; try again later.", retry_after_s) from None
     except QueueAway as error:
         generation.close()
         raise unavailable(f"Sorry, {error}; try again.", "queue_away", _RETRY_AWAY_S) from None

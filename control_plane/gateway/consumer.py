@@ -22,7 +22,7 @@ from infra.backoff import Backoff
 from infra.connection import REDIS_AWAY
 from infra.ending import end_tasks
 from infra.epoch import Epoch
-from infra.queue.queue import JobQueue, Offer, Orphan, Refused
+from infra.queue.queue import Full, JobQueue, Offer, Orphan
 from infra.states import JobState
 from infra.telemetry import logger
 from infra.token_stream import TokenReader
@@ -40,7 +40,11 @@ T = TypeVar("T")
 
 
 class QueueFull(Exception):
-    """The queue holds as many waiting jobs as it may."""
+    """The queue takes no more now; `retry_after_s` is None where the rate is not known."""
+
+    def __init__(self, retry_after_s: float | None) -> None:
+        super().__init__("the queue is full")
+        self.retry_after_s = retry_after_s
 
 
 class QueueAway(Exception):
@@ -141,8 +145,8 @@ class Consumer:
                 reply = await self._until_taken(lambda: queue.offer(offer, max_queued))
         except TimeoutError:
             raise QueueAway("the job queue cannot be reached") from None
-        if reply is Refused.FULL:
-            raise QueueFull(f"{max_queued} requests are waiting already")
+        if isinstance(reply, Full):
+            raise QueueFull(reply.retry_after_s)
 
     def _offered(self, job_id: str, task: asyncio.Task[None]) -> None:
         del self._offering[job_id]

@@ -21,6 +21,7 @@
 --   orphans:CONSUMER             set    its jobs that wait to be offered again
 --   ended:CONSUMER               hash   its jobs that somebody else settled
 --   dead                         list   ids of dead letters, newest first
+--   rate                         hash   how fast waiting jobs are taken: taken, busy_ms, at_ms
 
 local AGEING_MS, CLASSES = 60000, 4
 local PROMPT_WEIGHT, OUTPUT_WEIGHT = 1, 2
@@ -29,6 +30,7 @@ local NEW_CONSUMER_MS = 30000
 local QUIET_MS = 3000
 local DEAD_LETTERS = 1000
 local SWEEP_MAX = 500
+local RATE_WINDOW_MS, RATE_KNOWN_MS, RATE_LONGEST_MS = 60000, 5000, 10000
 local FINAL = { completed = true, failed = true, cancelled = true, expired = true }
 
 local function now_ms()
@@ -170,6 +172,32 @@ local function head_job(base, stage, inbox)
   return redis.call('ZRANGE', lane(base, 'ready', stage, inbox, best) .. ':' .. tenant, 0, 0)[1]
 end
 
+-- Rate ------------------------------------------------------------------------------------------
+-- Jobs taken per millisecond in which jobs waited: time with an empty queue says nothing of how fast
+-- a full one drains. Both sums fade with a window of busy time; a longer pause counts as a cold start.
+
+local function read_rate(base)
+  local found = redis.call('HMGET', base .. ':rate', 'taken', 'busy_ms', 'at_ms')
+  return tonumber(found[1] or '0'), tonumber(found[2] or '0'), tonumber(found[3] or '0')
+end
+
+local function begin_busy(base, now) redis.call('HSET', base .. ':rate', 'at_ms', now) end
+
+local function note_taken(base, jobs, now)
+  local taken, busy_ms, at_ms = read_rate(base)
+  local waited_ms = math.min(math.max(now - at_ms, 0), RATE_LONGEST_MS)
+  local fade = math.exp(-waited_ms / RATE_WINDOW_MS)
+  redis.call('HSET', base .. ':rate', 'taken', string.format('%.6f', taken * fade + jobs),
+    'busy_ms', string.format('%.3f', busy_ms * fade + waited_ms), 'at_ms', now)
+end
+
+-- How long so many jobs take to be taken; nil where too little was seen.
+local function drain_ms(base, jobs)
+  local taken, busy_ms = read_rate(base)
+  if busy_ms < RATE_KNOWN_MS or taken <= 0 then return nil end
+  return math.ceil(jobs * busy_ms / taken)
+end
+
 -- Ends ------------------------------------------------------------------------------------------
 
 local function end_lease(base, job, stop)
@@ -249,12 +277,16 @@ end
 -- Functions -------------------------------------------------------------------------------------
 
 -- offer: id consumer spec cost prompt limit_ms tenant priority stage inbox not_after_ms durable max
+--   -> state, or 'full' and after how many ms there may be room (-1: not known)
 local function offer(keys, args)
   local base, id, now = keys[1], args[1], now_ms()
   local known = redis.call('HGET', job_key(base, id), 'state')
-  if known then return known end
+  if known then return { known, 0 } end
   local queued = tonumber(redis.call('HGET', base .. ':counts', 'queued') or '0')
-  if queued >= tonumber(args[13]) then return 'full' end
+  if queued >= tonumber(args[13]) then return { 'full', drain_ms(base, 1) or -1 } end
+  local wait_ms = queued > 0 and drain_ms(base, queued + 1) or 0
+  if wait_ms > tonumber(args[6]) then return { 'full', wait_ms - tonumber(args[6]) } end
+  if queued == 0 then begin_busy(base, now) end
   local inbox, not_after = args[10], now + tonumber(args[11])
   if tonumber(args[11]) <= 0 then inbox = 'shared' end
   redis.call('HSET', job_key(base, id), 'state', 'queued', 'attempt', 1, 'nonce', '',
@@ -269,7 +301,7 @@ local function offer(keys, args)
   count(base, 'queued', 1)
   queue_job(base, read_job(base, id), now)
   touch(base, now)
-  return 'queued'
+  return { 'queued', 0 }
 end
 
 -- reoffer: id consumer ended_attempt spec max_attempts -> next attempt, or 0
@@ -347,6 +379,7 @@ local function lease(keys, args)
     room = room - job.cost_tokens
     taken[#taken + 1] = { id, job.attempt, args[6], job.consumer, redis.call('GET', base .. ':spec:' .. id) }
   end
+  if #taken > 0 then note_taken(base, #taken, now) end
   if #taken == 0 and max_jobs > 0 then redis.call('SADD', base .. ':idle', replica) end
   return taken
 end

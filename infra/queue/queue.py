@@ -16,7 +16,6 @@ import secrets
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from redis.asyncio import Redis
@@ -53,9 +52,12 @@ class Offer:
     durable: bool = False
 
 
-class Refused(StrEnum):
-    FULL = "full"
-    """The queue holds as many waiting jobs as it may."""
+@dataclass(frozen=True, slots=True)
+class Full:
+    """The queue holds as many jobs as it may, or the job would wait past its own deadline."""
+
+    retry_after_s: float | None
+    """When there may be room, from the rate at which waiting jobs were taken; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +143,9 @@ class JobQueue:
 
     # --- consumers ---
 
-    async def offer(self, offer: Offer, max_queued: int) -> JobState | Refused:
+    async def offer(self, offer: Offer, max_queued: int) -> JobState | Full:
         """Accept a job. Offering the same id again changes nothing and returns its state."""
-        reply: bytes = await self._call(
+        state, retry_ms = await self._call(
             "offer",
             offer.job_id,
             offer.consumer,
@@ -159,8 +161,9 @@ class JobQueue:
             int(offer.durable),
             max_queued,
         )
-        state = reply.decode()
-        return Refused.FULL if state == Refused.FULL else JobState(state)
+        if state == b"full":
+            return Full(int(retry_ms) / 1000 if retry_ms >= 0 else None)
+        return JobState(state.decode())
 
     async def reoffer(
         self, job_id: str, consumer: str, ended_attempt: int, spec: bytes, max_attempts: int

@@ -7,7 +7,7 @@ import math
 import pytest
 from redis.asyncio import Redis
 
-from infra.queue.queue import JobQueue, Lease, Offer, Progress, Refused
+from infra.queue.queue import Full, JobQueue, Lease, Offer, Progress
 from infra.states import JobState
 from tests.fixtures.waiting import eventually
 
@@ -84,8 +84,37 @@ async def test_offering_twice_accepts_once(queue: JobQueue) -> None:
 
 async def test_a_full_queue_refuses_and_does_not_accept(queue: JobQueue) -> None:
     await queue.offer(offer("a"), 1)
-    assert await queue.offer(offer("b"), 1) is Refused.FULL
+    assert await queue.offer(offer("b"), 1) == Full(retry_after_s=None)
     assert (await queue.balance()).accepted == 1
+
+
+async def test_a_job_that_would_wait_past_its_deadline_is_refused_with_the_time_to_wait(
+    queue: JobQueue, valkey: Redis
+) -> None:
+    """The rate is set as if ten jobs had been taken in ten seconds of waiting."""
+    for job_id in ("a", "b", "c"):
+        await queue.offer(offer(job_id), 10)
+    rate = {"taken": 10, "busy_ms": 10_000}
+    await valkey.hset("tamer:{rev-test:0}:rate", mapping=rate)  # type: ignore[misc]
+    assert await queue.offer(offer("d", deadline_s=1.5), 10) == Full(retry_after_s=2.5)
+    assert await queue.offer(offer("d", deadline_s=5.0), 4) is JobState.QUEUED
+    assert await queue.offer(offer("e", deadline_s=60.0), 4) == Full(retry_after_s=1.0)
+
+
+async def test_the_rate_counts_only_time_in_which_jobs_waited(
+    queue: JobQueue, valkey: Redis
+) -> None:
+    await queue.offer(offer("a"), 10)
+    await valkey.hincrby("tamer:{rev-test:0}:rate", "at_ms", -2000)  # type: ignore[misc]
+    await lease_one(queue)
+    rate = await valkey.hgetall("tamer:{rev-test:0}:rate")  # type: ignore[misc]
+    assert float(rate[b"taken"]) == 1.0
+    assert 2000 <= float(rate[b"busy_ms"]) < 5000
+    await queue.offer(offer("b"), 10)
+    await lease_one(queue)
+    rate = await valkey.hgetall("tamer:{rev-test:0}:rate")  # type: ignore[misc]
+    assert float(rate[b"taken"]) > 1.9
+    assert float(rate[b"busy_ms"]) < 5000
 
 
 async def test_a_job_is_settled_once(queue: JobQueue) -> None:
