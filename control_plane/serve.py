@@ -1,7 +1,7 @@
 """`python -m control_plane.serve`: the REST API and the gateway of one machine on one port.
 
-`/api/*` is the API's; everything else is the gateway's; `/livez` and `/readyz` speak for both. In
-the cloud each runs on its own.
+`/api/*` is the API's; everything else is the gateway's; `/livez` and `/readyz` speak for both, and
+`/` says what is served here. In the cloud each runs on its own.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import msgspec
 from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from control_plane.api.app import build_api
 from control_plane.gateway.app import build_gateway, end_requests
 from control_plane.http.server import serve
+from infra.build import build_name
 from infra.settings import Settings
 from infra.telemetry import configure_logging
 
@@ -49,11 +50,24 @@ def join_applications(api: FastAPI, gateway: FastAPI) -> Starlette:
 
     return Starlette(
         routes=[
+            Route("/", _about, methods=["GET"]),
             Route("/livez", health, methods=["GET"]),
             Route("/readyz", health, methods=["GET"]),
             Mount("/", app=_by_path(api, gateway)),
         ],
         lifespan=lifespan,
+    )
+
+
+async def _about(_: Request) -> Response:
+    """Where to go on, for whoever opens the address as it was printed; it needs no key."""
+    return JSONResponse(
+        {
+            "name": "tamer",
+            "version": build_name(),
+            "models": "/v1/models",
+            "openapi": "/api/v1/openapi.json",
+        }
     )
 
 

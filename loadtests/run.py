@@ -1,68 +1,49 @@
 """`make load`: Locust without its web page against a running Tamer, for a bounded time.
 
-    python -m loadtests.run [--url URL] [--run-time 30s] [--users 4] [--report DIR] [LOCUST OPTIONS]
-
 The address and the key are those of the `tamer` command: TAMER_URL and TAMER_API_KEY, else what
-`tamer up` wrote. Options that are not named here go to Locust, among them those of
-`loadtests/traffic/options.py` (`--arrivals poisson --rate 2 --slo-ttft-ms 500` ...). The report
-folder holds Locust's HTML and CSV, every request as JSON lines, and `summary.md`.
+`tamer up` wrote. All other options go to Locust. The report folder holds Locust's HTML and CSV,
+every request as JSON lines, and `summary.md`.
 
 Exit codes: 0 every request was answered, 1 some failed, 2 the test could not be run.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 
-from control_plane.cli.credentials import find_server
-from infra.settings import Settings
+from loadtests.ask import Ask, read_ask
 from loadtests.statistics.log import read_records
-from loadtests.statistics.record import Outcome, Slo
+from loadtests.statistics.record import Outcome
 from loadtests.statistics.report import markdown
 from loadtests.statistics.summary import Summary, summarise
+from loadtests.traffic.choice import Choice, choose
 from loadtests.traffic.target import ForbiddenTarget, check_target
 
 _LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 _ASK_LIMIT_S = 10.0
 _START_AND_STOP_S = 90.0
-_SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 class CannotRun(RuntimeError):
     """The load test cannot be run; the message says what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What `make load` was asked for."""
-
-    url: str
-    key: str
-    model: str
-    users: int
-    run_time_s: int
-    report: Path
-    arrivals: str
-    slo: Slo
-    allow_remote: bool
-    passed_on: tuple[str, ...]
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     try:
-        ask = _ready(_read(sys.argv[1:] if arguments is None else arguments))
+        ask = read_ask(sys.argv[1:] if arguments is None else arguments, __doc__)
+        choice = _choose(ask)
+        sys.stdout.write(f"load test of {choice.said}\n")
+        sys.stdout.flush()
+        ask = replace(ask, model=choice.model)
         ended = _run_locust(ask)
-        summary = _report(ask)
+        summary = _report(ask, choice)
     except (CannotRun, ForbiddenTarget) as error:
         sys.stderr.write(f"load test: {error}\n")
         return 2
@@ -71,77 +52,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if ended == 0 and answered else 1
 
 
-def _read(arguments: Sequence[str]) -> Ask:
-    parser = argparse.ArgumentParser(
-        prog="python -m loadtests.run",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--url", default="", help="a running Tamer (default: as for `tamer`)")
-    parser.add_argument("--api-key", default="", help="better given as TAMER_API_KEY")
-    parser.add_argument("--model", default=os.environ.get("TAMER_MODEL", ""), help="a deployment")
-    parser.add_argument("--users", type=int, default=4, help="of a closed loop")
-    parser.add_argument("--run-time", type=_duration_s, default=30, help="e.g. 30s, 5m")
-    parser.add_argument("--report", type=Path, default=None, help="folder to write")
-    parser.add_argument("--arrivals", default="closed", help="closed, constant, poisson ...")
-    parser.add_argument("--slo-ttft-ms", type=float, default=0.0)
-    parser.add_argument("--slo-tpot-ms", type=float, default=0.0)
-    parser.add_argument("--allow-remote", action="store_true")
-    options, passed_on = parser.parse_known_args(arguments)
-    server = find_server(Settings(url=options.url) if options.url else Settings())
-    return Ask(
-        url=server.url,
-        key=options.api_key or server.key,
-        model=options.model,
-        users=max(1, options.users),
-        run_time_s=options.run_time,
-        report=options.report or Path("build/load") / f"{datetime.now():%Y%m%d-%H%M%S}",
-        arrivals=options.arrivals,
-        slo=Slo(options.slo_ttft_ms, options.slo_tpot_ms),
-        allow_remote=options.allow_remote,
-        passed_on=tuple(passed_on),
-    )
-
-
-def _duration_s(text: str) -> int:
-    parts = re.fullmatch(r"(\d+)([smh]?)", text)
-    if not parts or not int(parts[1]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 30s, 5m or 1h")
-    return int(parts[1]) * _SECONDS[parts[2] or "s"]
-
-
-def _ready(ask: Ask) -> Ask:
-    """The same, with a model, when a Tamer answers that takes our key.
+def _choose(ask: Ask) -> Choice:
+    """The deployment to talk to, when a Tamer answers that takes our key.
 
     Raises:
-        CannotRun: none does.
+        CannotRun: none does, or it does not serve the wanted deployment.
         ForbiddenTarget: it is not on this machine.
     """
     check_target(ask.url, allow_remote=ask.allow_remote)
-    headers = {"authorization": f"Bearer {ask.key}"} if ask.key else {}
-    try:
-        reply = httpx.get(
-            f"{ask.url}/v1/models",
-            headers=headers,
-            timeout=_ASK_LIMIT_S,
-            trust_env=ask.allow_remote,  # no proxy leads back to this machine
-        )
-    except httpx.HTTPError as error:
-        raise CannotRun(
-            f"nothing answers at {ask.url} ({type(error).__name__}): start it with 'make up' in "
-            "another terminal, or name its address with --url"
-        ) from error
+    reply = _get(ask, "/v1/models")
     if reply.status_code in (401, 403):
         problem = "refuses the key" if ask.key else "wants a key, and none is known here"
         raise CannotRun(f"{ask.url} {problem}: set TAMER_API_KEY to one that it takes")
     names = _model_names(ask.url, reply)
     if not names:
         raise CannotRun(f"{ask.url} serves no model: deploy one first ('tamer deploy -f FILE')")
-    model = ask.model or names[0]
-    if model not in names:
-        raise CannotRun(f"{ask.url} does not serve {model!r}; it serves {', '.join(names)}")
-    return replace(ask, model=model)
+    if ask.model and ask.model not in names:
+        raise CannotRun(f"{ask.url} does not serve {ask.model!r}; it serves {', '.join(names)}")
+    return choose(names, ask.model, _ready_replicas(_get(ask, "/api/v1/status")))
+
+
+def _get(ask: Ask, path: str) -> httpx.Response:
+    try:
+        return httpx.get(
+            f"{ask.url}{path}",
+            headers={"authorization": f"Bearer {ask.key}"} if ask.key else {},
+            timeout=_ASK_LIMIT_S,
+            trust_env=ask.allow_remote,  # no proxy leads back to this machine
+        )
+    except httpx.HTTPError as error:
+        raise CannotRun(
+            f"nothing answers at {ask.url}: start it with 'make up' in another terminal, or name "
+            "its address with --url"
+        ) from error
+
+
+def _ready_replicas(reply: httpx.Response) -> dict[str, int] | None:
+    """Ready replicas by deployment; None where the server does not tell."""
+    if not reply.is_success:
+        return None
+    try:
+        return {
+            str(each["name"]): int(each["replicas"].get("ready", 0))
+            for each in reply.json()["deployments"]
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None  # some other server
 
 
 def _model_names(url: str, reply: httpx.Response) -> list[str]:
@@ -176,7 +132,7 @@ def _run_locust(ask: Ask) -> int:
         process.kill()
 
 
-def _report(ask: Ask) -> Summary:
+def _report(ask: Ask, choice: Choice) -> Summary:
     records = ask.report / "requests.jsonl"
     if not records.exists():
         raise CannotRun("locust ended before it sent anything; it says why above")
@@ -188,7 +144,7 @@ def _report(ask: Ask) -> Summary:
         "time": f"at most {ask.run_time_s} s",
         "more": " ".join(ask.passed_on) or "–",
     }
-    text = markdown(summary, "Load test", settings, _notes(ask))
+    text = markdown(summary, "Load test", settings, _notes(ask, choice))
     (ask.report / "summary.md").write_text(text)
     sys.stdout.write(f"\n{text}")
     return summary
@@ -200,8 +156,9 @@ def _loop(ask: Ask) -> str:
     return f"open, {ask.arrivals} arrivals"
 
 
-def _notes(ask: Ask) -> list[str]:
-    notes = [
+def _notes(ask: Ask, choice: Choice) -> list[str]:
+    notes = [f"The deployment, {choice.said}."]
+    notes += [
         "The client ran on the same machine as the server: they took processor time from each "
         "other."
     ]

@@ -10,6 +10,15 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
+from control_plane.api.strict import PLAIN_TEXT_PATTERN
+from infra.names import NAME_PATTERN, NAME_RULE
+
+_PATTERNS = {
+    NAME_PATTERN: NAME_RULE,
+    PLAIN_TEXT_PATTERN: "must be text on one line, without control characters",
+}
+"""What a regular expression means, for people."""
+
 
 class FieldError(BaseModel):
     field: str
@@ -105,5 +114,8 @@ def _message(error: Mapping[str, Any]) -> str:
         return f"the body is not JSON: {error.get('ctx', {}).get('error', 'cannot be read')}"
     if error["type"] in ("model_attributes_type", "model_type", "dict_type"):
         return "must be a JSON object, sent with content-type application/json"
-    text = str(error["msg"])
+    if error["type"] == "missing":
+        return "missing, and it is required"
+    said = _PATTERNS.get(error.get("ctx", {}).get("pattern", ""))
+    text = said or str(error["msg"])
     return text[:1].lower() + text[1:]

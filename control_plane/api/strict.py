@@ -8,8 +8,6 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
-NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
-"""Of what stands in paths and host names."""
 PLAIN_TEXT_PATTERN = r"^[^\x00-\x1f\x7f]+$"
 
 
@@ -31,7 +29,7 @@ class StrictBody(BaseModel):
         return value
 
 
-def nearest(name: str, known: list[str]) -> str:
-    """A hint: the known name that looks most like this one, or all of them."""
+def nearest(name: str, known: list[str], all_said: str = "") -> str:
+    """A hint: the known name that looks most like this one, or all of them (as `all_said`)."""
     found = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"did you mean '{found[0]}'?" if found else f"known here: {', '.join(known)}"
+    return f"did you mean '{found[0]}'?" if found else f"known here: {all_said or ', '.join(known)}"

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from control_plane.cli.api_client import ApiClient, Json
-from control_plane.cli.exits import CommandError
+import httpx
+
+from control_plane.cli.api_client import ApiClient, Json, ServerError
+from control_plane.cli.exits import CommandError, ExitCode
 
 
 @dataclass(slots=True)
@@ -55,7 +58,7 @@ async def ask(
     began = time.monotonic()
     done = False
     told = ""
-    async with client.stream("/v1/chat/completions", body) as reply:
+    async with _completion(client, body) as reply:
         async for line in reply.aiter_lines():
             if line.startswith(":") and line != told:
                 told = line
@@ -73,6 +76,20 @@ async def ask(
     answer.total_s = time.monotonic() - began
     if not done:
         raise CommandError("the answer ended early, the connection was closed: try again")
+
+
+@asynccontextmanager
+async def _completion(client: ApiClient, body: Json) -> AsyncIterator[httpx.Response]:
+    try:
+        async with client.stream("/v1/chat/completions", body) as reply:
+            yield reply
+    except ServerError as error:
+        if error.kind != "model_not_found":
+            raise
+        raise CommandError(
+            f"there is no deployment '{body['model']}'; 'tamer status' lists what there is",
+            ExitCode.NOT_FOUND,
+        ) from error
 
 
 def _take(chunk: Json, answer: Answer) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -22,15 +23,25 @@ _LIMITS = httpx.Timeout(30.0, connect=5.0)
 Json = dict[str, Any]
 
 
-class ServerError(CommandError):
-    """The server said no. `fields` maps a refused field ("scaling.min_replicas") to the reason."""
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What the body of a refusal says."""
 
-    def __init__(
-        self, message: str, code: ExitCode, status: int, fields: dict[str, str] | None = None
-    ) -> None:
+    message: str
+    kind: str = ""
+    """The `code` of an error in OpenAI's shape."""
+    fields: dict[str, str] = field(default_factory=dict)
+    """The reason for each refused field ("scaling.min_replicas")."""
+
+
+class ServerError(CommandError):
+    """The server said no."""
+
+    def __init__(self, message: str, code: ExitCode, status: int, refusal: Refusal) -> None:
         super().__init__(message, code)
         self.status = status
-        self.fields = fields or {}
+        self.kind = refusal.kind
+        self.fields = refusal.fields
 
 
 class ApiClient:
@@ -38,6 +49,7 @@ class ApiClient:
 
     def __init__(self, server: Credentials) -> None:
         self.url = server.url
+        self._server = server
         headers = {"authorization": f"Bearer {server.key}"} if server.key else {}
         self._http = httpx.AsyncClient(
             base_url=server.url,
@@ -131,14 +143,15 @@ class ApiClient:
         elif isinstance(error, httpx.TimeoutException):
             why = f"{self.url} did not answer in time: look at 'tamer status', try again"
         else:
-            why = f"the connection to {self.url} broke ({type(error).__name__}): try again"
+            why = f"the connection to {self.url} broke before the answer was whole: try again"
         return CommandError(why, ExitCode.UNREACHABLE)
 
     def _refusal(self, reply: httpx.Response) -> ServerError:
-        message, fields = _said(reply)
+        refusal = _said(reply)
+        message = refusal.message
         status = reply.status_code
         if status == httpx.codes.UNAUTHORIZED:
-            message = f"{self.url} does not know the key: set TAMER_API_KEY ({message})"
+            message = f"{self.url} refuses us: {self._server.key_advice}"
         code = ExitCode.REFUSED
         if status == httpx.codes.NOT_FOUND:
             code = ExitCode.NOT_FOUND
@@ -147,27 +160,27 @@ class ApiClient:
         elif status >= httpx.codes.INTERNAL_SERVER_ERROR:
             code = ExitCode.FAILED
             message += f" (request {reply.headers.get('x-request-id', 'without id')})"
-        return ServerError(message, code, status, fields)
+        return ServerError(message, code, status, refusal)
 
 
-def _said(reply: httpx.Response) -> tuple[str, dict[str, str]]:
-    """The message of a problem (RFC 9457) or of an error in OpenAI's shape, and its fields."""
+def _said(reply: httpx.Response) -> Refusal:
+    """Read a problem (RFC 9457) or an error in OpenAI's shape."""
     nothing = f"{reply.request.method} {reply.request.url.path} was answered {reply.status_code}"
     try:
         body = reply.json()
     except ValueError:
-        return nothing, {}
+        return Refusal(nothing)
     if not isinstance(body, dict):
-        return nothing, {}
+        return Refusal(nothing)
     error = body.get("error")
     if isinstance(error, dict):
-        return str(error.get("message") or nothing), {}
+        return Refusal(str(error.get("message") or nothing), str(error.get("code") or ""))
     fields = {
         str(each.get("field", "")): str(each.get("message", ""))
         for each in body.get("errors") or []
         if isinstance(each, dict)
     }
-    return str(body.get("detail") or body.get("title") or nothing), fields
+    return Refusal(str(body.get("detail") or body.get("title") or nothing), fields=fields)
 
 
 def _host(url: str) -> str:

@@ -36,10 +36,10 @@ def chat(
     talk = _Conversation(Screen(as_json), name, messages, options)
     if message == "-" or (message is None and not sys.stdin.isatty()):
         message = sys.stdin.read().strip()
-        if not message:
-            raise CommandError(
-                f"nothing to ask: type tamer chat {name} 'your question'", ExitCode.USAGE
-            )
+    if message is not None and not message.strip():
+        raise CommandError(
+            f"nothing to ask: type tamer chat {name} 'your question'", ExitCode.USAGE
+        )
     if message is None and as_json:
         raise CommandError("--json needs a MESSAGE", ExitCode.USAGE)
     if message is None:
@@ -98,9 +98,14 @@ class _Conversation:
         self._messages.append({"role": "user", "content": message})
         answer = Answer()
         note = self._screen.note
-        async for piece in ask(client, self._model, self._messages, self._options, answer, note):
-            if not self._screen.as_json:
-                self._screen.stream(piece)
+        pieces = ask(client, self._model, self._messages, self._options, answer, note)
+        try:
+            async for piece in pieces:
+                if not self._screen.as_json:
+                    self._screen.stream(piece)
+        except CommandError:
+            self._screen.end_line()
+            raise
         if not self._screen.as_json:
             self._screen.stream("\n")
             self._screen.note(answer.figures)

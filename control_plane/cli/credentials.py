@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra.keys import new_secret
 from infra.settings import Settings
+
+_KEY_VARIABLES = ("TAMER_API_KEY", "TAMER_ADMIN_KEY")
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
     url: str
     key: str
+    key_source: str = field(default="", compare=False)
+    """The variable or the file that the key is from, or that has none."""
+
+    @property
+    def key_advice(self) -> str:
+        """What to do when the server refuses the key, or wants one."""
+        if self.key_source in _KEY_VARIABLES:
+            return f"it does not know the key in {self.key_source}, give one that it knows"
+        problem = (
+            "it does not know the key in" if self.key else "it wants a key, and there is none in"
+        )
+        return (
+            f"{problem} {self.key_source or 'use'}; set TAMER_HOME to the folder that its "
+            "'tamer up' uses, or TAMER_API_KEY to a key"
+        )
 
     @classmethod
     def read(cls, settings: Settings) -> Credentials | None:
@@ -72,10 +89,12 @@ def find_server(settings: Settings) -> Credentials:
     """
     written = Credentials.read(settings)
     url = _url(settings, written)
-    key = settings.api_key.get_secret_value() or settings.admin_key.get_secret_value()
-    if not key and written is not None and written.url == url:
-        key = written.key
-    return Credentials(url, key)
+    given = (settings.api_key.get_secret_value(), settings.admin_key.get_secret_value())
+    for variable, key in zip(_KEY_VARIABLES, given, strict=True):
+        if key:
+            return Credentials(url, key, variable)
+    key = written.key if written is not None and written.url == url else ""
+    return Credentials(url, key, str(credentials_path(settings)))
 
 
 def _url(settings: Settings, written: Credentials | None) -> str:

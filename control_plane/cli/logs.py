@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from control_plane.cli.api_client import ApiClient, Json
+from control_plane.cli.api_client import ApiClient
+from control_plane.cli.log_line import LogLine
 from control_plane.cli.options import AsJson
 from control_plane.cli.screen import Screen
 from infra.settings import Settings
@@ -22,40 +23,34 @@ def logs(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print the log lines of live replicas (of the last one that ended, where none lives)."""
+    """Print the log lines of live replicas (of the last one that ended, where none lives).
+
+    With --json each line is one object: its fields, or "line" for what is no JSON, and "replica".
+    """
     asyncio.run(_logs(Screen(as_json), name, follow))
 
 
 async def _logs(screen: Screen, name: str, follow: bool) -> None:
     """Positions are kept for each replica, so that no line is printed twice."""
     positions: dict[str, str] = {}
-    collected: list[Json] = []
     async with ApiClient.of(Settings()) as client:
         while True:
             replicas = await _replicas(client, name)
             if not replicas and not positions:
                 screen.note(f"{name} has had no replica yet")
             for replica_id in replicas:
-                for line in await _new_lines(client, replica_id, positions):
-                    entry = {"replica": replica_id, "line": line}
-                    if screen.as_json and not follow:
-                        collected.append(entry)
-                    else:
-                        _show(screen, entry, prefixed=len(replicas) > 1)
+                for text in await _new_lines(client, replica_id, positions):
+                    _show(screen, replica_id, LogLine.read(text), prefixed=len(replicas) > 1)
             if not follow:
                 break
             await asyncio.sleep(_LOOK_EVERY_S)
-    if screen.as_json:
-        screen.json(collected)
 
 
-def _show(screen: Screen, entry: Json, prefixed: bool) -> None:
+def _show(screen: Screen, replica_id: str, line: LogLine, prefixed: bool) -> None:
     if screen.as_json:
-        screen.json_line(entry)
-    elif prefixed:
-        screen.line(f"{entry['replica']}  {entry['line']}")
+        screen.json_line(line.as_json(replica_id))
     else:
-        screen.line(entry["line"])
+        screen.line(f"{replica_id}  {line.for_people()}" if prefixed else line.for_people())
 
 
 async def _replicas(client: ApiClient, name: str) -> list[str]:

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import typer
 from pydantic import ValidationError
@@ -15,11 +15,18 @@ from control_plane.cli import chat, deploy, down, explain, keys, logs, models, s
 from control_plane.cli.exits import EXIT_CODES, CommandError, ExitCode
 from control_plane.cli.screen import Screen
 from control_plane.cli.up import command as up
+from infra.build import build_name
 
 _Misuse = cast(type[Exception], typer.BadParameter.__mro__[2])
 """`ClickException`, from wherever this version of typer keeps it."""
 _COMMANDS = "tamer.commands"
 """Entry points of other wings: each loads a `typer.Typer` (a group) or a function (a command)."""
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        Screen().line(f"tamer {build_name()}")
+        raise typer.Exit
 
 
 def build_app() -> typer.Typer:
@@ -28,13 +35,14 @@ def build_app() -> typer.Typer:
     """
     app = typer.Typer(
         name="tamer",
-        help="Serve open-weight language models on cloud spot GPUs, or on this machine.",
+        help="Serve open-weight language models on this machine, with an OpenAI-compatible API.",
         epilog=EXIT_CODES,
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    app.callback()(_every_command)
     for function in (up.up, deploy.deploy, status.status, chat.chat, logs.logs):
         app.command()(function)
     app.command()(explain.explain)
@@ -44,6 +52,17 @@ def build_app() -> typer.Typer:
     for entry_point in sorted(entry_points(group=_COMMANDS), key=lambda each: each.name):
         _add(app, entry_point)
     return app
+
+
+def _every_command(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """What may be said before any command; typer calls it."""
 
 
 def _add(app: typer.Typer, entry_point: EntryPoint) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +12,11 @@ import yaml
 
 from control_plane.cli.api_client import Json
 from control_plane.cli.exits import CommandError, ExitCode
+from infra.names import NAME_PATTERN, NAME_RULE
 
 _LIMIT_BYTES = 1 << 20
+_REQUIRED = {"name": "chat", "model": "smollm2"}
+"""The fields without a default, and what one may say."""
 
 
 class ManifestError(CommandError):
@@ -47,7 +51,7 @@ def read_manifests(file: str) -> list[Manifest]:
     """The deployments of a file ("-": of stdin).
 
     Raises:
-        ManifestError: it cannot be read, is no YAML, or a document has no name.
+        ManifestError: it cannot be read, is no YAML, or a document has no fit name or no model.
     """
     text = _text(file)
     shown = "stdin" if file == "-" else file
@@ -92,8 +96,15 @@ def _manifest(file: str, node: yaml.Node) -> Manifest:
         json.dumps(spec, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ManifestError(f"{file}:{line}: a value that JSON does not have: {error}") from error
-    if not isinstance(spec.get("name"), str) or not spec["name"]:
-        raise ManifestError(f"{file}:{lines.get('name', line)}: 'name' must be a text")
+    for required, example in _REQUIRED.items():
+        if spec.get(required) in (None, ""):
+            where = f"{file}:{lines.get(required, line)}"
+            raise ManifestError(f"{where}: '{required}' is missing: say '{required}: {example}'")
+        if not isinstance(spec[required], str):
+            where = f"{file}:{lines[required]}"
+            raise ManifestError(f"{where}: '{required}' must be a text: put it in quotes")
+    if not re.fullmatch(NAME_PATTERN, spec["name"]):
+        raise ManifestError(f"{file}:{lines['name']}: 'name' {NAME_RULE}")
     return Manifest(file, spec, line, lines)
 
 

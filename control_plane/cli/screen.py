@@ -26,13 +26,20 @@ class Screen:
         self.as_json = as_json
         self.out = _console(sys.stdout)
         self.err = _console(sys.stderr)
+        self._line_is_open = False
 
     def note(self, text: str) -> None:
-        """One line for a person: progress, hints, results of an action."""
+        """One line for a person: progress, hints, results of an action.
+
+        Where both streams are the same terminal, it does not go into the middle of a text.
+        """
+        if self.err.is_terminal:
+            self.end_line()
         self.err.print(Text(printable(text)), soft_wrap=True)
 
     def line(self, text: str) -> None:
-        """One line of data."""
+        """One line of data; it ends a text that was streamed."""
+        self._line_is_open = False
         self.out.print(Text(printable(text)), soft_wrap=True)
 
     def json(self, body: Any) -> None:
@@ -46,6 +53,13 @@ class Screen:
         """A piece of a text that is still being written."""
         sys.stdout.write(printable(text) if self.out.is_terminal else text)
         sys.stdout.flush()
+        if text:
+            self._line_is_open = not text.endswith("\n")
+
+    def end_line(self) -> None:
+        """On a terminal, let what comes next begin on a line of its own."""
+        if self._line_is_open and self.out.is_terminal:
+            self.stream("\n")
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         table = Table(*columns, box=None, pad_edge=False, header_style="bold")

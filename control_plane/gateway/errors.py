@@ -51,10 +51,10 @@ def bad_request(message: str, param: str | None = None, code: str | None = None)
     return ApiError(400, message, param=param, code=code)
 
 
-def unsupported(param: str, message: str = "") -> ApiError:
+def unsupported(param: str) -> ApiError:
     return ApiError(
         400,
-        message or f"'{param}' is not supported with this value by this server; leave it out.",
+        f"'{param}' is not supported yet; leave it out.",
         param=param,
         code="unsupported_parameter",
     )

@@ -143,7 +143,7 @@ class TextRequest(CompletionOptions):
     @model_validator(mode="after")
     def _bounded(self) -> TextRequest:
         if self.best_of not in (None, self.n):
-            raise ValueError("'best_of' is not supported unless it equals 'n'; leave it out")
+            raise ValueError("'best_of' is not supported yet unless it equals 'n'; leave it out")
         if len(self.prompt) * self.n > MAX_SEQUENCES:
             raise ValueError(f"'prompt' times 'n' may be at most {MAX_SEQUENCES} sequences")
         return self

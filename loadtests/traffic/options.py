@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError, Namespace
-from collections.abc import Callable
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Protocol
 
 from loadtests.statistics.record import Slo
 from loadtests.traffic.mix import Mix, read_mix
 from loadtests.traffic.schedule import Arrivals, Plan
+
+_CONFIGARGPARSE = ("env_var", "is_secret")
+"""What argparse itself does not know."""
 
 
 class Parser(Protocol):
@@ -52,6 +55,37 @@ def add_options(parser: Parser) -> None:
     add("--records", type=Path, default=None, help="write every request to this file (JSON lines)")
     add("--allow-remote", action="store_true", help="the target may be another machine")
     parser.set_defaults(run_time="60s")
+
+
+class _Listing:
+    """Takes options only to show their help: all but those that are `named` elsewhere."""
+
+    def __init__(self, named: set[str]) -> None:
+        self._named = named
+        self._parser = ArgumentParser(add_help=False, usage=SUPPRESS)
+        self._group = self._parser.add_argument_group("handed to Locust, as is any other option")
+
+    def add_argument(self, *flags: str, **options: Any) -> None:
+        if self._named.isdisjoint(flags):
+            plain = {name: options[name] for name in options if name not in _CONFIGARGPARSE}
+            default = options.get("default")
+            if default not in (None, ""):
+                plain["help"] += f" (default: {default})"
+            self._group.add_argument(*flags, **plain)
+
+    def set_defaults(self, **defaults: Any) -> None:
+        self._parser.set_defaults(**defaults)
+
+    @property
+    def text(self) -> str:
+        return self._parser.format_help()
+
+
+def options_help(named: Collection[str]) -> str:
+    """Help of the options of `add_options`, without those in `named` ("--model")."""
+    listing = _Listing(set(named))
+    add_options(listing)
+    return listing.text
 
 
 def slo(options: Namespace) -> Slo:

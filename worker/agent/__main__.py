@@ -9,6 +9,7 @@ import sys
 from collections.abc import Coroutine
 from typing import Any
 
+from infra.build import build_name
 from infra.connection import REDIS_AWAY, connect
 from infra.ending import end_tasks
 from infra.registry import AgentRegistry
@@ -19,7 +20,7 @@ from worker.agent.heartbeat import Heart
 from worker.agent.join import JoinFailed, JoinRefused, join
 from worker.agent.leave_order import LeaveOrder
 from worker.agent.log_shipping import LogShipper, ShippingHandler
-from worker.agent.machine import build_name, devices, engine_threads, join_request
+from worker.agent.machine import devices, engine_threads, join_request
 from worker.agent.replica import Surroundings
 from worker.agent.supervisor import Supervisor
 

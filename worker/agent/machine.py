@@ -5,21 +5,14 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from infra.build import build_name
 from infra.settings import Settings
 from infra.wire import WIRE_VERSION, JoinRequest
 
 _NVIDIA = Path("/proc/driver/nvidia/gpus")
 _MOST_THREADS = 8
-
-
-def build_name() -> str:
-    try:
-        return version("tamer")
-    except PackageNotFoundError:
-        return "source"
 
 
 def devices(slots: int) -> list[str]:

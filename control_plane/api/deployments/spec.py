@@ -9,13 +9,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
-from control_plane.api.deployments.engines import engine_names
+from control_plane.api.deployments.engines import engine_hint, engine_names
 from control_plane.api.deployments.options import check_options
-from control_plane.api.strict import NAME_PATTERN, PLAIN_TEXT_PATTERN, StrictBody, nearest
+from control_plane.api.strict import PLAIN_TEXT_PATTERN, StrictBody
+from infra.names import NAME_PATTERN, NAME_RULE
 
-Name = Annotated[
-    str, Field(pattern=NAME_PATTERN, description="a-z, 0-9 and '-', at most 63 characters")
-]
+Name = Annotated[str, Field(pattern=NAME_PATTERN, description=NAME_RULE)]
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -33,11 +32,9 @@ def _no_effect_beyond(*accepted: Any) -> AfterValidator:
 
 
 def _known_engine(kind: str) -> str:
-    known = engine_names()
-    if kind not in known:
-        hint = nearest(kind, known)
+    if kind not in engine_names():
         raise PydanticCustomError(
-            "unknown_engine", "there is no such engine; {hint}", {"hint": hint}
+            "unknown_engine", "there is no such engine; {hint}", {"hint": engine_hint(kind)}
         )
     return kind
 

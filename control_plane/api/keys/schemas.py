@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from control_plane.api.strict import NAME_PATTERN, PLAIN_TEXT_PATTERN, StrictBody
+from control_plane.api.strict import PLAIN_TEXT_PATTERN, StrictBody
 from control_plane.store.tables import ApiKey
+from infra.names import NAME_PATTERN
 
 Scope = Literal["admin", "inference"]
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from control_plane.api.keys.schemas import KeyWanted
 from control_plane.api.problem import Problem, not_found
 from control_plane.api.transaction import Change
@@ -10,6 +12,7 @@ from control_plane.store.tables import ApiKey
 from infra.keys import KeyScope, hash_secret, new_secret
 
 _PREFIX = "tamer"
+_FIRST = "first"
 
 
 async def create(change: Change, wanted: KeyWanted) -> tuple[ApiKey, str]:
@@ -58,7 +61,11 @@ async def ensure_first_key(database: Database, secret: str) -> None:
             return
         scopes = [KeyScope.ADMIN.value, KeyScope.INFERENCE.value]
         now = await read_clock(session)
-        key = await keys.add(session, "first", key_hash, "default", scopes, now)
-        await audit.record(
-            session, key.id, "key.create", key.id, {"name": "first", "by": "settings"}
-        )
+        name = _FIRST if await keys.is_first(session) else _later_name(now)
+        key = await keys.add(session, name, key_hash, "default", scopes, now)
+        await audit.record(session, key.id, "key.create", key.id, {"name": name, "by": "settings"})
+
+
+def _later_name(now: float) -> str:
+    """Of an admin key that the settings name when others were there before it."""
+    return f"TAMER_ADMIN_KEY {datetime.fromtimestamp(now, UTC):%Y-%m-%d %H:%M} UTC"

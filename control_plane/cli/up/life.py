@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import time
 
@@ -11,6 +12,7 @@ from control_plane.cli.credentials import Credentials, first_key, remember
 from control_plane.cli.exits import CommandError
 from control_plane.cli.screen import Screen
 from control_plane.cli.up import preflight
+from control_plane.cli.up.admin_keys import note_older_admin_keys
 from control_plane.cli.up.first_run import MODEL, QUESTION, serve_first_model
 from control_plane.cli.up.programs import STOP_ORDER, Platform, platform_ready
 from control_plane.cli.up.supervisor import Supervisor
@@ -68,8 +70,10 @@ class Life:
         server = await self._start()
         self._supervisor.keep_alive()
         self._screen.note(f"running at {server.url} after {time.monotonic() - began:.1f} s")
-        if self._first_model:
-            async with ApiClient(server) as client:
+        async with ApiClient(server) as client:
+            if self._settings.admin_key.get_secret_value():
+                await note_older_admin_keys(client, self._screen)
+            if self._first_model:
                 await serve_first_model(client, self._screen)
         self._show_how_to_go_on(server)
         await asyncio.Event().wait()
@@ -102,7 +106,14 @@ class Life:
             await asyncio.sleep(_LOOK_EVERY_S)
 
     def _show_how_to_go_on(self, server: Credentials) -> None:
-        body = f'{{"model": "{MODEL}", "messages": [{{"role": "user", "content": "{QUESTION}"}}]}}'
+        body = json.dumps(
+            {
+                "model": MODEL,
+                "messages": [{"role": "user", "content": QUESTION}],
+                "temperature": 0,
+                "max_tokens": 64,
+            }
+        )
         self._screen.line(f"URL   {server.url}/v1")
         self._screen.line(f"key   {server.key}")
         self._screen.line(

@@ -32,6 +32,11 @@ async def by_hash(session: AsyncSession, key_hash: str) -> ApiKey | None:
     return await session.scalar(select(ApiKey).where(ApiKey.hash == key_hash))
 
 
+async def is_first(session: AsyncSession) -> bool:
+    """Whether no key was ever made here."""
+    return await session.scalar(select(ApiKey.id).limit(1)) is None
+
+
 async def valid(session: AsyncSession) -> Sequence[ApiKey]:
     """Every key that is not revoked."""
     return (await session.scalars(_valid())).all()

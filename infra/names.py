@@ -1,0 +1,10 @@
+"""What may stand in paths and host names: names of deployments and tenants."""
+
+from __future__ import annotations
+
+NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+NAME_RULE = (
+    "must be lower-case letters, digits and hyphens, at most 63, "
+    "not starting or ending with a hyphen"
+)
+"""The pattern, for people."""
