@@ -40,8 +40,8 @@ async def test_upgrade_after_downgrade_restores_every_table(
     assert set(Base.metadata.tables) < set(names)
 
 
-async def test_several_upgrades_at_once_all_succeed(store_settings: Settings) -> None:
-    await asyncio.gather(*(upgrade(store_settings) for _ in range(4)))
-    database = Database(store_settings)
+async def test_several_upgrades_at_once_all_succeed(empty_settings: Settings) -> None:
+    await asyncio.gather(*(upgrade(empty_settings) for _ in range(4)))
+    database = Database(empty_settings)
     await database.check()
     await database.close()
