@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import pkgutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import ModuleType
-from typing import Any
-
-import pytest
 
 from control_plane.store import repositories
 from control_plane.store.clock import read_clock
@@ -20,20 +13,16 @@ from control_plane.store.repositories import (
     decisions,
     deployments,
     imports,
-    instances,
-    joins,
     keys,
     listings,
     models,
-    operations,
-    replicas,
     revisions,
 )
 from control_plane.store.repositories.listings import Page
-from control_plane.store.repositories.operations import OperationKind, OperationState
 from control_plane.store.session import Database
-from control_plane.store.tables import Model, Operation
-from infra.states import InstanceState, ReplicaState
+from control_plane.store.tables import Model
+from tests.control_plane.store import test_repositories_of_machines
+from tests.control_plane.store.exercised import every_function_of, functions_of
 from tests.control_plane.store.rows import (
     add_deployment,
     add_instance,
@@ -43,38 +32,15 @@ from tests.control_plane.store.rows import (
 )
 
 
-@contextmanager
-def every_function_of(module: ModuleType) -> Iterator[None]:
-    """The block calls each of them."""
-    missed = {name for name, _ in _functions(module)}
-    with pytest.MonkeyPatch.context() as patched:
-        for name, function in _functions(module):
-
-            def noted(*args: Any, _name: str = name, _run: Any = function, **kwargs: Any) -> Any:
-                missed.discard(_name)
-                return _run(*args, **kwargs)
-
-            patched.setattr(module, name, noted)
-        yield
-    assert not missed
-
-
-def _functions(module: ModuleType) -> list[tuple[str, Any]]:
-    return [
-        (name, function)
-        for name, function in inspect.getmembers(module, inspect.iscoroutinefunction)
-        if function.__module__ == module.__name__ and not name.startswith("_")
-    ]
-
-
 def test_no_repository_is_forgotten() -> None:
     found = pkgutil.iter_modules(repositories.__path__)
     with_functions = {
         each.name
         for each in found
-        if _functions(importlib.import_module(f"{repositories.__name__}.{each.name}"))
+        if functions_of(importlib.import_module(f"{repositories.__name__}.{each.name}"))
     }
-    assert {f"test_{name}" for name in with_functions} <= globals().keys()
+    tested = globals().keys() | vars(test_repositories_of_machines).keys()
+    assert {f"test_{name}" for name in with_functions} <= tested
 
 
 async def test_audit(database: Database) -> None:
@@ -102,13 +68,12 @@ async def test_decisions(database: Database) -> None:
         chat = await add_deployment(session, await add_model(session))
     with every_function_of(decisions):
         async with database.transaction() as session:
-            told = [await decisions.add(session, chat.id, "scale", r, "", {}, {}) for r in "abc"]
+            for reason in "abc":
+                await decisions.add(session, chat.id, "scale", reason, "", {}, {})
         async with database.snapshot() as session:
             newest = await decisions.newest(session, chat.id, "scale")
             assert newest is not None and newest.reason == "c"
             assert await decisions.newest(session, chat.id, "place") is None
-            [page] = [await decisions.page(session, chat.id, 2, told[2].id)]
-            assert [each.reason for each in page] == ["b", "a"]
 
 
 async def test_the_newest_decision_is_the_last_one_by_the_database_whoever_made_its_id(
@@ -158,50 +123,6 @@ async def test_imports(database: Database) -> None:
     assert (failed.state, failed.error) == ("failed", "broken \ufffd file")
 
 
-async def test_instances(database: Database) -> None:
-    requested, launching = InstanceState.REQUESTED, InstanceState.LAUNCHING
-    with every_function_of(instances):
-        async with database.transaction() as session:
-            one = await instances.add(session, "local", "process", "here", "on-demand")
-            replica = await add_replica(session)
-            replica.instance_id = one.id
-            assert not await instances.expect_join(session, one.id, "hash", 60.0)
-            assert await instances.move(session, one.id, requested, launching, "now")
-            assert not await instances.move(session, one.id, requested, launching, "again")
-            assert await instances.expect_join(session, one.id, "hash", 60.0)
-            await instances.set_cloud_id(session, one.id, "local-1")
-            await instances.change_assignment(session, one.id)
-        async with database.snapshot() as session:
-            [row] = await instances.live(session)
-            assert (await instances.states(session, [one.id, "ins-none"])) == {one.id: row}
-            assert (row.state, row.join_token_hash, row.cloud_id) == (
-                "launching",
-                "hash",
-                "local-1",
-            )
-            told = await instances.assignment(session, one.id)
-            assert told is not None and (told.version, told.leave) == (2, False)
-            assert [each.replica_id for each in told.replicas] == [replica.id]
-            assert await instances.assignment(session, "ins-none") is None
-
-
-async def test_joins(database: Database) -> None:
-    async with database.transaction() as session:
-        instance = await add_instance(session)
-        seen = InstanceState.REQUESTED
-        await instances.move(session, instance.id, seen, InstanceState.LAUNCHING, "")
-        await instances.expect_join(session, instance.id, "hash", 60.0)
-    with every_function_of(joins):
-        async with database.transaction() as session:
-            assert await joins.lock_by_hash(session, "another") is None
-            found = await joins.lock_by_hash(session, "hash")
-            assert found is not None and found.id == instance.id
-            assert await joins.take(session, instance.id, "hash", "repeated", {"cpu_count": 2})
-            assert not await joins.take(session, instance.id, "hash", None, {})
-            repeated = await joins.lock_by_hash(session, "repeated")
-            assert repeated is not None and repeated.id == instance.id
-
-
 async def test_keys(database: Database) -> None:
     with every_function_of(keys):
         async with database.transaction() as session:
@@ -240,6 +161,9 @@ async def test_listings(database: Database) -> None:
                 await listings.replicas(session, page, replica.deployment_id, ended=False),
             ):
                 assert (len(listed.rows), listed.next_cursor) == (1, None)
+            named = await listings.replica(session, replica.id)
+            assert named is not None and named.deployment_name == "chat"
+            assert await listings.replica(session, "rep-none") is None
             older = Page(limit=1, cursor=replica.id)
             assert (await listings.replicas(session, older, None, ended=True)).rows == []
 
@@ -255,79 +179,6 @@ async def test_models(database: Database) -> None:
             for look in (models.find, models.keep, models.lock):
                 assert await look(session, "tiny") is tiny
                 assert await look(session, "none") is None
-
-
-async def test_operations(database: Database) -> None:
-    launch, other = OperationKind.LAUNCH_INSTANCE, OperationKind.IMPORT_MODEL
-    with every_function_of(operations):
-        async with database.transaction() as session:
-            one = await operations.add(session, launch, "ins-1", "launch:ins-1", 60.0, {"a": 1})
-            late = await operations.add(session, other, "mod-1", "import:mod-1", -1.0)
-            again = await operations.add(session, launch, "ins-1", "launch:ins-1", 60.0)
-            ending = await operations.add_termination(session, "ins-1", 60.0)
-            assert (await operations.add_termination(session, "ins-1", 60.0)).id == ending.id
-            assert (again.id, again.payload) == (one.id, {"a": 1})
-            newest = await operations.newest_of(session, ["ins-1", "ins-2"], launch)
-            assert {id: each.id for id, each in newest.items()} == {"ins-1": one.id}
-        async with database.transaction() as session:
-            assert [each.id for each in await operations.due(session)] == [one.id, ending.id]
-            assert [each.id for each in await operations.overdue(session)] == [late.id]
-            assert await operations.book_sending(session, one, 60.0)
-            assert not await operations.book_sending(session, one, 60.0)
-            assert [each.id for each in await operations.due(session)] == [ending.id]
-            await operations.send_in(session, one.id, -1.0)
-            assert len(await operations.due(session)) == 2
-        async with database.transaction() as session:
-            claimed = await operations.claim(session, one.id, 60.0)
-            assert claimed is not None and claimed[0].attempts == 1
-            assert await operations.claim(session, one.id, 60.0) is None
-            token = claimed[1]
-            assert await operations.report(session, one.id, token, {"phase": "p"}, 60.0)
-            assert await operations.postpone(session, one.id, token, "away", -1.0)
-            assert not await operations.report(session, one.id, token, {}, 60.0)
-        async with database.transaction() as session:
-            claimed = await operations.claim(session, one.id, 60.0)
-            assert claimed is not None
-            done = OperationState.SUCCEEDED
-            assert await operations.finish(session, one.id, claimed[1], done)
-            assert not await operations.expire(session, one.id, "too late")
-        async with database.transaction() as session:
-            (await session.get_one(Operation, late.id)).error = "before"
-            await session.flush()
-            assert await operations.expire(session, late.id, "too late")
-    async with database.snapshot() as session:
-        finished, expired = [await session.get_one(Operation, each.id) for each in (one, late)]
-    assert (finished.state, finished.attempts, finished.lock_token) == ("succeeded", 2, None)
-    assert (expired.state, expired.error) == ("failed", "before; too late")
-
-
-async def test_replicas(database: Database) -> None:
-    requested, launching, failed = (
-        ReplicaState.REQUESTED,
-        ReplicaState.LAUNCHING,
-        ReplicaState.FAILED,
-    )
-    with every_function_of(replicas):
-        async with database.transaction() as session:
-            chat = await add_deployment(session, await add_model(session))
-            one = await replicas.add(session, chat)
-            two = await replicas.add(session, chat)
-            instance = await add_instance(session)
-            moved = await replicas.move(
-                session, one.id, requested, launching, "", instance_id=instance.id
-            )
-            assert moved
-            assert not await replicas.move(session, one.id, requested, launching, "again")
-            assert await replicas.move(session, two.id, requested, failed, "broken")
-        async with database.snapshot() as session:
-            for live in (
-                await replicas.live(session),
-                await replicas.live_of(session, chat.id),
-                await replicas.live_on(session, instance.id),
-            ):
-                assert [each.id for each in live] == [one.id]
-            ended = await replicas.ended_unready(session, chat, 5)
-            assert [(each.id, each.reason) for each in ended] == [(two.id, "broken")]
 
 
 async def test_revisions(database: Database) -> None:

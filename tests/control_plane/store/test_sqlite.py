@@ -75,7 +75,7 @@ async def test_readers_are_never_told_that_the_database_is_locked(
         async with other.snapshot() as session:
             return len(await keys.valid(session)) == 30
 
-    await eventually(read, pause_s=0.0)
+    await eventually(read)
     await writing
 
 
