@@ -16,9 +16,10 @@ from control_plane.store.session import Database
 from control_plane.store.tables import Deployment, Model
 from infra.settings import Settings
 from tests.control_plane.store.rows import add_deployment, add_model, add_revision
+from tests.fixtures.database import on_postgresql_alone
 from tests.fixtures.waiting import eventually
 
-pytestmark = pytest.mark.parametrize("store_kind", ["postgresql"], indirect=True)
+pytestmark = on_postgresql_alone
 
 
 async def test_transactions_on_different_rows_do_not_wait_for_each_other(

@@ -11,9 +11,10 @@ from sqlalchemy import text
 from control_plane.store.repositories import keys
 from control_plane.store.session import Database
 from infra.settings import Settings
+from tests.fixtures.database import on_sqlite_alone
 from tests.fixtures.waiting import eventually
 
-pytestmark = pytest.mark.parametrize("store_kind", ["sqlite"], indirect=True)
+pytestmark = on_sqlite_alone
 
 
 @pytest.fixture

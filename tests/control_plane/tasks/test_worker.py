@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from redis.asyncio import Redis
 
 from control_plane.controller.operation import OperationReconciler
@@ -26,12 +25,10 @@ from infra.registry import Registry
 from infra.settings import Settings
 from infra.states import InstanceState
 from tests.control_plane.tasks.worker_process import WorkerProcess
+from tests.fixtures.database import on_sqlite_alone
 from tests.fixtures.waiting import eventually
 
 StartWorker = Callable[[], WorkerProcess]
-
-on_sqlite_alone = pytest.mark.parametrize("store_kind", ["sqlite"], indirect=True)
-"""What differs between the databases is in the tests of the store; these take seconds each."""
 
 
 async def launching_instance(database: Database) -> tuple[Instance, Operation]:
