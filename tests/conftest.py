@@ -4,6 +4,7 @@ pytest_plugins = [
     "tests.fixtures.database",
     "tests.fixtures.openai_stream",
     "tests.fixtures.platform",
+    "tests.fixtures.postgres",
     "tests.fixtures.smollm2",
     "tests.fixtures.tiny_llama",
     "tests.fixtures.valkey",

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import event, text
-from sqlalchemy.engine import Connection, make_url
-from sqlalchemy.ext.asyncio import (
-    AsyncEngine,
-    AsyncSession,
-    async_sessionmaker,
-    create_async_engine,
-)
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
+from control_plane.store import postgresql, sqlite
 from infra.settings import Settings
-
-_BUSY_LIMIT_S = 15.0
-"""How long a SQLite transaction waits for another writer."""
-_READ_ONLY = "tamer_read_only"
 
 
 class StoreError(RuntimeError):
@@ -36,10 +28,10 @@ class Database:
 
     def __init__(self, settings: Settings) -> None:
         """Raises StoreError: the URL names no database that the store knows."""
-        self.engine = _engine(settings.database)
+        self.engine, snapshot = _open(settings.database)
         self._writing = async_sessionmaker(self.engine, expire_on_commit=False)
         self._reading = async_sessionmaker(
-            self.engine.execution_options(**{_READ_ONLY: True, "postgresql_readonly": True}),
+            self.engine.execution_options(**snapshot),
             expire_on_commit=False,
             autoflush=False,
         )
@@ -52,7 +44,8 @@ class Database:
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncSession]:
-        """A session that may only read: the database itself refuses writes."""
+        """A session that may only read, and sees one state of the store from its first statement
+        on: the database itself refuses writes."""
         async with self._reading() as session:
             yield session
 
@@ -69,36 +62,21 @@ class Database:
         await self.engine.dispose()
 
 
-def _engine(database: str) -> AsyncEngine:
+def _open(database: str) -> tuple[AsyncEngine, Mapping[str, Any]]:
+    """The engine, and the execution options of its snapshots."""
     url = make_url(database)
     if url.get_backend_name() == "sqlite":
-        if not url.database or url.database == ":memory:":
-            raise StoreError("TAMER_DATABASE_URL: SQLite needs a file, e.g. sqlite:////tmp/t.db")
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_async_engine(
-            url.set(drivername="sqlite+aiosqlite"), connect_args={"timeout": _BUSY_LIMIT_S}
-        )
-        event.listen(engine.sync_engine, "connect", _set_up_sqlite)
-        event.listen(engine.sync_engine, "begin", _begin_sqlite)
-        return engine
+        try:
+            return sqlite.open_engine(url, json_serializer=_json), sqlite.SNAPSHOT
+        except ValueError as error:
+            raise StoreError(f"TAMER_DATABASE_URL: {error}") from error
     if url.get_backend_name() == "postgresql":
-        return create_async_engine(url.set(drivername="postgresql+asyncpg"), pool_pre_ping=True)
+        return postgresql.open_engine(url, json_serializer=_json), postgresql.SNAPSHOT
     raise StoreError(
         f"TAMER_DATABASE_URL: '{url.drivername}' is not supported; "
         "use sqlite:///path or postgresql://user:password@host/name"
     )
 
 
-def _set_up_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # the driver begins nothing by itself: _begin_sqlite does
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA foreign_keys = ON")
-    cursor.close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    # A writer takes the lock at its start: a reader that turned into a writer would be refused
-    # without waiting whenever somebody else had written in between.
-    read_only = bool(connection.get_execution_options().get(_READ_ONLY))
-    connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if read_only else 'OFF'}")
-    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+def _json(value: Any) -> str:
+    return json.dumps(value, allow_nan=False)  # SQLite would take a NaN, PostgreSQL would not

@@ -7,6 +7,8 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, CheckConstraint, Double, ForeignKey, Index, MetaData, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from control_plane.store.free_text import FreeText
+
 
 class Base(DeclarativeBase):
     metadata = MetaData(
@@ -46,7 +48,7 @@ class Model(Base):
     source: Mapped[str]
     state: Mapped[str]
     """importing, ready, failed or deleted (the row stays: old revisions point at it)"""
-    error: Mapped[str] = mapped_column(default="")
+    error: Mapped[str] = mapped_column(FreeText, default="")
     digest: Mapped[str] = mapped_column(default="")
     text_digest: Mapped[str] = mapped_column(default="")
     """Content of `text.json` in the model's folder: an encoded wire.TextAssets."""
@@ -92,7 +94,7 @@ class Deployment(Leased, Base):
     """Rises with every change of the spec."""
     revision_id: Mapped[str] = mapped_column(ForeignKey("revisions.id"))
     state: Mapped[str]
-    reason: Mapped[str] = mapped_column(default="")
+    reason: Mapped[str] = mapped_column(FreeText, default="")
     target_replicas: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[float]
     updated_at: Mapped[float]
@@ -109,7 +111,7 @@ class Replica(Leased, Base):
     """Of the deployment, when the replica was asked for: failures count until the spec changes."""
     instance_id: Mapped[str | None] = mapped_column(ForeignKey("instances.id"), index=True)
     state: Mapped[str] = mapped_column(index=True)
-    reason: Mapped[str] = mapped_column(default="")
+    reason: Mapped[str] = mapped_column(FreeText, default="")
     created_at: Mapped[float]
     updated_at: Mapped[float]
     ready_at: Mapped[float | None] = mapped_column(default=None)
@@ -128,7 +130,7 @@ class Instance(Leased, Base):
     market: Mapped[str]
     usd_per_hour: Mapped[float] = mapped_column(default=0.0)
     state: Mapped[str] = mapped_column(index=True)
-    reason: Mapped[str] = mapped_column(default="")
+    reason: Mapped[str] = mapped_column(FreeText, default="")
     join_token_hash: Mapped[str | None] = mapped_column(unique=True, default=None)
     join_token_expires_at: Mapped[float] = mapped_column(default=0.0)
     assignment_version: Mapped[int] = mapped_column(default=0)
@@ -154,7 +156,7 @@ class Operation(Leased, Base):
     subject_id: Mapped[str] = mapped_column(index=True)
     idempotency_key: Mapped[str] = mapped_column(unique=True)
     state: Mapped[str] = mapped_column(index=True)
-    error: Mapped[str] = mapped_column(default="")
+    error: Mapped[str] = mapped_column(FreeText, default="")
     progress: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """{"phase": ..., "done_bytes": ..., "total_bytes": ...}"""
     attempts: Mapped[int] = mapped_column(default=0)

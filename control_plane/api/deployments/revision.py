@@ -24,7 +24,7 @@ async def wanted_revision(
         Problem: 422 for an unknown model or a context it does not have, 409 for a model that is
             not ready.
     """
-    model = await models.find(session, spec.model)
+    model = await models.keep(session, spec.model)
     if model is None:
         raise invalid_field("model", await _unknown(session, spec.model))
     if model.state != models.READY:

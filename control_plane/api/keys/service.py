@@ -55,15 +55,14 @@ async def ensure_first_key(database: Database, secret: str) -> None:
     """Make the admin key that the settings name, unless it is there (or was, and is revoked)."""
     if not secret:
         return
-    key_hash = hash_secret(secret)
     async with database.transaction() as session:
-        if await keys.by_hash(session, key_hash) is not None:
-            return
         scopes = [KeyScope.ADMIN.value, KeyScope.INFERENCE.value]
         now = await read_clock(session)
         name = _FIRST if await keys.is_first(session) else _later_name(now)
-        key = await keys.add(session, name, key_hash, "default", scopes, now)
-        await audit.record(session, key.id, "key.create", key.id, {"name": name, "by": "settings"})
+        key_id = await keys.add_once(session, name, hash_secret(secret), "default", scopes, now)
+        if key_id is not None:
+            detail = {"name": name, "by": "settings"}
+            await audit.record(session, key_id, "key.create", key_id, detail)
 
 
 def _later_name(now: float) -> str:

@@ -41,7 +41,8 @@ async def newest(session: AsyncSession, deployment_id: str, kind: str) -> Decisi
     found = await session.scalars(
         select(Decision)
         .where(Decision.deployment_id == deployment_id, Decision.kind == kind)
-        .order_by(Decision.id.desc())
+        # Not by id alone: ids come from the clocks of many machines.
+        .order_by(Decision.created_at.desc(), Decision.id.desc())
         .limit(1)
     )
     return found.one_or_none()

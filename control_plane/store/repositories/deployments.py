@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import or_
+from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store.repositories.listings import Deployed, live_deployments
@@ -43,11 +43,16 @@ async def find(session: AsyncSession, name: str) -> Deployed | None:
 
 async def lock(session: AsyncSession, name: str) -> Deployed | None:
     """The live deployment of this name, locked until the end of the transaction."""
-    rows = await session.execute(
-        live_deployments().where(Deployment.name == name).with_for_update(of=Deployment)
+    # The revision in a statement of its own: PostgreSQL would compare a row for which it waited
+    # with the revision that it joined before it waited, and find none.
+    deployment = await session.scalar(
+        select(Deployment)
+        .where(Deployment.name == name, Deployment.state != DeploymentState.DELETED.value)
+        .with_for_update()
     )
-    row = rows.one_or_none()
-    return None if row is None else Deployed(*row)
+    if deployment is None:
+        return None
+    return Deployed(deployment, await session.get_one(Revision, deployment.revision_id))
 
 
 async def all_live(session: AsyncSession) -> list[Deployed]:

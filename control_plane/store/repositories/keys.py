@@ -8,6 +8,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store.ids import Prefix, new_id
+from control_plane.store.insertion import insert_unless_there
 from control_plane.store.tables import ApiKey
 
 
@@ -25,6 +26,25 @@ async def add(
     session.add(key)
     await session.flush()
     return key
+
+
+async def add_once(
+    session: AsyncSession, name: str, key_hash: str, tenant: str, scopes: list[str], now: float
+) -> str | None:
+    """The id of a new key; None, and nothing written, if a key has this hash, revoked or not."""
+    key_id = new_id(Prefix.KEY)
+    added = await insert_unless_there(
+        session,
+        ApiKey,
+        ApiKey.hash,
+        id=key_id,
+        name=name,
+        hash=key_hash,
+        tenant=tenant,
+        scopes=scopes,
+        created_at=now,
+    )
+    return key_id if added else None
 
 
 async def by_hash(session: AsyncSession, key_hash: str) -> ApiKey | None:

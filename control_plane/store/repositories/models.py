@@ -34,6 +34,12 @@ async def find(session: AsyncSession, name: str) -> Model | None:
     return await session.scalar(select(Model).where(Model.name == name, IS_LIVE))
 
 
+async def keep(session: AsyncSession, name: str) -> Model | None:
+    """As `find`; until the end of the transaction nobody changes or deletes it."""
+    statement = select(Model).where(Model.name == name, Model.state != DELETED)
+    return await session.scalar(statement.with_for_update(read=True))
+
+
 async def lock(session: AsyncSession, name: str) -> Model | None:
     """The live model of this name, locked until the end of the transaction."""
     statement = select(Model).where(Model.name == name, IS_LIVE)

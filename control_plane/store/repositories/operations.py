@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store.clock import database_now, read_clock
 from control_plane.store.ids import Prefix, new_id
+from control_plane.store.insertion import insert_unless_there
 from control_plane.store.leases import FREE, guarded_update, is_free, new_token
 from control_plane.store.tables import Operation
 from control_plane.store.writing import write_one
@@ -40,12 +41,11 @@ async def add(
     limit_s: float,
 ) -> Operation:
     """The operation of this key: a new one, or the one that is there already."""
-    statement = select(Operation).where(Operation.idempotency_key == idempotency_key)
-    found = await session.scalar(statement)
-    if found is not None:
-        return found
     now = await read_clock(session)
-    operation = Operation(
+    await insert_unless_there(
+        session,
+        Operation,
+        Operation.idempotency_key,
         id=new_id(Prefix.OPERATION),
         kind=kind.value,
         subject_id=subject_id,
@@ -55,9 +55,10 @@ async def add(
         created_at=now,
         updated_at=now,
     )
-    session.add(operation)
-    await session.flush()
-    return operation
+    found = await session.scalars(
+        select(Operation).where(Operation.idempotency_key == idempotency_key)
+    )
+    return found.one()
 
 
 async def add_termination(session: AsyncSession, instance_id: str, limit_s: float) -> Operation:
@@ -83,7 +84,7 @@ async def newest_of(
     found = await session.scalars(
         select(Operation)
         .where(Operation.subject_id.in_(subject_ids), Operation.kind == kind.value)
-        .order_by(Operation.id)
+        .order_by(Operation.created_at, Operation.id)  # ids come from clocks of many machines
     )
     return {operation.subject_id: operation for operation in found}
 

@@ -7,6 +7,9 @@ import pytest
 from fastapi import FastAPI
 
 from infra.keys import hash_secret
+from tests.fixtures.database import on_sqlite_alone
+
+pytestmark = on_sqlite_alone
 
 _OPEN = {("GET", "/livez"), ("GET", "/readyz"), ("POST", "/api/v1/instances/join")}
 _ROUTES = _OPEN | {

@@ -8,6 +8,9 @@ import httpx
 import pytest
 
 from tests.control_plane.api.conftest import MakeModel
+from tests.fixtures.database import on_sqlite_alone
+
+pytestmark = on_sqlite_alone
 
 _DEEP: Any = "[" * 100_000
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import asyncio
+
 import httpx
 import pytest
 from fastapi import FastAPI
 
 from control_plane.api.app import build_api
+from control_plane.api.keys.service import ensure_first_key
 from control_plane.store.repositories import keys, listings
 from control_plane.store.repositories.listings import Page
 from control_plane.store.session import Database
@@ -78,6 +81,14 @@ async def test_a_restart_makes_no_second_first_key_and_revives_no_revoked_one(
             listed = (await second.get("/api/v1/keys")).json()["data"]
     assert {key["id"] for key in listed} == {first["id"], other["id"]}
     assert next(key for key in listed if key["id"] == first["id"])["revoked_at"] is not None
+
+
+async def test_of_many_that_start_at_once_one_makes_the_first_key(store: Database) -> None:
+    await asyncio.gather(*(ensure_first_key(store, "another-secret") for _ in range(4)))
+    async with store.snapshot() as session:
+        made = [key.id for key in await keys.valid(session)]
+        told = [event.subject_id for event in (await listings.audit_events(session, Page())).rows]
+    assert len(made) == 2 and sorted(told) == made
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,12 @@ async def test_an_unknown_route_is_a_problem(client: httpx.AsyncClient) -> None:
     assert (answer.status_code, answer.json()["type"]) == (404, "urn:tamer:problem:no-route")
 
 
+@pytest.mark.parametrize("path", ["/models/a%00b", "/deployments/%00", "/keys/%00"])
+async def test_a_name_that_no_row_can_have_is_nobodys(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.delete(path)
+    assert answer.status_code in (404, 422), answer.text
+
+
 async def test_another_method_is_told_which_ones_there_are(client: httpx.AsyncClient) -> None:
     answer = await client.patch("/deployments/chat", json={})
     assert answer.status_code == 405

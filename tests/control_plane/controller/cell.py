@@ -25,25 +25,13 @@ from infra.queue.queue import JobQueue, Offer
 from infra.settings import Settings
 from infra.states import JobState
 from infra.wire import JobSpec, Sampling, TextAssets, encode
+from tests.control_plane.controller.mailbox import Mailbox
 from tests.control_plane.controller.memory_cloud import MemoryCloud
 from tests.control_plane.controller.scripted_agent import ScriptedAgent
 from tests.fixtures.waiting import eventually
 
 TEXT = TextAssets(tokenizer_json="{}", chat_template="{{ messages }}", eos_token_ids=(2,))
 _NEVER = threading.Event()
-
-
-class Mailbox:
-    """Where a controller's messages lie until the cell's hands carry them out."""
-
-    def __init__(self) -> None:
-        self.operation_ids: list[str] = []
-
-    async def send(self, operation_id: str) -> None:
-        self.operation_ids.append(operation_id)
-
-    def close(self) -> None:
-        return None
 
 
 class Cell:
@@ -59,8 +47,10 @@ class Cell:
         self.script: Callable[[ScriptedAgent], None] = lambda agent: None
         """Changes each new agent before it lives."""
 
-    def new_controller(self) -> Controller:
-        return Controller(self.settings, self.database, self.jobs, self.cloud, self.mailbox)  # type: ignore[arg-type]
+    def new_controller(self, database: Database | None = None) -> Controller:
+        """With connections of its own, or the cell's."""
+        database = database or self.database
+        return Controller(self.settings, database, self.jobs, self.cloud, self.mailbox)  # type: ignore[arg-type]
 
     async def model(self, name: str = "tiny") -> Model:
         folder = self.settings.home / "models" / name

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from control_plane.store.tables import Deployment, Replica
 from infra.queue.queue import JobQueue
 from infra.states import ReplicaState
@@ -105,23 +103,6 @@ async def test_a_replica_that_does_not_drain_is_ended_by_force(cell: Cell) -> No
         for each in await cell.replicas():
             (await session.get_one(Replica, each.id)).updated_at -= 60.0
     await cell.until_state(chat, "deleted")
-
-
-async def test_two_controllers_at_once_do_nothing_twice(cell: Cell) -> None:
-    chat = await cell.deploy(await cell.model(), min_replicas=2)
-    other = cell.new_controller()
-    for _ in range(6):
-        await asyncio.gather(
-            cell.controller.reconcile(), other.reconcile(), cell.controller.reconcile()
-        )
-    sent = cell.mailbox.operation_ids
-    assert len(sent) == len(set(sent)) == 2
-    await asyncio.gather(*(cell.carry_out(each) for each in [*sent, *sent]))
-    cell.mailbox.operation_ids.clear()
-    for _ in range(6):
-        await asyncio.gather(cell.step(), other.reconcile())
-    assert (await cell.until_state(chat, "ready")).target_replicas == 2
-    assert cell.cloud.launches == len(await cell.replicas()) == len(await cell.instances()) == 2
 
 
 async def test_a_new_revision_takes_over_when_one_of_its_replicas_is_ready(cell: Cell) -> None:

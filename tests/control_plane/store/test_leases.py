@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy import update
 
+from control_plane.store.clock import read_clock
 from control_plane.store.leases import break_lease, guarded_update, release, take
 from control_plane.store.session import Database
 from control_plane.store.tables import Instance
@@ -62,6 +64,19 @@ async def test_an_expired_lease_is_taken_over_and_its_holder_writes_nothing(
         assert await guarded_update(session, Instance, _ID, new, reason="in time")
     async with leased.snapshot() as session:
         assert (await session.get_one(Instance, _ID)).reason == "in time"
+
+
+@pytest.mark.parametrize("hours", [-24, 24])
+async def test_a_lease_runs_on_the_clock_of_the_database_not_on_ours(
+    leased: Database, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    ours = time.time() + hours * 3600.0
+    monkeypatch.setattr(time, "time", lambda: ours)
+    assert await _take(leased, ttl_s=60.0) is not None
+    assert await _take(leased) is None
+    async with leased.snapshot() as session:
+        expires_at = (await session.get_one(Instance, _ID)).lock_expires_at
+        assert 50.0 < expires_at - await read_clock(session) < 60.0
 
 
 async def test_a_broken_lease_stops_the_outcome_of_the_work(leased: Database) -> None:

@@ -25,6 +25,7 @@ from infra.registry import Registry
 from infra.settings import Settings
 from infra.states import InstanceState
 from tests.control_plane.tasks.worker_process import WorkerProcess
+from tests.fixtures.database import on_sqlite_alone
 from tests.fixtures.waiting import eventually
 
 StartWorker = Callable[[], WorkerProcess]
@@ -75,6 +76,7 @@ async def machines(settings: Settings) -> list[CloudInstance]:
         await cloud.close()
 
 
+@on_sqlite_alone
 async def test_an_operation_whose_message_comes_twice_is_done_once(
     settings: Settings,
     database: Database,
@@ -150,6 +152,7 @@ async def test_the_work_of_a_worker_killed_in_the_middle_is_sent_again_and_finis
     assert len(await machines(settings)) == 1
 
 
+@on_sqlite_alone
 async def test_a_cloud_that_is_away_is_tried_again_until_it_answers(
     settings: Settings,
     database: Database,
@@ -178,6 +181,7 @@ async def test_a_cloud_that_is_away_is_tried_again_until_it_answers(
     await eventually(reconciled_to_the_end, 30.0)
 
 
+@on_sqlite_alone
 async def test_an_import_that_is_refused_says_why_in_the_operation_and_in_the_model(
     settings: Settings, database: Database, messages: Messages, start_worker: StartWorker
 ) -> None:
@@ -192,6 +196,7 @@ async def test_an_import_that_is_refused_says_why_in_the_operation_and_in_the_mo
     assert row.error == done.error
 
 
+@on_sqlite_alone
 async def test_a_worker_is_up_in_time_and_ends_cleanly_on_sigterm(
     settings: Settings, database: Database, messages: Messages, start_worker: StartWorker
 ) -> None:

@@ -25,6 +25,7 @@ class WorkerProcess:
                 env={
                     **passed_on,
                     "TAMER_HOME": str(settings.home),
+                    "TAMER_DATABASE_URL": settings.database_url,
                     "TAMER_JOBS_URL": settings.jobs,
                     "TAMER_BROKER_URL": settings.broker,
                     "TAMER_ROW_LEASE_S": str(settings.row_lease_s),

@@ -1,0 +1,191 @@
+"""Every function of every repository, on both databases: the statements are what may differ."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from control_plane.store import repositories
+from control_plane.store.clock import read_clock
+from control_plane.store.repositories import (
+    audit,
+    counts,
+    decisions,
+    deployments,
+    imports,
+    keys,
+    listings,
+    models,
+    revisions,
+)
+from control_plane.store.repositories.listings import Page
+from control_plane.store.session import Database
+from control_plane.store.tables import Model
+from tests.control_plane.store import test_repositories_of_machines
+from tests.control_plane.store.exercised import every_function_of, functions_of
+from tests.control_plane.store.rows import (
+    add_deployment,
+    add_instance,
+    add_model,
+    add_replica,
+    add_revision,
+)
+
+
+def test_no_repository_is_forgotten() -> None:
+    found = pkgutil.iter_modules(repositories.__path__)
+    with_functions = {
+        each.name
+        for each in found
+        if functions_of(importlib.import_module(f"{repositories.__name__}.{each.name}"))
+    }
+    tested = globals().keys() | vars(test_repositories_of_machines).keys()
+    assert {f"test_{name}" for name in with_functions} <= tested
+
+
+async def test_audit(database: Database) -> None:
+    with every_function_of(audit):
+        async with database.transaction() as session:
+            await audit.record(session, "key-1", "test", "subject", {"a": [1]})
+    async with database.snapshot() as session:
+        [row] = (await listings.audit_events(session, Page())).rows
+    assert (row.action, row.detail) == ("test", {"a": [1]})
+
+
+async def test_counts(database: Database) -> None:
+    async with database.transaction() as session:
+        replica = await add_replica(session)
+        await add_instance(session)
+    with every_function_of(counts):
+        async with database.snapshot() as session:
+            assert await counts.models(session) == {"ready": 1}
+            assert await counts.instances(session) == {"requested": 1}
+            assert await counts.replicas(session) == {replica.deployment_id: {"requested": 1}}
+
+
+async def test_decisions(database: Database) -> None:
+    async with database.transaction() as session:
+        chat = await add_deployment(session, await add_model(session))
+    with every_function_of(decisions):
+        async with database.transaction() as session:
+            for reason in "abc":
+                await decisions.add(session, chat.id, "scale", reason, "", {}, {})
+        async with database.snapshot() as session:
+            newest = await decisions.newest(session, chat.id, "scale")
+            assert newest is not None and newest.reason == "c"
+            assert await decisions.newest(session, chat.id, "place") is None
+
+
+async def test_the_newest_decision_is_the_last_one_by_the_database_whoever_made_its_id(
+    database: Database,
+) -> None:
+    async with database.transaction() as session:
+        chat = await add_deployment(session, await add_model(session))
+        ahead = await decisions.add(session, chat.id, "scale", "a clock ahead", "", {}, {})
+        ahead.id = "dec-zzzzzzzzzzzzzzzzzzzzzzzz"
+    async with database.transaction() as session:
+        await decisions.add(session, chat.id, "scale", "later", "", {}, {})
+    async with database.snapshot() as session:
+        newest = await decisions.newest(session, chat.id, "scale")
+    assert newest is not None and newest.reason == "later"
+
+
+async def test_deployments(database: Database) -> None:
+    with every_function_of(deployments):
+        async with database.transaction() as session:
+            model = await add_model(session)
+            revision = await add_revision(session, model, "dep-1")
+            await deployments.add(session, "dep-1", "chat", {"model": "tiny"}, revision, 1.0)
+            await add_deployment(session, model, "answers")
+        async with database.transaction() as session:
+            for look in (deployments.find, deployments.lock):
+                found = await look(session, "chat")
+                assert found is not None and found.revision.id == revision.id
+                assert await look(session, "none") is None
+            both = await deployments.all_live(session)
+            assert [each.deployment.name for each in both] == ["answers", "chat"]
+            assert await deployments.names_that_use(session, model) == ["answers", "chat"]
+
+
+async def test_imports(database: Database) -> None:
+    async with database.transaction() as session:
+        good, bad = [await models.add(session, name, "pypi:x", 1.0) for name in ("good", "bad")]
+    with every_function_of(imports):
+        async with database.transaction() as session:
+            assert await imports.source_of(session, good.id) == "pypi:x"
+            await imports.complete(session, good.id, {"digest": "d", "size_bytes": 1 << 40})
+            await imports.fail(session, bad.id, "broken \0 file")
+            await imports.fail(session, good.id, "too late")
+        async with database.snapshot() as session:
+            assert await imports.source_of(session, good.id) is None
+            ready, failed = [await session.get_one(Model, each.id) for each in (good, bad)]
+    assert (ready.state, ready.error, ready.size_bytes) == ("ready", "", 1 << 40)
+    assert (failed.state, failed.error) == ("failed", "broken \ufffd file")
+
+
+async def test_keys(database: Database) -> None:
+    with every_function_of(keys):
+        async with database.transaction() as session:
+            key = await keys.add(session, "k", "hash", "default", ["admin", "inference"], 1.0)
+            assert await keys.add_once(session, "k", "hash", "default", [], 1.0) is None
+            assert await keys.add_once(session, "l", "other", "default", [], 1.0) is not None
+        async with database.transaction() as session:
+            found = await keys.by_hash(session, "hash")
+            assert found is not None and found.scopes == ["admin", "inference"]
+            found.revoked_at = await read_clock(session)
+            await session.flush()
+            assert [each.name for each in await keys.valid(session)] == ["l"]
+            assert [each.name for each in await keys.lock_valid(session)] == ["l"]
+            assert await keys.by_hash(session, key.hash) is found
+
+
+async def test_listings(database: Database) -> None:
+    async with database.transaction() as session:
+        replica = await add_replica(session)
+        await add_instance(session)
+        await keys.add(session, "k", "hash", "default", ["admin"], 1.0)
+        await audit.record(session, "key-1", "test", "subject", {})
+        await decisions.add(session, replica.deployment_id, "scale", "idle", "", {}, {})
+    page = Page(limit=1)
+    with every_function_of(listings):
+        async with database.snapshot() as session:
+            for listed in (
+                await listings.deployments(session, page),
+                await listings.models(session, page),
+                await listings.keys(session, page),
+                await listings.decisions(session, replica.deployment_id, page),
+                await listings.audit_events(session, page),
+                await listings.instances(session, page, ended=False),
+                await listings.instances(session, page, ended=True),
+                await listings.replicas(session, page, None, ended=True),
+                await listings.replicas(session, page, replica.deployment_id, ended=False),
+            ):
+                assert (len(listed.rows), listed.next_cursor) == (1, None)
+            named = await listings.replica(session, replica.id)
+            assert named is not None and named.deployment_name == "chat"
+            assert await listings.replica(session, "rep-none") is None
+            older = Page(limit=1, cursor=replica.id)
+            assert (await listings.replicas(session, older, None, ended=True)).rows == []
+
+
+async def test_models(database: Database) -> None:
+    with every_function_of(models):
+        async with database.transaction() as session:
+            tiny = await models.add(session, "tiny", "pypi:tiny", 1.0)
+            assert await models.ready_names(session) == []
+            tiny.state = models.READY
+            await session.flush()
+            assert await models.ready_names(session) == ["tiny"]
+            for look in (models.find, models.keep, models.lock):
+                assert await look(session, "tiny") is tiny
+                assert await look(session, "none") is None
+
+
+async def test_revisions(database: Database) -> None:
+    with every_function_of(revisions):
+        async with database.transaction() as session:
+            model = await add_model(session)
+            one = await revisions.find_or_add(session, "dep-1", model, "paced", {"a": 1}, 1.0)
+            same = await revisions.find_or_add(session, "dep-1", model, "paced", {"a": 1}, 2.0)
+            other = await revisions.find_or_add(session, "dep-1", model, "paced", {"a": 2}, 2.0)
+    assert same is one and other.id != one.id

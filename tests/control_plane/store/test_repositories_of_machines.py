@@ -1,0 +1,140 @@
+"""As `test_repositories`, for the rows that controllers and workers write."""
+
+from __future__ import annotations
+
+from control_plane.store.repositories import instances, joins, operations, replicas
+from control_plane.store.repositories.operations import OperationKind, OperationState
+from control_plane.store.session import Database
+from control_plane.store.tables import Operation
+from infra.states import InstanceState, ReplicaState
+from tests.control_plane.store.exercised import every_function_of
+from tests.control_plane.store.rows import (
+    add_deployment,
+    add_instance,
+    add_model,
+    add_replica,
+    add_revision,
+)
+
+
+async def test_instances(database: Database) -> None:
+    requested, launching = InstanceState.REQUESTED, InstanceState.LAUNCHING
+    with every_function_of(instances):
+        async with database.transaction() as session:
+            one = await instances.add(session, "local", "process", "here", "on-demand")
+            replica = await add_replica(session)
+            replica.instance_id = one.id
+            assert not await instances.expect_join(session, one.id, "hash", 60.0)
+            assert await instances.move(session, one.id, requested, launching, "now")
+            assert not await instances.move(session, one.id, requested, launching, "again")
+            assert await instances.expect_join(session, one.id, "hash", 60.0)
+            await instances.set_cloud_id(session, one.id, "local-1")
+            await instances.change_assignment(session, one.id)
+        async with database.snapshot() as session:
+            [row] = await instances.live(session)
+            assert (await instances.by_id(session, [one.id, "ins-none"])) == {one.id: row}
+            assert (row.state, row.join_token_hash, row.cloud_id) == (
+                "launching",
+                "hash",
+                "local-1",
+            )
+            told = await instances.assignment(session, one.id)
+            assert told is not None and (told.version, told.leave) == (2, False)
+            assert [each.replica_id for each in told.replicas] == [replica.id]
+            assert await instances.assignment(session, "ins-none") is None
+
+
+async def test_joins(database: Database) -> None:
+    async with database.transaction() as session:
+        instance = await add_instance(session)
+        seen = InstanceState.REQUESTED
+        await instances.move(session, instance.id, seen, InstanceState.LAUNCHING, "")
+        await instances.expect_join(session, instance.id, "hash", 60.0)
+    with every_function_of(joins):
+        async with database.transaction() as session:
+            assert await joins.lock_by_hash(session, "another") is None
+            found = await joins.lock_by_hash(session, "hash")
+            assert found is not None and found.id == instance.id
+            assert await joins.take(session, instance.id, "hash", "repeated", {"cpu_count": 2})
+            assert not await joins.take(session, instance.id, "hash", None, {})
+            repeated = await joins.lock_by_hash(session, "repeated")
+            assert repeated is not None and repeated.id == instance.id
+
+
+async def test_operations(database: Database) -> None:
+    launch, other = OperationKind.LAUNCH_INSTANCE, OperationKind.IMPORT_MODEL
+    with every_function_of(operations):
+        async with database.transaction() as session:
+            one = await operations.add(session, launch, "ins-1", "launch:ins-1", 60.0)
+            late = await operations.add(session, other, "mod-1", "import:mod-1", -1.0)
+            again = await operations.add(session, launch, "ins-1", "launch:ins-1", 60.0)
+            ending = await operations.add_termination(session, "ins-1", 60.0)
+            assert (await operations.add_termination(session, "ins-1", 60.0)).id == ending.id
+            assert again.id == one.id
+            newest = await operations.newest_of(session, ["ins-1", "ins-2"], launch)
+            assert {id: each.id for id, each in newest.items()} == {"ins-1": one.id}
+        async with database.transaction() as session:
+            assert [each.id for each in await operations.due(session)] == [one.id, ending.id]
+            assert [each.id for each in await operations.overdue(session)] == [late.id]
+            assert await operations.book_sending(session, one, 60.0)
+            assert not await operations.book_sending(session, one, 60.0)
+            assert [each.id for each in await operations.due(session)] == [ending.id]
+            await operations.send_in(session, one.id, -1.0)
+            assert len(await operations.due(session)) == 2
+        async with database.transaction() as session:
+            claimed = await operations.claim(session, one.id, 60.0)
+            assert claimed is not None and claimed[0].attempts == 1
+            assert await operations.claim(session, one.id, 60.0) is None
+            token = claimed[1]
+            assert await operations.report(session, one.id, token, {"phase": "p"}, 60.0)
+            assert await operations.postpone(session, one.id, token, "away", -1.0)
+            assert not await operations.report(session, one.id, token, {}, 60.0)
+        async with database.transaction() as session:
+            claimed = await operations.claim(session, one.id, 60.0)
+            assert claimed is not None
+            done = OperationState.SUCCEEDED
+            assert await operations.finish(session, one.id, claimed[1], done)
+            assert not await operations.expire(session, one.id, "too late")
+        async with database.transaction() as session:
+            (await session.get_one(Operation, late.id)).error = "before"
+            await session.flush()
+            assert await operations.expire(session, late.id, "too late")
+    async with database.snapshot() as session:
+        finished, expired = [await session.get_one(Operation, each.id) for each in (one, late)]
+    assert (finished.state, finished.attempts, finished.lock_token) == ("succeeded", 2, None)
+    assert (expired.state, expired.error) == ("failed", "before; too late")
+
+
+async def test_replicas(database: Database) -> None:
+    requested, launching, failed = (
+        ReplicaState.REQUESTED,
+        ReplicaState.LAUNCHING,
+        ReplicaState.FAILED,
+    )
+    with every_function_of(replicas):
+        async with database.transaction() as session:
+            model = await add_model(session)
+            chat = await add_deployment(session, model)
+            one = await replicas.add(session, chat)
+            two = await replicas.add(session, chat)
+            other = await add_revision(session, model, chat.id, exact=True)
+            former = await replicas.add(session, chat, other.id)
+            assert await replicas.move(session, former.id, requested, failed, "old")
+            instance = await add_instance(session)
+            moved = await replicas.move(
+                session, one.id, requested, launching, "", instance_id=instance.id
+            )
+            assert moved
+            assert not await replicas.move(session, one.id, requested, launching, "again")
+            assert await replicas.move(session, two.id, requested, failed, "broken")
+        async with database.snapshot() as session:
+            for live in (
+                await replicas.live(session),
+                await replicas.live_of(session, chat.id),
+                await replicas.live_on(session, instance.id),
+            ):
+                assert [each.id for each in live] == [one.id]
+            formers = await replicas.newest_of_former(session, chat, 5)
+            assert [each.id for each in formers] == [former.id]
+            ended = await replicas.ended_unready(session, chat, 5)
+            assert [(each.id, each.reason) for each in ended] == [(two.id, "broken")]
