@@ -2,8 +2,10 @@
 
 pytest_plugins = [
     "tests.fixtures.database",
+    "tests.fixtures.hub_server",
     "tests.fixtures.openai_stream",
     "tests.fixtures.platform",
+    "tests.fixtures.s3_server",
     "tests.fixtures.smollm2",
     "tests.fixtures.tiny_llama",
     "tests.fixtures.valkey",
