@@ -25,7 +25,7 @@ def open_storage(settings: Settings) -> Storage:
         return directory.DirectoryStorage.at(settings.storage)
     check_s3()
     from infra.storage.s3 import S3Storage
-    from infra.storage.s3_client import parse_s3
+    from infra.storage.s3_location import parse_s3
 
     return S3Storage(parse_s3(settings.storage), settings.scratch_dir, settings.s3_endpoint)
 
@@ -66,6 +66,6 @@ def read_file(uri: str, name: str, settings: Settings) -> bytes:
 def check_s3() -> None:
     """Raises StorageError: boto3 is not installed here."""
     try:
-        import infra.storage.s3_client  # noqa: F401
+        import boto3  # noqa: F401
     except ImportError as error:
         raise StorageError("s3:// needs boto3: install tamer with its extra 's3'") from error

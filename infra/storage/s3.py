@@ -18,14 +18,13 @@ from infra.storage.base import Damaged, DirectoryTaken, Moved, ignore, is_name, 
 from infra.storage.directory import DirectoryStorage
 from infra.storage.s3_client import (
     Counting,
-    S3Location,
     code_of,
     is_absent,
     our_errors,
-    parse_s3,
     s3_client,
     transfers,
 )
+from infra.storage.s3_location import S3Location, parse_s3
 from infra.storage.tree import (
     MANIFEST_FILE,
     TreeManifest,
@@ -218,3 +217,16 @@ def list_files(location: S3Location, endpoint: str) -> dict[str, tuple[int, str]
                 name = str(each["Key"]).removeprefix(location.folder)
                 found[name] = (int(each["Size"]), str(each["ETag"]))
     return found
+
+
+def download_file(
+    location: S3Location, name: str, target: Path, moved: Moved, endpoint: str
+) -> None:
+    """One object right below a prefix. Raises NotStored, StorageDenied, StorageAway."""
+    with our_errors(location.below(name)), transfers(s3_client(endpoint)) as manager:
+        manager.download(
+            location.bucket,
+            location.folder + name,
+            str(target),
+            subscribers=[Counting(moved)],
+        ).result()

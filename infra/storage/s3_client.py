@@ -1,4 +1,4 @@
-"""How S3 is reached: where something lies, the client, its limits, and its errors as ours.
+"""How S3 is reached: the client, its limits, and its errors as ours.
 
 The credentials and the region are those of AWS's own chain (environment, profile, instance role).
 """
@@ -6,10 +6,8 @@ The credentials and the region are those of AWS's own chain (environment, profil
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -26,56 +24,16 @@ from botocore.exceptions import (
 from s3transfer.exceptions import TransferNotDoneError
 from s3transfer.subscribers import BaseSubscriber
 
-from infra.storage.base import BadKey, Moved, NotStored, StorageAway, StorageDenied, is_name
+from infra.storage.base import Moved, NotStored, StorageAway, StorageDenied
+from infra.storage.s3_location import S3Location
 
 PART_BYTES = 16 << 20
 _PARTS_AT_ONCE = 8
 _CONNECT_LIMIT_S = 5
 _READ_LIMIT_S = 30
 _ATTEMPTS = 4
-_URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?")
 _DENIED = frozenset({"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"})
 _ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
-
-
-@dataclass(frozen=True)
-class S3Location:
-    """A bucket, and the names joined by `/` under which things lie in it ("" for the top)."""
-
-    bucket: str
-    prefix: str
-
-    @property
-    def uri(self) -> str:
-        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
-
-    @property
-    def folder(self) -> str:
-        """What the keys of everything below begin with."""
-        return self.prefix and self.prefix + "/"
-
-    def below(self, name: str) -> S3Location:
-        return S3Location(self.bucket, self.folder + name)
-
-    def split(self) -> tuple[S3Location, str]:
-        """The location around it, and its last name.
-
-        Raises:
-            BadKey: it is the top of a bucket.
-        """
-        around, _, name = self.prefix.rpartition("/")
-        if not name:
-            raise BadKey(f"{self.uri} names a bucket only; say s3://BUCKET/NAME")
-        return S3Location(self.bucket, around), name
-
-
-def parse_s3(uri: str) -> S3Location:
-    """Raises BadKey: this is not `s3://BUCKET[/PREFIX]`."""
-    match = _URI.fullmatch(uri)
-    prefix = (match[2] or "").strip("/") if match else ""
-    if match is None or (prefix and not all(is_name(name) for name in prefix.split("/"))):
-        raise BadKey(f"{uri!r} is not s3://BUCKET/PREFIX (letters, digits, '.', '_' and '-')")
-    return S3Location(match[1], prefix)
 
 
 @lru_cache(maxsize=4)

@@ -20,7 +20,8 @@ from infra.storage.base import (
 )
 from infra.storage.opening import local_path, open_storage, read_file
 from infra.storage.s3 import S3Storage
-from infra.storage.s3_client import PART_BYTES, parse_s3, s3_client
+from infra.storage.s3_client import PART_BYTES, s3_client
+from infra.storage.s3_location import parse_s3
 from tests.fixtures.s3_server import Bucket
 from tests.infra.storage.tree_directory import write_tree
 
