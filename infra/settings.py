@@ -214,7 +214,7 @@ _SECRET_VARIABLES = frozenset(
     f"TAMER_{name.upper()}"
     for name, field in Settings.model_fields.items()
     if field.annotation is SecretStr
-)
+) | {"HF_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
 
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:

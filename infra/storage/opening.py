@@ -22,7 +22,7 @@ def open_storage(settings: Settings) -> Storage:
         StorageError: it is S3 and boto3 is not installed.
     """
     if not settings.storage.startswith(_SCHEME):
-        return directory.DirectoryStorage.at(settings.storage)
+        return directory.DirectoryStorage(directory.path_of(settings.storage))
     check_s3()
     from infra.storage.s3 import S3Storage
     from infra.storage.s3_location import parse_s3

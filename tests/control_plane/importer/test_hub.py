@@ -55,10 +55,18 @@ def test_a_repository_becomes_the_model_that_its_files_are(
 ) -> None:
     hub.publish("org/tiny", directory)
     model = fetch(models_dir, reach)
-    assert model.source == f"hf://org/tiny@{COMMIT}"
+    assert model.source == f"hf://org/tiny#{COMMIT}"
     assert model.digest == import_model(directory, tmp_path / "other").digest
     assert verify_tree(local_path(model.uri)).digest == model.digest
     assert list(reach.downloads_dir.iterdir()) == []
+
+
+def test_a_recorded_commit_is_fetched_whatever_the_branch_says_now(
+    hub: Hub, directory: Path, models_dir: Path, reach: Reach
+) -> None:
+    hub.publish("org/tiny", directory).revisions = {COMMIT}
+    recorded = f"hf://org/tiny@main#{COMMIT}"
+    assert fetch(models_dir, reach, recorded).source == recorded
 
 
 def test_only_what_a_model_needs_is_fetched(
