@@ -19,7 +19,6 @@ from control_plane.importer.package import gguf_of, parse_package
 from control_plane.importer.progress import Progress
 from control_plane.importer.remote import Remote
 from infra.settings import Settings
-from infra.storage.base import StorageError
 from infra.storage.opening import check_s3
 from infra.storage.s3_location import parse_s3
 
@@ -57,6 +56,7 @@ def opened(source: str, scratch: Path, reach: Reach, progress: Progress) -> Iter
 
     Raises:
         ImportRefused: one line that says what is wrong and what to do.
+        StorageError: `s3://` names no place, or boto3 is not installed.
     """
     if source.startswith(("hf://", "s3://")):
         remote = _remote(source, reach, progress)
@@ -72,16 +72,17 @@ def opened(source: str, scratch: Path, reach: Reach, progress: Progress) -> Iter
 
 
 def _remote(source: str, reach: Reach, progress: Progress) -> Remote:
-    try:
-        if source.startswith("s3://"):
-            check_s3()
-            from control_plane.importer.bucket import BucketRemote
+    # Both libraries take long to import, and most imports are of something else.
+    if source.startswith("s3://"):
+        location = parse_s3(source)
+        check_s3()
+        from control_plane.importer.bucket import BucketRemote
 
-            return BucketRemote(parse_s3(source), reach.s3_endpoint)
+        return BucketRemote(location, reach.s3_endpoint)
+    try:
         wanted = parse_hub(source)
-    except (StorageError, ValueError) as error:
-        raise error if isinstance(error, ImportRefused) else ImportRefused(str(error)) from error
-    # The library takes long to import, and most imports are of something else.
+    except ValueError as error:
+        raise ImportRefused(str(error)) from error
     from control_plane.importer.hub import open_hub
 
     return open_hub(wanted, reach.hf_endpoint, reach.hf_token, progress)
