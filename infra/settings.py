@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import (
@@ -57,7 +58,20 @@ class Settings(BaseSettings):
     jobs_url: str = Field("", description="Redis of the job queue (persistent); empty: embedded.")
     tokens_url: str = Field("", description="Redis of the token streams; empty: same as jobs_url.")
     broker_url: str = Field("", description="Redis of the Celery broker; empty: embedded.")
-    storage_url: str = Field("", description="Object store of models; empty: home/models.")
+    storage_url: str = Field(
+        "",
+        description="Object store of models: file:///FOLDER or s3://BUCKET/PREFIX; "
+        "empty: home/models.",
+    )
+    s3_endpoint: str = Field(
+        "", description="URL of an S3 that is not Amazon's; empty: Amazon's, by AWS_REGION."
+    )
+    hf_endpoint: str = Field(
+        "https://huggingface.co", description="The hub that hf:// models come from."
+    )
+    hf_token: SecretStr = Field(
+        SecretStr(""), description="Token for private and gated models; empty: what HF_TOKEN says."
+    )
 
     lease_s: float = Field(5.0, gt=0, description="A replica's right to a job, unless renewed.")
     consumer_lease_s: float = Field(
@@ -80,6 +94,7 @@ class Settings(BaseSettings):
     reconcile_s: float = Field(1.0, gt=0, description="Pause between two passes of the controller.")
     row_lease_s: float = Field(15.0, gt=0, description="A controller's hold on one row.")
     operation_limit_s: float = Field(600.0, gt=0, description="Deadline of one long side effect.")
+    import_limit_s: float = Field(21600.0, gt=0, description="Deadline of one import of a model.")
     crash_wait_s: float = Field(
         1.0, gt=0, description="Pause after a replica failed to start; doubles up to a minute."
     )
@@ -165,7 +180,22 @@ class Settings(BaseSettings):
 
     @property
     def storage(self) -> str:
-        return self.storage_url or f"file://{self.home / 'models'}"
+        return self.storage_url or f"file://{quote(str(self.home / 'models'))}"
+
+    @property
+    def downloads_dir(self) -> Path:
+        """What imports have fetched of models so far; an import that is tried again goes on."""
+        return self.home / "downloads"
+
+    @property
+    def scratch_dir(self) -> Path:
+        """Models on their way to a store that is not a folder."""
+        return self.home / "scratch"
+
+    @property
+    def model_cache_dir(self) -> Path:
+        """Models of a store that is not a folder, as this machine's processes read them."""
+        return self.home / "model-cache"
 
     @classmethod
     def settings_customise_sources(
@@ -184,7 +214,7 @@ _SECRET_VARIABLES = frozenset(
     f"TAMER_{name.upper()}"
     for name, field in Settings.model_fields.items()
     if field.annotation is SecretStr
-)
+) | {"HF_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
 
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:

@@ -2,9 +2,11 @@
 
 pytest_plugins = [
     "tests.fixtures.database",
+    "tests.fixtures.hub_server",
     "tests.fixtures.openai_stream",
     "tests.fixtures.platform",
     "tests.fixtures.postgres",
+    "tests.fixtures.s3_server",
     "tests.fixtures.smollm2",
     "tests.fixtures.tiny_llama",
     "tests.fixtures.valkey",

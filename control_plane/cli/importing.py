@@ -1,4 +1,4 @@
-"""Follow the import of a model: bars on a terminal, plain lines otherwise."""
+"""Follow the import of a model, or another operation: bars on a terminal, plain lines otherwise."""
 
 from __future__ import annotations
 
@@ -30,36 +30,41 @@ async def import_model(client: ApiClient, screen: Screen, name: str, source: str
     begun = await client.post("/models", {"name": name, "source": source})
     operation = begun.get("operation")
     if operation is not None:
-        await _follow(client, screen, name, str(operation["id"]))
+        await follow(client, screen, f"model {name}", str(operation["id"]))
     model = await client.get(f"/models/{name}")
     if model["state"] != "ready":
         raise CommandError(f"model {name} is {model['state']}: {model['error'] or 'no reason'}")
     return model
 
 
-async def _follow(client: ApiClient, screen: Screen, name: str, operation_id: str) -> None:
-    with ImportProgress(screen, name) as progress:
+async def follow(client: ApiClient, screen: Screen, what: str, operation_id: str) -> Json:
+    """The operation, when it has ended well.
+
+    Raises:
+        CommandError: it failed.
+    """
+    with OperationProgress(screen, what) as progress:
         while True:
             operation = await client.get(f"/operations/{operation_id}")
             progress.show(operation.get("progress") or {})
             if operation["state"] == "succeeded":
-                return
+                return operation
             if operation["state"] == "failed":
-                raise CommandError(f"importing {name} failed: {operation['error']}")
+                raise CommandError(f"{what} failed: {operation['error']}")
             await asyncio.sleep(_LOOK_EVERY_S)
 
 
-class ImportProgress:
-    """A context that shows the phases of one import."""
+class OperationProgress:
+    """A context that shows the phases of one operation."""
 
-    def __init__(self, screen: Screen, name: str) -> None:
+    def __init__(self, screen: Screen, what: str) -> None:
         self._screen = screen
-        self._name = name
+        self._what = what
         self._phase = ""
         self._task: TaskID | None = None
         self._bars: Progress | None = None
 
-    def __enter__(self) -> ImportProgress:
+    def __enter__(self) -> OperationProgress:
         if self._screen.err.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
             self._bars = Progress(*columns, TimeElapsedColumn(), console=self._screen.err)
@@ -84,12 +89,12 @@ class ImportProgress:
         total = int(progress.get("total_bytes") or 0) or None
         if self._bars is None:
             if phase != self._phase:
-                self._screen.note(f"model {self._name}: {phase}")
+                self._screen.note(f"{self._what}: {phase}")
         else:
             if phase != self._phase or self._task is None:
                 if self._task is not None:
                     self._finish_phase(self._bars, self._task)
-                self._task = self._bars.add_task(f"model {self._name}: {phase}", total=None)
+                self._task = self._bars.add_task(f"{self._what}: {phase}", total=None)
             self._bars.update(self._task, completed=done, total=total)
         self._phase = phase
 

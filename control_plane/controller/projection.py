@@ -18,14 +18,15 @@ from control_plane.controller.routes import (
 )
 from control_plane.controller.world import World
 from control_plane.importer.errors import ImportRefused
-from control_plane.importer.text_assets import read_text_assets
+from control_plane.importer.text_assets import TEXT_FILE, decode_text_assets
 from control_plane.store.clock import read_clock
 from control_plane.store.repositories import deployments, keys, replicas
 from control_plane.store.session import Database
 from control_plane.store.tables import Model, Revision
 from infra.projection import ProjectionPublisher
+from infra.settings import Settings
 from infra.storage.base import StorageError
-from infra.storage.directory import local_path
+from infra.storage.opening import read_file
 from infra.telemetry import logger
 from infra.wire import KeyEntry, Projection
 
@@ -39,9 +40,12 @@ class ProjectionReconciler:
 
     name = "projection"
 
-    def __init__(self, database: Database, publisher: ProjectionPublisher) -> None:
+    def __init__(
+        self, database: Database, publisher: ProjectionPublisher, settings: Settings
+    ) -> None:
         self._database = database
         self._publisher = publisher
+        self._settings = settings
         self._last = Projection(version=0)
         self._last_at_s = float("-inf")
         self._texts: set[str] = set()
@@ -88,7 +92,8 @@ class ProjectionReconciler:
 
     async def _publish_text(self, model: Model) -> str:
         try:
-            assets = await asyncio.to_thread(lambda: read_text_assets(local_path(model.uri)))
+            body = await asyncio.to_thread(read_file, model.uri, TEXT_FILE, self._settings)
+            assets = decode_text_assets(body, f"{model.uri}/{TEXT_FILE}")
         except (ImportRefused, StorageError, OSError) as error:
             log.error("the text side of a model cannot be read", model=model.name, error=str(error))
             return f"model '{model.name}': {error}"

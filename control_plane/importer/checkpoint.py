@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from infra.wire import TextAssets
@@ -14,6 +15,8 @@ class WeightFile:
     name: str
     size_bytes: int
     chunks: Callable[[], Iterator[bytes]]
+    ours: Path | None = None
+    """The file itself, where it may be taken instead of copied."""
 
 
 @dataclass(frozen=True)

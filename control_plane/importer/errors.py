@@ -33,7 +33,15 @@ class UnsafePath(ImportRefused):
 
 
 class DownloadFailed(ImportRefused):
-    """A package could not be fetched."""
+    """A source on another machine could not be fetched."""
+
+
+class DownloadBroke(DownloadFailed):
+    """A download that may go well when it is tried again."""
+
+
+class NotAllowed(ImportRefused):
+    """The source lies there, and we may not read it."""
 
 
 class DiskFull(ImportRefused):

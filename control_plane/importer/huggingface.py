@@ -21,23 +21,19 @@ from infra.safetensors import (
     read_header,
 )
 
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack")
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack")
 _DTYPES = frozenset({"F32", "F16", "BF16"})
 _CHUNK_BYTES = 4 << 20
 
 
-def read_directory(path: Path) -> Checkpoint:
-    """Read and check everything but the weights themselves.
+def read_directory(path: Path, ours: bool = False) -> Checkpoint:
+    """Read and check everything but the weights themselves. `ours`: they may be taken over.
 
     Raises:
         ImportRefused: the directory cannot be served; the message says why.
     """
     folder = Folder(path)
-    if not folder.has("config.json"):
-        raise SourceMissing(f"{path} has no config.json: name a Hugging Face model directory")
-    raw = folder.document("config.json")
-    architecture = architectures.by_hf_name(_architecture_name(raw))
-    config = architecture.config(raw)
+    architecture, config = read_config(folder)
     files, index = _weight_files(folder)
     tensors = _tensors(files, index)
     expected = architecture.tensors(config)
@@ -51,10 +47,22 @@ def read_directory(path: Path) -> Checkpoint:
         config={**config, **ends},
         generation={**generation, **ends},
         text=text,
-        weights=[WeightFile(n, file.stat().st_size, _copy(file)) for n, file in files.items()],
+        weights=[
+            WeightFile(name, file.stat().st_size, _copy(file), file if ours else None)
+            for name, file in files.items()
+        ],
         index=index,
         parameters=parameters,
     )
+
+
+def read_config(folder: Folder) -> tuple[Architecture, dict[str, Any]]:
+    """The architecture and its (checked) config. Raises ImportRefused."""
+    if not folder.has("config.json"):
+        raise SourceMissing(f"{folder.path} has no config.json: name a Hugging Face model")
+    raw = folder.document("config.json")
+    architecture = architectures.by_hf_name(_architecture_name(raw))
+    return architecture, architecture.config(raw)
 
 
 def _architecture_name(config: Mapping[str, Any]) -> str:
@@ -81,7 +89,7 @@ def _weight_files(folder: Folder) -> tuple[dict[str, Path], dict[str, Any] | Non
         return {WEIGHTS_FILE: folder.file(name)}, None
     if found:
         raise Corrupt(f"{folder.path} has {len(found)} safetensors files and no {INDEX_FILE}")
-    if any(name.endswith(_PICKLES) for name in folder.names()):
+    if any(name.endswith(PICKLES) for name in folder.names()):
         raise Unsupported(
             f"{folder.path} has pickled weights only, which could run code and are never opened: "
             "convert them with save_pretrained(safe_serialization=True)"

@@ -32,10 +32,15 @@ def read_text_assets(model_dir: Path) -> TextAssets:
         body = path.read_bytes()
     except FileNotFoundError as error:
         raise SourceMissing(f"{model_dir} has no {TEXT_FILE}: import the model again") from error
+    return decode_text_assets(body, str(path))
+
+
+def decode_text_assets(body: bytes, where: str) -> TextAssets:
+    """Raises Corrupt: this is not what an import writes."""
     try:
         return msgspec.json.decode(body, type=TextAssets)
     except msgspec.MsgspecError as error:
-        raise Corrupt(f"{path} is damaged ({error}): import the model again") from error
+        raise Corrupt(f"{where} is damaged ({error}): import the model again") from error
 
 
 def end_ids(tokenizer: Tokenizer, template: str, named: Iterable[int]) -> tuple[int, ...]:

@@ -152,7 +152,7 @@ class Operation(Leased, Base):
     )
     id: Mapped[str] = mapped_column(primary_key=True)
     kind: Mapped[str]
-    """launch_instance, terminate_instance or import_model"""
+    """launch_instance, terminate_instance, import_model, list_garbage or collect_garbage"""
     subject_id: Mapped[str] = mapped_column(index=True)
     idempotency_key: Mapped[str] = mapped_column(unique=True)
     state: Mapped[str] = mapped_column(index=True)

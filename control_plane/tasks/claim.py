@@ -53,8 +53,19 @@ class Claim:
 
     def progress(self, phase: str, done_bytes: int, total_bytes: int) -> None:
         """Note how far the work is, and raise as `check` does."""
-        self._progress = {"phase": phase, "done_bytes": done_bytes, "total_bytes": total_bytes}
+        self.tell(phase=phase, done_bytes=done_bytes, total_bytes=total_bytes)
         self.check()
+
+    def tell(self, **more: Any) -> None:
+        """Note something beside the progress, for whoever asks what the operation found."""
+        self._progress = {**self._progress, **more}
+
+    async def still_ours(self, session: AsyncSession) -> None:
+        """Hold on to the claim in a transaction that something depends on. Raises ClaimLost."""
+        if not await operations.report(
+            session, self.operation.id, self._token, self._progress, self._lease_s
+        ):
+            raise ClaimLost(self.operation.id)
 
     def check(self) -> None:
         """Raises ClaimLost or Interrupted where there is no use in going on."""
@@ -91,10 +102,7 @@ class Claim:
             ClaimLost: nothing was written.
         """
         async with self.database.transaction() as session:
-            if not await operations.report(
-                session, self.operation.id, self._token, self._progress, self._lease_s
-            ):
-                raise ClaimLost(self.operation.id)
+            await self.still_ours(session)
             await operations.finish(session, self.operation.id, self._token, state, error)
             yield session
 

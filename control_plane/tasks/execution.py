@@ -10,6 +10,7 @@ from control_plane.store.repositories import imports, operations
 from control_plane.store.repositories.operations import OperationKind, OperationState
 from control_plane.store.session import Database
 from control_plane.tasks.claim import Claim, ClaimLost, Interrupted
+from control_plane.tasks.garbage import collect_garbage
 from control_plane.tasks.launch import launch_instance, terminate_instance
 from control_plane.tasks.model_import import import_into_store
 from infra.cloud import open_cloud
@@ -17,6 +18,7 @@ from infra.cloud.base import Cloud, CloudError
 from infra.connection import connect
 from infra.registry import ring_controller
 from infra.settings import Settings
+from infra.storage.base import StorageAway
 from infra.telemetry import logger
 
 _LONGEST_PAUSE_S = 30.0
@@ -69,6 +71,9 @@ async def _attempt(claim: Claim, settings: Settings, cloud_of: Callable[[Setting
     except CloudError as error:
         said.warning("cloud error", error=str(error), retryable=error.retryable)
         await _after_error(claim, str(error), again=error.retryable)
+    except StorageAway as error:
+        said.warning("storage error", error=str(error))
+        await _after_error(claim, str(error), again=operation.attempts < _CRASH_LIMIT)
     except Exception as error:  # noqa: BLE001 - whatever it was, the row must learn of it
         said.exception("operation failed")
         await _after_error(claim, repr(error), again=operation.attempts < _CRASH_LIMIT)
@@ -81,6 +86,9 @@ async def _work(claim: Claim, settings: Settings, cloud_of: Callable[[Settings],
     kind = OperationKind(claim.operation.kind)
     if kind is OperationKind.IMPORT_MODEL:
         await import_into_store(claim, settings)
+        return
+    if kind in (OperationKind.LIST_GARBAGE, OperationKind.COLLECT_GARBAGE):
+        await collect_garbage(claim, settings)
         return
     cloud = cloud_of(settings)
     try:

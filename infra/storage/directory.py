@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-from infra.storage.base import BadKey, DirectoryTaken, NotStored
+from infra.storage.base import BadKey, DirectoryTaken, Moved, NotStored, is_name, names_of
+from infra.storage.tree import verify_tree
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _STAGING = ".staging-"
 
 
@@ -83,7 +82,7 @@ class DirectoryStorage:
             shutil.rmtree(path, ignore_errors=True)
             os.close(owner)
 
-    def put(self, key: str, directory: Path) -> str:
+    def put(self, key: str, directory: Path, moved: Moved | None = None) -> str:  # noqa: ARG002
         target = self._path(key)
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
@@ -103,17 +102,22 @@ class DirectoryStorage:
     def uri(self, key: str) -> str:
         return uri_of(self._path(key))
 
-    def resolve(self, uri: str) -> Path:
-        path = path_of(uri)
-        if not path.is_relative_to(self.root) or path == self.root:
-            raise BadKey(f"{uri!r} lies outside the store {uri_of(self.root)}")
-        return local_path(uri)
+    def verify(self, key: str) -> None:
+        """Reads every byte."""
+        path = self._path(key)
+        if not path.is_dir():
+            raise NotStored(f"no directory at {path}; import the model again")
+        verify_tree(path)
 
     def keys(self) -> list[str]:
         if not self.root.is_dir():
             return []
         names = (entry.name for entry in self.root.iterdir() if entry.is_dir())
-        return sorted(name for name in names if _NAME.fullmatch(name))
+        return sorted(name for name in names if is_name(name))
+
+    def size_bytes(self, key: str) -> int:
+        files = (path for path in self._path(key).rglob("*") if path.is_file())
+        return sum(file.stat().st_size for file in files)
 
     def delete(self, key: str) -> None:
         target = self._path(key)
@@ -136,10 +140,7 @@ class DirectoryStorage:
                 os.close(descriptor)
 
     def _path(self, key: str) -> Path:
-        names = key.split("/")
-        if not all(_NAME.fullmatch(name) for name in names):
-            raise BadKey(f"{key!r} is not a key: names of letters, digits, '.', '_' and '-'")
-        return self.root.joinpath(*names)
+        return self.root.joinpath(*names_of(key))
 
 
 @contextmanager

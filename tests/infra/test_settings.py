@@ -42,5 +42,14 @@ def test_a_value_of_the_wrong_kind_is_refused_by_name(monkeypatch: pytest.Monkey
 
 
 def test_secrets_stay_out_of_an_environment_for_strangers() -> None:
-    names = ("PATH", "TAMER_PORT", "TAMER_ADMIN_KEY", "TAMER_SECRET_KEY", "TAMER_JOIN_TOKEN")
+    names = (
+        "HF_TOKEN",
+        "TAMER_HF_TOKEN",
+        "AWS_SECRET_ACCESS_KEY",
+        "PATH",
+        "TAMER_PORT",
+        "TAMER_ADMIN_KEY",
+        "TAMER_SECRET_KEY",
+        "TAMER_JOIN_TOKEN",
+    )
     assert sorted(without_secrets(dict.fromkeys(names, "x"))) == ["PATH", "TAMER_PORT"]

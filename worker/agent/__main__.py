@@ -14,6 +14,7 @@ from infra.connection import REDIS_AWAY, connect
 from infra.ending import end_tasks
 from infra.registry import AgentRegistry
 from infra.settings import Settings
+from infra.storage.opening import local_path
 from infra.telemetry import configure_logging, logger
 from infra.wire import JoinGrant
 from worker.agent.heartbeat import Heart
@@ -44,6 +45,7 @@ async def serve(settings: Settings, grant: JoinGrant, order: LeaveOrder) -> None
         engine_threads(settings, slots),
         asyncio.Semaphore(slots),
         news.set,
+        lambda uri, moved: local_path(uri, settings, moved),
     )
     supervisor = Supervisor(surroundings, settings.drain_limit_s, order.give)
     heart = Heart(jobs, grant.instance_id, build_name(), grant.heartbeat_s, news)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from redis.asyncio import Redis
 
 from infra.ending import end_tasks
 from infra.queue.queue import JobQueue
 from infra.states import ReplicaState, advance, is_final
-from infra.storage.base import StorageError
-from infra.storage.directory import local_path
+from infra.storage.base import Moved, StorageError
 from infra.telemetry import logger
 from infra.token_stream import TokenWriter
 from infra.wire import ReplicaReport, ReplicaSpec
@@ -36,6 +36,12 @@ class Surroundings:
     slots: asyncio.Semaphore
     news: Callable[[], None]
     """Called when a replica changes its state."""
+    local_path: Callable[[str, Moved], Path]
+    """The files of a model by its URI; they may have to be fetched. Raises StorageError."""
+
+
+class _Unwanted(Exception):
+    """The replica is drained before it has its model."""
 
 
 class Replica:
@@ -91,12 +97,10 @@ class Replica:
 
     async def _run_in_slot(self) -> None:
         self._become(ReplicaState.BOOTING)
-        spec = EngineSpec(
-            self.spec.replica_id,
-            local_path(self.spec.model_uri),
-            self.spec.options,
-            self._around.threads,
-        )
+        model_dir = await self._fetch_model()
+        if model_dir is None:
+            return
+        spec = EngineSpec(self.spec.replica_id, model_dir, self.spec.options, self._around.threads)
         engine = await EngineProcess.start(self.spec.engine, spec, self._hear_line)
         self._engine = engine
         self._log.info("engine started", engine=self.spec.engine, pid=engine.pid)
@@ -106,6 +110,22 @@ class Replica:
                 await self._serve(engine, stats)
         finally:
             await engine.stop()
+
+    async def _fetch_model(self) -> Path | None:
+        """None where the replica is no longer wanted."""
+        fetched_bytes = 0
+
+        def moved(count_bytes: int) -> None:
+            nonlocal fetched_bytes
+            if self._drain_asked.is_set():
+                raise _Unwanted
+            fetched_bytes += count_bytes
+            self._reason = f"fetching the model: {fetched_bytes >> 20} MiB"
+
+        try:
+            return await asyncio.to_thread(self._around.local_path, self.spec.model_uri, moved)
+        except _Unwanted:
+            return None
 
     async def _load(self, engine: EngineProcess) -> Stats | None:
         """Wait for `Ready`; None where the replica is no longer wanted."""

@@ -4,8 +4,16 @@ from fastapi import APIRouter, Response
 
 from control_plane.api.lists import CurrentPage, ListOf, show_list
 from control_plane.api.models import service
-from control_plane.api.models.schemas import ImportStarted, ModelImport, ModelShown, show_model
-from control_plane.api.operations.schemas import show_operation
+from control_plane.api.models.schemas import (
+    Collection,
+    ImportStarted,
+    ModelDetail,
+    ModelImport,
+    ModelShown,
+    show_detail,
+    show_model,
+)
+from control_plane.api.operations.schemas import OperationShown, show_operation
 from control_plane.api.transaction import CurrentChange, Reading
 from control_plane.store.repositories import listings
 
@@ -31,8 +39,15 @@ async def list_models(session: Reading, page: CurrentPage) -> ListOf[ModelShown]
 
 
 @router.get("/{name}")
-async def get_model(name: str, session: Reading) -> ModelShown:
-    return show_model(await service.find(session, name))
+async def get_model(name: str, session: Reading) -> ModelDetail:
+    model = await service.find(session, name)
+    return show_detail(model, await service.users_of(session, model))
+
+
+@router.post("/collections", status_code=202)
+async def collect_garbage(wanted: Collection, change: CurrentChange) -> OperationShown:
+    """Remove what no model and no revision uses from the store."""
+    return show_operation(await service.collect(change, wanted.dry_run))
 
 
 @router.delete("/{name}")

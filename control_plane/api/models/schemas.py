@@ -41,6 +41,16 @@ class ModelShown(BaseModel):
     updated_at: float
 
 
+class ModelDetail(ModelShown):
+    used_by: list[str]
+    """Deployments; it cannot be deleted while there are any."""
+
+
+class Collection(StrictBody):
+    dry_run: bool = False
+    """Only list what would be removed: `progress.found` of the operation."""
+
+
 class ImportStarted(BaseModel):
     model: ModelShown
     operation: OperationShown
@@ -48,3 +58,7 @@ class ImportStarted(BaseModel):
 
 def show_model(model: Model) -> ModelShown:
     return ModelShown.model_validate(model)
+
+
+def show_detail(model: Model, used_by: list[str]) -> ModelDetail:
+    return ModelDetail(**show_model(model).model_dump(), used_by=used_by)

@@ -7,10 +7,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from control_plane.api.models.schemas import ModelImport
 from control_plane.api.problem import Problem, not_found
 from control_plane.api.transaction import Change
+from control_plane.importer.hub_source import asks_for
 from control_plane.store.clock import read_clock
 from control_plane.store.repositories import deployments, models, operations
 from control_plane.store.repositories.operations import OperationKind
 from control_plane.store.tables import Model, Operation
+
+STORE = "models"
+"""The subject of an operation on the whole store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ async def start_import(change: Change, wanted: ModelImport) -> Import:
         existing.updated_at = now
         await change.session.flush()
     elif existing is not None:
-        if existing.source != wanted.source:
+        if not asks_for(existing.source, wanted.source):
             raise Problem(409, "name-taken", _taken(existing))
         return Import(existing, await _operation(change, existing), started=False)
     model = await models.add(change.session, wanted.name, wanted.source, now)
@@ -50,7 +54,7 @@ async def start_import(change: Change, wanted: ModelImport) -> Import:
 
 
 async def delete(change: Change, name: str) -> Model:
-    """Free the name. The files stay in the object store: other models may share them."""
+    """Free the name. The files stay until garbage is collected: other models may share them."""
     model = await models.lock(change.session, name)
     if model is None:
         raise _unknown(name)
@@ -67,13 +71,29 @@ async def delete(change: Change, name: str) -> Model:
     return model
 
 
+async def collect(change: Change, dry_run: bool) -> Operation:
+    """Ask for what no model and no revision uses to be removed from the store, or only listed; the
+    request that is under way already is the answer to another."""
+    kind = OperationKind.LIST_GARBAGE if dry_run else OperationKind.COLLECT_GARBAGE
+    operation = await operations.add_another(
+        change.session, kind, STORE, change.settings.operation_limit_s
+    )
+    await change.record(f"model.{kind}", operation.id)
+    return operation
+
+
+async def users_of(session: AsyncSession, model: Model) -> list[str]:
+    """The names of the deployments that use it."""
+    return await deployments.names_that_use(session, model)
+
+
 async def _operation(change: Change, model: Model) -> Operation:
     return await operations.add(
         change.session,
         OperationKind.IMPORT_MODEL,
         model.id,
         f"import:{model.id}",
-        change.settings.operation_limit_s,
+        change.settings.import_limit_s,
     )
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from control_plane.importer.errors import ImportRefused
+from control_plane.importer.hub_source import parse_hub
 from control_plane.importer.package import parse_package
+from infra.storage.s3_location import parse_s3
 
 _FORMS = (
-    "say pypi:NAME, pypi:NAME==VERSION, or the absolute path of a Hugging Face directory or "
-    "of a .gguf file"
+    "say hf://ORG/MODEL, hf://ORG/MODEL@REVISION, s3://BUCKET/PREFIX, pypi:NAME, "
+    "pypi:NAME==VERSION, or the absolute path of a Hugging Face directory or of a .gguf file"
 )
 
 
@@ -25,6 +27,11 @@ def check_source(source: str) -> str:
         except ImportRefused as error:
             raise ValueError(f"not the name of a package; {_FORMS}") from error
         return source
+    if source.startswith("hf://"):
+        parse_hub(source)
+        return source
+    if source.startswith("s3://"):
+        return parse_s3(source).uri
     if not source.startswith("/"):
         raise ValueError(_FORMS)
     if any(ord(character) < 32 or ord(character) == 127 for character in source):

@@ -19,6 +19,16 @@ async def source_of(session: AsyncSession, model_id: str) -> str | None:
     return model.source if model is not None and model.state == IMPORTING else None
 
 
+async def reserve(session: AsyncSession, model_id: str, digest: str) -> None:
+    """Say what is about to be stored, so that nobody removes it; `garbage` tells the whole rule."""
+    await write_one(
+        session,
+        update(Model)
+        .where(Model.id == model_id, Model.state == IMPORTING)
+        .values(digest=digest, updated_at=database_now()),
+    )
+
+
 async def complete(session: AsyncSession, model_id: str, facts: dict[str, Any]) -> None:
     """The model is ready; `facts` are columns: digest, uri, sizes and limits."""
     await _leave_importing(session, model_id, state=READY, error="", **facts)

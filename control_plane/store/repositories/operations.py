@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import and_, func, not_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store.clock import database_now, read_clock
@@ -21,6 +21,8 @@ class OperationKind(StrEnum):
     LAUNCH_INSTANCE = "launch_instance"
     TERMINATE_INSTANCE = "terminate_instance"
     IMPORT_MODEL = "import_model"
+    LIST_GARBAGE = "list_garbage"
+    COLLECT_GARBAGE = "collect_garbage"
 
 
 class OperationState(StrEnum):
@@ -61,20 +63,39 @@ async def add(
     return found.one()
 
 
-async def add_termination(session: AsyncSession, instance_id: str, limit_s: float) -> Operation:
-    """A termination that is under way, or another one: what costs money is never given up."""
+async def add_another(
+    session: AsyncSession, kind: OperationKind, subject_id: str, limit_s: float
+) -> Operation:
+    """The operation of this kind on a subject that is under way, or another one."""
     found = await session.scalars(
-        select(Operation).where(
-            Operation.subject_id == instance_id,
-            Operation.kind == OperationKind.TERMINATE_INSTANCE.value,
-        )
+        select(Operation).where(Operation.subject_id == subject_id, Operation.kind == kind.value)
     )
     earlier = found.all()
     for operation in earlier:
         if operation.state in _UNFINISHED:
             return operation
-    key = f"terminate:{instance_id}:{len(earlier) + 1}"
-    return await add(session, OperationKind.TERMINATE_INSTANCE, instance_id, key, limit_s)
+    key = f"{kind.value}:{subject_id}:{len(earlier) + 1}"
+    return await add(session, kind, subject_id, key, limit_s)
+
+
+async def add_termination(session: AsyncSession, instance_id: str, limit_s: float) -> Operation:
+    """A termination that is under way, or another one: what costs money is never given up."""
+    return await add_another(session, OperationKind.TERMINATE_INSTANCE, instance_id, limit_s)
+
+
+async def is_worked_on(session: AsyncSession, kind: OperationKind) -> bool:
+    """Whether somebody holds an operation of this kind now."""
+    found = await session.scalars(
+        select(Operation.id)
+        .where(
+            Operation.kind == kind.value,
+            Operation.state == OperationState.RUNNING.value,
+            Operation.deadline_at > database_now(),
+            not_(is_free(Operation)),
+        )
+        .limit(1)
+    )
+    return found.first() is not None
 
 
 async def newest_of(

@@ -25,6 +25,7 @@ _ROUTES = _OPEN | {
     ("POST", "/api/v1/models"),
     ("GET", "/api/v1/models"),
     ("GET", "/api/v1/models/{name}"),
+    ("POST", "/api/v1/models/collections"),
     ("DELETE", "/api/v1/models/{name}"),
     ("GET", "/api/v1/operations/{operation_id}"),
     ("GET", "/api/v1/replicas"),

