@@ -34,7 +34,7 @@ EXACT = {
 
 def test_up_prints_an_answer_and_how_to_go_on(platform: Platform) -> None:
     assert "Paris" in platform.output
-    for part in (platform.url, platform.key, "curl"):
+    for part in (platform.url, platform.key, "curl", '"temperature": 0, "max_tokens": 64'):
         assert part in platform.output
 
 
