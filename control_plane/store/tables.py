@@ -47,7 +47,7 @@ class Model(Base):
     name: Mapped[str]
     source: Mapped[str]
     state: Mapped[str]
-    """importing, ready, failed or deleted (the row stays: old revisions point at it)"""
+    """importing, ready or deleted (the row stays: old revisions point at it)"""
     error: Mapped[str] = mapped_column(FreeText, default="")
     digest: Mapped[str] = mapped_column(default="")
     text_digest: Mapped[str] = mapped_column(default="")

@@ -28,7 +28,8 @@ async def wanted_revision(
     if model is None:
         raise invalid_field("model", await _unknown(session, spec.model))
     if model.state != models.READY:
-        raise Problem(409, "model-not-ready", _not_ready(model))
+        detail = f"model '{model.name}' is still importing; wait until it is ready and try again"
+        raise Problem(409, "model-not-ready", detail)
     options = _engine_options(spec.engine, model)
     return await revisions.find_or_add(
         session, deployment_id, model, spec.engine.kind, options, now
@@ -42,12 +43,6 @@ async def _unknown(session: AsyncSession, name: str) -> str:
     else:
         hint = nearest(name, known) if known else "none is registered yet"
     return f"there is no model '{name}'; {hint}; 'tamer models import SOURCE' registers one"
-
-
-def _not_ready(model: Model) -> str:
-    if model.state == models.IMPORTING:
-        return f"model '{model.name}' is still importing; wait until it is ready and try again"
-    return f"model '{model.name}' has {model.state}: {model.error}; import it again"
 
 
 def _engine_options(engine: EngineSpec, model: Model) -> dict[str, Any]:

@@ -28,7 +28,7 @@ class ModelShown(BaseModel):
     id: str
     name: str
     source: str
-    state: Literal["importing", "ready", "failed", "deleted"]
+    state: Literal["importing", "ready", "deleted"]
     error: str
     digest: str
     uri: str

@@ -33,17 +33,10 @@ async def find(session: AsyncSession, name: str) -> Model:
 
 
 async def start_import(change: Change, wanted: ModelImport) -> Import:
-    """Register a model and ask for its import; the same again returns what is there.
-
-    A model that failed makes room for another try.
-    """
+    """Register a model and ask for its import; the same again returns what is there."""
     now = await read_clock(change.session)
     existing = await models.lock(change.session, wanted.name)
-    if existing is not None and existing.state == models.FAILED:
-        existing.state = models.DELETED
-        existing.updated_at = now
-        await change.session.flush()
-    elif existing is not None:
+    if existing is not None:
         if not asks_for(existing.source, wanted.source):
             raise Problem(409, "name-taken", _taken(existing))
         return Import(existing, await _operation(change, existing), started=False)

@@ -8,7 +8,7 @@ from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store.clock import database_now
-from control_plane.store.repositories.models import FAILED, IMPORTING, READY
+from control_plane.store.repositories.models import DELETED, IMPORTING, READY
 from control_plane.store.tables import Model
 from control_plane.store.writing import write_one
 
@@ -35,7 +35,8 @@ async def complete(session: AsyncSession, model_id: str, facts: dict[str, Any]) 
 
 
 async def fail(session: AsyncSession, model_id: str, error: str) -> None:
-    await _leave_importing(session, model_id, state=FAILED, error=error)
+    """Nothing was made: the name is free again, and this row keeps the reason."""
+    await _leave_importing(session, model_id, state=DELETED, error=error)
 
 
 async def _leave_importing(session: AsyncSession, model_id: str, **values: Any) -> None:

@@ -10,7 +10,6 @@ from control_plane.store.tables import Model
 
 IMPORTING = "importing"
 READY = "ready"
-FAILED = "failed"
 DELETED = "deleted"
 IS_LIVE = Model.state != DELETED
 

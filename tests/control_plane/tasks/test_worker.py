@@ -191,7 +191,7 @@ async def test_an_import_that_is_refused_says_why_in_the_operation_and_in_the_mo
     done = await ended(database, operation)
     async with database.snapshot() as session:
         row = await session.get_one(Model, model.id)
-    assert (done.state, row.state) == ("failed", "failed")
+    assert (done.state, row.state) == ("failed", "deleted")
     assert "nothing lies at /nowhere/at/all" in done.error
     assert row.error == done.error
 
