@@ -24,6 +24,11 @@ class Change:
         self._key_id = key_id
         self.concerns_controller = False
 
+    async def discard(self) -> None:
+        """Take back everything: nothing is written and nobody is told. Say it last."""
+        await self.session.rollback()
+        self.concerns_controller = False
+
     async def record(self, action: str, subject_id: str, **detail: Any) -> None:
         """Write what was done into the audit log; the controller is told after the commit."""
         await audit.record(self.session, self._key_id, action, subject_id, detail)

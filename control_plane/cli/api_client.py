@@ -81,8 +81,8 @@ class ApiClient:
     async def post(self, path: str, body: Json) -> Json:
         return await self._call("POST", path, json=body)
 
-    async def put(self, path: str, body: Json) -> Json:
-        return await self._call("PUT", path, json=body)
+    async def put(self, path: str, body: Json, **parameters: Any) -> Json:
+        return await self._call("PUT", path, json=body, params=parameters)
 
     async def delete(self, path: str) -> Json:
         return await self._call("DELETE", path)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from control_plane.cli.api_client import ApiClient, Json, ServerError
+from control_plane.cli.changes import changes, show_applied
 from control_plane.cli.exits import CommandError, ExitCode
-from control_plane.cli.manifest import Manifest, read_manifests
+from control_plane.cli.manifest import Manifest, located, read_manifests
 from control_plane.cli.options import AsJson, TimeoutS
 from control_plane.cli.screen import Screen
 from control_plane.cli.waiting import wait_until_ready
@@ -51,46 +50,11 @@ async def _apply(client: ApiClient, screen: Screen, manifest: Manifest) -> Json:
     try:
         applied = await client.put(f"/deployments/{manifest.name}", manifest.spec)
     except ServerError as error:
-        raise _located(error, manifest) from error
-    changes = list(_changes(before["spec"], applied["deployment"]["spec"])) if before else []
-    applied["changes"] = changes
+        raise located(error, manifest) from error
+    after = applied["deployment"]["spec"]
+    applied["changes"] = list(changes(before["spec"], after)) if before else []
     if not screen.as_json:
-        _show(screen, manifest.name, applied, created=before is None)
+        show_applied(screen, manifest.name, applied, created=before is None)
     for note in applied.get("notes", []):
         screen.note(f"{manifest.name}: {note}")
     return applied
-
-
-def _show(screen: Screen, name: str, applied: Json, created: bool) -> None:
-    if created:
-        screen.line(f"{name}: created")
-    elif not applied["changed"]:
-        screen.line(f"{name}: unchanged")
-    else:
-        screen.line(f"{name}: changed (generation {applied['deployment']['generation']})")
-        for change in applied["changes"]:
-            screen.line(f"  {change['field']}: {_shown(change['from'])} -> {_shown(change['to'])}")
-
-
-def _located(error: ServerError, manifest: Manifest) -> CommandError:
-    """The refusal with the lines that it is about."""
-    if not error.fields:
-        return CommandError(f"{manifest.where('')}: {error}", error.code)
-    said = (
-        f"{manifest.where(path)}: {path + ': ' if path else ''}{message}"
-        for path, message in error.fields.items()
-    )
-    return CommandError("; ".join(said), error.code)
-
-
-def _changes(before: Any, after: Any, path: str = "") -> Iterator[Json]:
-    """Every field whose value differs."""
-    if isinstance(before, dict) and isinstance(after, dict):
-        for key in dict.fromkeys([*before, *after]):
-            yield from _changes(before.get(key), after.get(key), f"{path}.{key}".removeprefix("."))
-    elif before != after:
-        yield {"field": path, "from": before, "to": after}
-
-
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

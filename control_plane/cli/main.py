@@ -11,8 +11,23 @@ from typing import Annotated, Any, cast
 import typer
 from pydantic import ValidationError
 
-from control_plane.cli import chat, deploy, down, explain, keys, logs, models, status
+from control_plane.cli import (
+    audit,
+    chat,
+    deploy,
+    diff,
+    doctor,
+    down,
+    explain,
+    keys,
+    logs,
+    models,
+    scale,
+    status,
+    watch,
+)
 from control_plane.cli.exits import EXIT_CODES, CommandError, ExitCode
+from control_plane.cli.options import offer_formats
 from control_plane.cli.screen import Screen
 from control_plane.cli.up import command as up
 from infra.build import build_name
@@ -38,7 +53,6 @@ def build_app() -> typer.Typer:
         help="Serve open-weight language models on this machine, with an OpenAI-compatible API.",
         epilog=EXIT_CODES,
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
@@ -46,11 +60,14 @@ def build_app() -> typer.Typer:
     for function in (up.up, deploy.deploy, status.status, chat.chat, logs.logs):
         app.command()(function)
     app.command()(explain.explain)
+    for function in (diff.diff, scale.scale, watch.watch, audit.audit, doctor.doctor):
+        app.command()(function)
     app.add_typer(models.app, name="models")
     app.add_typer(keys.app, name="keys")
     app.command()(down.down)
     for entry_point in sorted(entry_points(group=_COMMANDS), key=lambda each: each.name):
         _add(app, entry_point)
+    offer_formats(app)
     return app
 
 

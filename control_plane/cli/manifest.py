@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from control_plane.cli.api_client import Json
+from control_plane.cli.api_client import Json, ServerError
 from control_plane.cli.exits import CommandError, ExitCode
 from infra.names import NAME_PATTERN, NAME_RULE
 
@@ -69,6 +69,17 @@ def read_manifests(file: str) -> list[Manifest]:
     if not found:
         raise ManifestError(f"{shown}: empty; it needs at least 'name:' and 'model:'")
     return found
+
+
+def located(error: ServerError, manifest: Manifest) -> CommandError:
+    """The refusal with the lines that it is about."""
+    if not error.fields:
+        return CommandError(f"{manifest.where('')}: {error}", error.code)
+    said = (
+        f"{manifest.where(path)}: {path + ': ' if path else ''}{message}"
+        for path, message in error.fields.items()
+    )
+    return CommandError("; ".join(said), error.code)
 
 
 def _text(file: str) -> str:

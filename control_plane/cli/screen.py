@@ -6,9 +6,13 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from enum import StrEnum
 from typing import Any
 
+import yaml
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -19,8 +23,27 @@ _GOOD = {"ready", "joined", "succeeded", "idle"}
 _BAD = {"failed", "lost", "degraded", "revoked"}
 
 
+class Format(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+_structure: ContextVar[Format] = ContextVar("structure", default=Format.JSON)
+
+
+@contextmanager
+def structured_as(structure: Format) -> Iterator[None]:
+    """Within it `Screen.json` writes YAML, if that is wanted."""
+    token = _structure.set(structure)
+    try:
+        yield
+    finally:
+        _structure.reset(token)
+
+
 class Screen:
-    """`as_json`: data is one JSON document instead of a table."""
+    """`as_json`: data is one JSON (or YAML) document instead of a table."""
 
     def __init__(self, as_json: bool = False) -> None:
         self.as_json = as_json
@@ -43,11 +66,17 @@ class Screen:
         self.out.print(Text(printable(text)), soft_wrap=True)
 
     def json(self, body: Any) -> None:
-        print(json.dumps(body, indent=2, ensure_ascii=False))
+        if _structure.get() is Format.YAML:
+            print(_yaml(body), end="")
+        else:
+            print(json.dumps(body, indent=2, ensure_ascii=False))
 
     def json_line(self, body: Any) -> None:
-        """One entry of data that never ends."""
-        print(json.dumps(body, ensure_ascii=False), flush=True)
+        """One entry of data that never ends: a line of JSON, or a document of YAML."""
+        if _structure.get() is Format.YAML:
+            print(f"---\n{_yaml(body)}", end="", flush=True)
+        else:
+            print(json.dumps(body, ensure_ascii=False), flush=True)
 
     def stream(self, text: str) -> None:
         """A piece of a text that is still being written."""
@@ -66,6 +95,10 @@ class Screen:
         for row in rows:
             table.add_row(*(_cell(value) for value in row))
         self.out.print(table)
+
+
+def _yaml(body: Any) -> str:
+    return str(yaml.safe_dump(body, sort_keys=False, allow_unicode=True))
 
 
 def printable(text: str) -> str:

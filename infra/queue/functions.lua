@@ -469,6 +469,39 @@ local function signals(keys)
     #oldest > 0 and now - tonumber(oldest[2]) or 0, last and now - tonumber(last) or -1 }
 end
 
+-- recount: consumers... -> counts (name, value)..., what is there (name, value)...
+-- For audits only: it reads every pending job. Consumers that the queue has forgotten are named by
+-- the caller.
+local function recount(keys, args)
+  local base = keys[1]
+  local found = { queued = 0, leased = 0, streaming = 0, orphaned = 0, owned = 0,
+                  queued_prompt_tokens = 0 }
+  for _, id in ipairs(redis.call('ZRANGE', base .. ':queued', 0, -1)) do
+    found.queued = found.queued + 1
+    local tokens = redis.call('HGET', job_key(base, id), 'prompt_tokens')
+    found.queued_prompt_tokens = found.queued_prompt_tokens + tonumber(tokens or '0')
+  end
+  for _, id in ipairs(redis.call('ZRANGE', base .. ':leases', 0, -1)) do
+    local state = redis.call('HGET', job_key(base, id), 'state')
+    if state == 'leased' or state == 'streaming' then found[state] = found[state] + 1 end
+  end
+  local consumers = {}
+  for _, consumer in ipairs(redis.call('ZRANGE', base .. ':consumers', 0, -1)) do
+    consumers[consumer] = true
+  end
+  for _, consumer in ipairs(args) do consumers[consumer] = true end
+  for consumer in pairs(consumers) do
+    found.owned = found.owned + redis.call('SCARD', base .. ':of:' .. consumer)
+    found.orphaned = found.orphaned + redis.call('SCARD', base .. ':orphans:' .. consumer)
+  end
+  local flat = {}
+  for name, value in pairs(found) do
+    flat[#flat + 1] = name
+    flat[#flat + 1] = value
+  end
+  return { redis.call('HGETALL', base .. ':counts'), flat }
+end
+
 redis.register_function('NAME_offer', offer)
 redis.register_function('NAME_reoffer', reoffer)
 redis.register_function('NAME_settle', settle_job)
@@ -480,3 +513,4 @@ redis.register_function('NAME_drop_replica', drop_replica)
 redis.register_function('NAME_abandon', abandon)
 redis.register_function('NAME_sweep', sweep_now)
 redis.register_function('NAME_signals', signals)
+redis.register_function('NAME_recount', recount)

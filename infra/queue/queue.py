@@ -22,6 +22,7 @@ from redis.asyncio import Redis
 
 from infra import ordering
 from infra.queue.functions import call
+from infra.queue.recount import Balance, Recount, recount
 from infra.states import JobState, is_final
 
 SHARED = "shared"
@@ -114,21 +115,9 @@ class Signals:
         return self.queued + self.leased + self.streaming + self.orphaned
 
 
-@dataclass(frozen=True, slots=True)
-class Balance:
-    """Promise 1: accepted = completed + failed + cancelled + expired + pending."""
-
-    accepted: int
-    completed: int
-    failed: int
-    cancelled: int
-    expired: int
-    pending: int
-
-    @property
-    def holds(self) -> bool:
-        ended = self.completed + self.failed + self.cancelled + self.expired
-        return self.accepted == ended + self.pending
+def base_key(revision_id: str, shard: int = 0) -> str:
+    """The key that all keys of a queue begin with; its braces keep them in one slot."""
+    return f"tamer:{{{revision_id}:{shard}}}"
 
 
 class JobQueue:
@@ -136,7 +125,7 @@ class JobQueue:
 
     def __init__(self, redis: Redis, revision_id: str, shard: int = 0) -> None:
         self._redis = redis
-        self._base = f"tamer:{{{revision_id}:{shard}}}"
+        self._base = base_key(revision_id, shard)
 
     async def _call(self, function: str, *args: str | int | bytes) -> Any:
         return await call(self._redis, function, self._base, *args)
@@ -286,14 +275,11 @@ class JobQueue:
 
     async def balance(self) -> Balance:
         counts, _, _ = await self._signals()
-        return Balance(
-            accepted=counts["accepted"],
-            completed=counts["completed"],
-            failed=counts["failed"],
-            cancelled=counts["cancelled"],
-            expired=counts["expired"],
-            pending=sum(counts[state] for state in ("queued", "leased", "streaming", "orphaned")),
-        )
+        return Balance.of(counts)
+
+    async def recount(self) -> Recount | None:
+        """The counters beside what is there, for audits; None for a queue never used."""
+        return (await recount(self._redis, [self._base])).get(self._base)
 
     async def _signals(self) -> tuple[defaultdict[str, int], int, int]:
         flat, oldest_ms, idle_ms = await self._call("signals")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Query, Response
 
 from control_plane.api.deployments import service
 from control_plane.api.deployments.schemas import (
@@ -39,14 +39,22 @@ async def get_deployment(name: str, session: Reading) -> DeploymentShown:
 
 @router.put("/{name}", responses={201: {"model": Applied, "description": "It is new."}})
 async def apply_deployment(
-    name: Annotated[Name, Path()], body: NamedByPath, change: CurrentChange, response: Response
+    name: Annotated[Name, Path()],
+    body: NamedByPath,
+    change: CurrentChange,
+    response: Response,
+    dry_run: Annotated[bool, Query(description="Answer the same and write nothing.")] = False,
 ) -> Applied:
     if body.name not in (None, name):
         raise invalid_field("name", f"the body says '{body.name}', the path '{name}'")
     spec = DeploymentSpec.model_validate({**body.model_dump(), "name": name})
     outcome = await service.apply(change, spec)
-    response.status_code = 201 if outcome.created else 200
-    return _applied(outcome)
+    applied = _applied(outcome)
+    if dry_run:
+        await change.discard()
+    else:
+        response.status_code = 201 if outcome.created else 200
+    return applied
 
 
 @router.delete("/{name}", status_code=202)

@@ -12,6 +12,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from control_plane.store.repositories.instances import ENDED as INSTANCE_ENDED
 from control_plane.store.repositories.models import IS_LIVE
+from control_plane.store.repositories.operations import UNFINISHED
 from control_plane.store.repositories.replicas import ENDED as REPLICA_ENDED
 from control_plane.store.tables import (
     ApiKey,
@@ -20,6 +21,7 @@ from control_plane.store.tables import (
     Deployment,
     Instance,
     Model,
+    Operation,
     Replica,
     Revision,
 )
@@ -98,6 +100,14 @@ async def instances(session: AsyncSession, page: Page, ended: bool) -> Listing[I
     if not ended:
         statement = statement.where(Instance.state.not_in(INSTANCE_ENDED))
     return await _entities(session, statement, Instance.id, page)
+
+
+async def operations(session: AsyncSession, page: Page, ended: bool) -> Listing[Operation]:
+    """With `ended`, those that succeeded or failed too."""
+    statement = select(Operation)
+    if not ended:
+        statement = statement.where(Operation.state.in_(UNFINISHED))
+    return await _entities(session, statement, Operation.id, page)
 
 
 async def replicas(

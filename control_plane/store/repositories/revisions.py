@@ -6,9 +6,10 @@ import hashlib
 import json
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from control_plane.store.tables import Model, Revision
+from control_plane.store.tables import Deployment, Model, Replica, Revision
 
 _DIGEST_DIGITS = 20
 
@@ -52,3 +53,17 @@ async def find_or_add(
     session.add(revision)
     await session.flush()
     return revision
+
+
+async def deployment_names(session: AsyncSession) -> dict[str, str | None]:
+    """Every revision, oldest first, and the deployment that wants it or once ran it; None where
+    it was replaced before it had a replica."""
+    rows = await session.scalars(select(Revision.id).order_by(Revision.created_at, Revision.id))
+    names: dict[str, str | None] = dict.fromkeys(rows)
+    ran = select(Replica.revision_id, Deployment.name).join(
+        Deployment, Deployment.id == Replica.deployment_id
+    )
+    names.update((await session.execute(ran.distinct())).tuples())
+    wanted = await session.execute(select(Deployment.revision_id, Deployment.name))
+    names.update(wanted.tuples())
+    return names

@@ -27,6 +27,7 @@ _ROUTES = _OPEN | {
     ("GET", "/api/v1/models/{name}"),
     ("POST", "/api/v1/models/collections"),
     ("DELETE", "/api/v1/models/{name}"),
+    ("GET", "/api/v1/operations"),
     ("GET", "/api/v1/operations/{operation_id}"),
     ("GET", "/api/v1/replicas"),
     ("GET", "/api/v1/replicas/{replica_id}"),
@@ -36,6 +37,7 @@ _ROUTES = _OPEN | {
     ("POST", "/api/v1/keys"),
     ("GET", "/api/v1/keys"),
     ("DELETE", "/api/v1/keys/{key_id}"),
+    ("GET", "/api/v1/audit"),
 }
 
 

@@ -1,0 +1,2 @@
+"""x"""
+def doctor(): pass
