@@ -29,7 +29,7 @@ up: .venv/installed
 	@exec $(BIN)/tamer up $(ARGS)
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff format --check $(SOURCES)
