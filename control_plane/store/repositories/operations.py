@@ -32,7 +32,7 @@ class OperationState(StrEnum):
     FAILED = "failed"
 
 
-_UNFINISHED = (OperationState.PENDING.value, OperationState.RUNNING.value)
+UNFINISHED = (OperationState.PENDING.value, OperationState.RUNNING.value)
 
 
 async def add(
@@ -72,7 +72,7 @@ async def add_another(
     )
     earlier = found.all()
     for operation in earlier:
-        if operation.state in _UNFINISHED:
+        if operation.state in UNFINISHED:
             return operation
     key = f"{kind.value}:{subject_id}:{len(earlier) + 1}"
     return await add(session, kind, subject_id, key, limit_s)
@@ -115,7 +115,7 @@ async def due(session: AsyncSession) -> Sequence[Operation]:
     found = await session.scalars(
         select(Operation)
         .where(
-            Operation.state.in_(_UNFINISHED),
+            Operation.state.in_(UNFINISHED),
             Operation.send_after <= database_now(),
             Operation.deadline_at > database_now(),
             is_free(Operation),
@@ -129,7 +129,7 @@ async def overdue(session: AsyncSession) -> Sequence[Operation]:
     """Unfinished operations past their deadline."""
     found = await session.scalars(
         select(Operation)
-        .where(Operation.state.in_(_UNFINISHED), Operation.deadline_at <= database_now())
+        .where(Operation.state.in_(UNFINISHED), Operation.deadline_at <= database_now())
         .order_by(Operation.id)
     )
     return found.all()
@@ -142,7 +142,7 @@ async def book_sending(session: AsyncSession, operation: Operation, again_s: flo
         update(Operation)
         .where(
             Operation.id == operation.id,
-            Operation.state.in_(_UNFINISHED),
+            Operation.state.in_(UNFINISHED),
             Operation.send_after == operation.send_after,
         )
         .values(send_after=database_now() + again_s),
@@ -246,7 +246,7 @@ async def expire(session: AsyncSession, operation_id: str, error: str) -> bool:
         update(Operation)
         .where(
             Operation.id == operation_id,
-            Operation.state.in_(_UNFINISHED),
+            Operation.state.in_(UNFINISHED),
             Operation.deadline_at <= database_now(),
         )
         .values(
