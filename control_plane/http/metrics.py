@@ -41,6 +41,19 @@ class Measured:
             await self._app(scope, receive, noted_send)
         finally:
             method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
-            route = getattr(scope.get("route"), "path", "unmatched")
             elapsed_s = time.monotonic() - began_s
-            REQUEST_DURATION.labels(method, route, status).observe(elapsed_s)
+            REQUEST_DURATION.labels(method, _template(scope), status).observe(elapsed_s)
+
+
+def _template(scope: Scope) -> str:
+    """The path of the route that matched, its routers' prefixes included, with names for values.
+
+    A route of an included router knows only its own part of the path, which is the path's end.
+    """
+    own: str | None = getattr(scope.get("route"), "path", None)
+    if own is None:
+        return "unmatched"
+    if ":path}" in own:
+        return own  # may be more segments than it shows
+    prefix = scope["path"].split("/")[: -own.count("/")]
+    return "/".join(prefix) + own
