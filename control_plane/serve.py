@@ -23,6 +23,7 @@ from control_plane.api.app import build_api
 from control_plane.gateway.app import build_gateway, end_requests
 from control_plane.http.server import serve
 from infra.build import build_name
+from infra.metrics.port import start_metrics
 from infra.settings import Settings
 from infra.telemetry import configure_logging
 
@@ -108,6 +109,7 @@ async def _ask(part: ASGIApp, request: Request) -> tuple[int, Any]:
 def main() -> None:
     settings = Settings()
     configure_logging("serve", settings.log_level)
+    start_metrics(settings, "serve")
     gateway = build_gateway(settings)
     app = join_applications(build_api(settings), gateway)
     serve(app, settings, _SHUTDOWN_LIMIT_S, lambda: end_requests(gateway))

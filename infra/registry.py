@@ -69,7 +69,7 @@ def _understood(instance_id: str, body: bytes) -> Heartbeat | None:
     try:
         return decode(body, Heartbeat)
     except Malformed as error:
-        log.error("heartbeat cannot be read", instance=instance_id, error=str(error))
+        log.error("heartbeat cannot be read", instance_id=instance_id, error=str(error))
         return None
 
 

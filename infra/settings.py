@@ -50,6 +50,14 @@ class Settings(BaseSettings):
         description="Secret of the control plane; join tokens are derived from it. "
         "Empty: made once, in a file in the home folder that only its owner reads.",
     )
+    metrics_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Serve `/metrics` without a key on the first free of 16 ports from here; "
+        "0: nowhere but on `port`, with an admin key.",
+    )
+    metrics_host: str = Field("127.0.0.1", description="Address of `metrics_port`.")
     max_body_bytes: int = Field(8 << 20, gt=0, description="Largest request body that is read.")
 
     database_url: str = Field(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from control_plane.api.app import build_api
 from control_plane.http.server import serve
+from infra.metrics.port import start_metrics
 from infra.settings import Settings
 from infra.telemetry import configure_logging
 
@@ -11,6 +12,7 @@ from infra.telemetry import configure_logging
 def main() -> None:
     settings = Settings()
     configure_logging("api", settings.log_level)
+    start_metrics(settings, "api")
     serve(build_api(settings), settings, settings.drain_limit_s)
 
 

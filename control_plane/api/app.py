@@ -23,7 +23,9 @@ from control_plane.api.operations.endpoints import router as operations
 from control_plane.api.problem import problem_schema
 from control_plane.api.replicas.endpoints import router as replicas
 from control_plane.api.status.endpoints import router as status
+from control_plane.http import exposition
 from control_plane.http.body_limit import BodyLimit
+from control_plane.http.metrics import Measured
 from control_plane.http.request_id import RequestId
 from control_plane.http.unexpected import Unexpected
 from control_plane.store.migrations.upgrade import upgrade
@@ -56,6 +58,7 @@ def build_api(settings: Settings) -> FastAPI:
         responses={"4XX": _PROBLEM, "5XX": _PROBLEM},
     )
     app.include_router(health)
+    app.include_router(exposition.router, dependencies=[Depends(require_admin)])
     app.include_router(join_router, prefix=_PREFIX)
     app.include_router(_guarded(app), prefix=_PREFIX)
     failures.install(app)
@@ -63,6 +66,7 @@ def build_api(settings: Settings) -> FastAPI:
         BodyLimit, max_bytes=settings.max_body_bytes, refuse=failures.refuse_large_body
     )
     app.add_middleware(Unexpected, answer=failures.answer_unexpected)
+    app.add_middleware(Measured)
     app.add_middleware(RequestId)
     return app
 

@@ -11,6 +11,7 @@ from control_plane.store.session import Database
 from control_plane.tasks.messages import Messages
 from infra.cloud import open_cloud
 from infra.connection import connect
+from infra.metrics.port import start_metrics
 from infra.settings import Settings
 from infra.telemetry import configure_logging
 
@@ -35,4 +36,5 @@ async def main(settings: Settings) -> None:
 if __name__ == "__main__":
     settings = Settings()
     configure_logging("controller", settings.log_level)
+    start_metrics(settings, "controller")
     asyncio.run(main(settings))

@@ -59,7 +59,7 @@ class DemandWatch:
         Raises RedisError: it is tried again.
         """
         ended = await JobQueue(self._jobs, revision_id).abandon(reason)
-        log.warning("queue abandoned", revision=revision_id, jobs=ended, reason=reason)
+        log.warning("queue abandoned", revision_id=revision_id, jobs=ended, reason=reason)
 
     def demand(
         self, deployment_id: str, signals: dict[str, Signals], window_s: float, capacity_jobs: int

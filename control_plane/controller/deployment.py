@@ -13,6 +13,7 @@ from control_plane.controller.demand import DemandWatch
 from control_plane.controller.deployment_plan import DeploymentPlan, DeploymentSeen, plan
 from control_plane.controller.hold import each_row, hold
 from control_plane.controller.limits import Limits
+from control_plane.controller.metrics import keep_only, see_queues
 from control_plane.controller.scaling_spec import scaling_policy
 from control_plane.controller.world import World
 from control_plane.store.clock import read_clock
@@ -42,8 +43,10 @@ class DeploymentReconciler:
 
     async def run(self, world: World | None, /) -> int:
         async with self._database.snapshot() as session:
-            ids = [each.deployment.id for each in await deployments.all_live(session)]
+            live = [each.deployment for each in await deployments.all_live(session)]
+        ids = [each.id for each in live]
         self._watch.keep_only(ids)
+        keep_only({each.name for each in live})
         running = _running(world)
         return await each_row(ids, lambda row_id: self._reconcile(row_id, running))
 
@@ -51,6 +54,8 @@ class DeploymentReconciler:
         async with self._database.snapshot() as session:
             rows = await self._load(session, deployment_id)
         signals = await self._watch.signals(rows.revision_ids)
+        if signals is not None:
+            see_queues(rows.deployment.name, signals)
         wanted = self._plan(rows, signals, running)
         if wanted.abandon and signals is not None:
             await self._abandon(signals, wanted.abandon)
@@ -169,7 +174,7 @@ async def _write(session: AsyncSession, rows: _Rows, wanted: DeploymentPlan) -> 
     deployment.updated_at = rows.now
     log.info(
         "deployment",
-        deployment=deployment.id,
+        deployment_id=deployment.id,
         state=wanted.state.value,
         target=decision.target,
         why=decision.reason.value,

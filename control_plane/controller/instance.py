@@ -82,7 +82,7 @@ class InstanceReconciler:
         if plan.step is not None:
             log.info(
                 "instance",
-                instance=instance_id,
+                instance_id=instance_id,
                 state=plan.step.to.value,
                 reason=plan.step.reason,
             )

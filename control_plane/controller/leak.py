@@ -48,7 +48,7 @@ class LeakAudit:
             return 0  # under way
         log.error(
             "a machine runs that nobody asked for; terminating it",
-            instance=machine.instance_id,
+            instance_id=machine.instance_id,
             cloud_id=machine.cloud_id,
         )
         return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 from redis.asyncio import Redis
@@ -11,11 +12,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from control_plane.autoscaler.crash_loop import CrashPolicy
 from control_plane.controller.assignment import AssignmentPublisher
+from control_plane.controller.census import Census
 from control_plane.controller.demand import DemandWatch
 from control_plane.controller.deployment import DeploymentReconciler
 from control_plane.controller.instance import InstanceReconciler
 from control_plane.controller.leak import LeakAudit
 from control_plane.controller.limits import Limits
+from control_plane.controller.metrics import PASS_DURATION, RECONCILE_ERRORS
 from control_plane.controller.operation import OperationReconciler
 from control_plane.controller.projection import REPEAT_S, ProjectionReconciler
 from control_plane.controller.reconciler import Reconciler
@@ -56,6 +59,7 @@ class Controller:
             LeakAudit(database, limits),
             OperationReconciler(database, messages),
             AssignmentPublisher(database, registry),
+            *((Census(database),) if settings.metrics_port else ()),
         )
         self._projection = ProjectionReconciler(database, ProjectionPublisher(jobs), settings)
         self._news = asyncio.Event()
@@ -76,8 +80,11 @@ class Controller:
     async def reconcile(self) -> int:
         """One pass over every noun; returns how many rows changed. Never raises: a reconciler that
         fails is logged, and the others go on."""
+        began_s = time.monotonic()
         world = await self._look()
-        return sum([await self._run(each, world) for each in self._reconcilers])
+        changed = sum([await self._run(each, world) for each in self._reconcilers])
+        PASS_DURATION.observe(time.monotonic() - began_s)
+        return changed
 
     async def project(self) -> None:
         """Tell gateways what the store says. Never raises."""
@@ -97,6 +104,7 @@ class Controller:
             log.warning("not reconciled", noun=reconciler.name, error=_first_line(error))
         except Exception:
             log.exception("not reconciled", noun=reconciler.name)
+        RECONCILE_ERRORS.labels(reconciler.name).inc()
         return 0
 
     async def _look(self) -> World | None:

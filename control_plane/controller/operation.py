@@ -41,7 +41,7 @@ class OperationReconciler:
                 booked = await operations.book_sending(session, operation, _SEND_AGAIN_S)
             if booked:
                 await self._send(operation.id)
-                log.info("operation sent", operation=operation.id, kind=operation.kind)
+                log.info("operation sent", operation_id=operation.id, kind=operation.kind)
                 sent += 1
         return sent
 
@@ -60,5 +60,5 @@ class OperationReconciler:
                 if failed and operation.kind == OperationKind.IMPORT_MODEL:
                     await imports.fail(session, operation.subject_id, "the import took too long")
             if failed:
-                log.warning("operation failed by deadline", operation=operation.id)
+                log.warning("operation failed by deadline", operation_id=operation.id)
         return len(late)

@@ -64,7 +64,13 @@ class ReplicaReconciler:
             async with held.apply() as session:
                 moved = await self._write(session, replica, step)
         if moved:
-            log.info("replica", replica=replica_id, state=step.to.value, reason=step.reason)
+            log.info(
+                "replica",
+                replica_id=replica_id,
+                instance_id=replica.instance_id,
+                state=step.to.value,
+                reason=step.reason,
+            )
         return int(moved)
 
     def _plan(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from control_plane.gateway.app import build_gateway, end_requests
 from control_plane.http.server import serve
+from infra.metrics.port import start_metrics
 from infra.settings import Settings
 from infra.telemetry import configure_logging
 
@@ -11,6 +12,7 @@ from infra.telemetry import configure_logging
 def main() -> None:
     settings = Settings()
     configure_logging("gateway", settings.log_level)
+    start_metrics(settings, "gateway")
     app = build_gateway(settings)
     serve(app, settings, settings.drain_limit_s, lambda: end_requests(app))
 

@@ -22,6 +22,15 @@ class CallerIdentity:
 
 def authenticate(request: Request) -> CallerIdentity:
     """Raises ApiError: 503 where the projection is too old, 401 or 403 for the key."""
+    return _identify(request, _SCOPES, "inference")
+
+
+def authenticate_admin(request: Request) -> CallerIdentity:
+    """As `authenticate`, for what is not a tenant's to see."""
+    return _identify(request, frozenset({KeyScope.ADMIN}), "admin")
+
+
+def _identify(request: Request, scopes: frozenset[KeyScope], wanted: str) -> CallerIdentity:
     known: Known = request.app.state.gateway.known
     known.check_fresh()
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
@@ -32,10 +41,10 @@ def authenticate(request: Request) -> CallerIdentity:
     entry = known.key(hash_secret(secret.strip()))
     if entry is None:
         raise _unauthorized("Incorrect API key provided; it is unknown or was revoked.")
-    if _SCOPES.isdisjoint(entry.scopes):
+    if scopes.isdisjoint(entry.scopes):
         raise ApiError(
             403,
-            "This API key lacks the scope 'inference'.",
+            f"This API key lacks the scope '{wanted}'.",
             kind="permission_error",
             code="insufficient_permissions",
         )

@@ -90,13 +90,15 @@ async def enqueue(
     prompts: Seq[tuple[Prompt, int]],
     caller: CallerIdentity,
     request_id: str,
+    arrived_at_s: float,
 ) -> Generation:
     """Offer `options.n` jobs for each (prompt, output limit); all are taken, or none stays.
 
     Raises ApiError: 429 where the queue is full, 503 where it cannot be reached.
     """
     seed = secrets.randbits(63) if options.seed is None else options.seed & _SEED_MASK
-    generation = Generation(services.consumer, sum(prompt.count for prompt, _ in prompts))
+    prompt_tokens = sum(prompt.count for prompt, _ in prompts)
+    generation = Generation(services.consumer, prompt_tokens, destination.route.name, arrived_at_s)
     try:
         for prompt, max_tokens in prompts:
             for _ in range(options.n):

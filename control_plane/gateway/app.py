@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from control_plane.gateway import completions, health, models
+from control_plane.gateway.access import authenticate_admin
 from control_plane.gateway.errors import (
     ApiError,
     answer_api_error,
@@ -18,7 +19,9 @@ from control_plane.gateway.errors import (
     refuse_too_large,
 )
 from control_plane.gateway.services import Services
+from control_plane.http import exposition
 from control_plane.http.body_limit import BodyLimit
+from control_plane.http.metrics import Measured
 from control_plane.http.request_id import RequestId
 from control_plane.http.unexpected import Unexpected
 from infra.settings import Settings
@@ -46,6 +49,7 @@ def build_gateway(settings: Settings) -> FastAPI:
         redirect_slashes=False,
         middleware=[
             Middleware(RequestId),
+            Middleware(Measured),
             Middleware(Unexpected, answer=answer_unexpected),
             Middleware(BodyLimit, max_bytes=settings.max_body_bytes, refuse=refuse_too_large),
         ],
@@ -55,6 +59,7 @@ def build_gateway(settings: Settings) -> FastAPI:
         },
     )
     app.include_router(health.router)
+    app.include_router(exposition.router, dependencies=[Depends(authenticate_admin)])
     app.include_router(models.router)
     app.include_router(completions.router)
     return app

@@ -20,7 +20,7 @@ from control_plane.gateway.responses import ChatShape, Shape, TextShape
 from control_plane.gateway.schemas import ChatRequest, CompletionOptions, TextRequest
 from control_plane.gateway.services import Services
 from control_plane.gateway.tokenizer_messages import EncodeChat, EncodeTexts, Prompt
-from control_plane.http.request_id import request_id
+from control_plane.http.request_id import arrived_at_s, request_id
 from infra.ending import end_tasks
 
 router = APIRouter(dependencies=[Depends(authenticate)])
@@ -35,6 +35,7 @@ async def create_chat_completion(
     chat: Annotated[ChatRequest, Depends(parsed(ChatRequest))],
 ) -> Response:
     services, identity = _services(request), request_id(request.scope)
+    arrived = arrived_at_s(request.scope)
     destination = await choose(services, chat.model, identity)
     route = destination.route
     messages = [message.for_template() for message in chat.messages]
@@ -44,7 +45,7 @@ async def create_chat_completion(
         EncodeChat(route.text_digest, messages, route.max_context_tokens),
     )
     limited = [(each, output_limit(route, each, chat.output_limit, None)) for each in prompts]
-    generation = await enqueue(services, destination, chat, limited, caller, identity)
+    generation = await enqueue(services, destination, chat, limited, caller, identity, arrived)
     shape = ChatShape(chat.model, destination.revision_id, chat.include_usage)
     return await _answer(request, generation, shape, chat)
 
@@ -56,13 +57,14 @@ async def create_completion(
     text: Annotated[TextRequest, Depends(parsed(TextRequest))],
 ) -> Response:
     services, identity = _services(request), request_id(request.scope)
+    arrived = arrived_at_s(request.scope)
     destination = await choose(services, text.model, identity)
     prompts = await _text_prompts(services, destination, text)
     limited = [
         (each, output_limit(destination.route, each, text.max_tokens, _DEFAULT_TEXT_TOKENS))
         for each in prompts
     ]
-    generation = await enqueue(services, destination, text, limited, caller, identity)
+    generation = await enqueue(services, destination, text, limited, caller, identity, arrived)
     shape = TextShape(text.model, destination.revision_id, text.include_usage)
     return await _answer(request, generation, shape, text)
 

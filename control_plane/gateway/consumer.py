@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from redis.asyncio import Redis
 
 from control_plane.gateway.delivery import News
+from control_plane.gateway.metrics import ATTEMPTS_LOST, REOFFERS
 from control_plane.gateway.sequence import Ending, Sequence
 from infra.backoff import Backoff
 from infra.connection import REDIS_AWAY
@@ -26,7 +27,7 @@ from infra.queue.queue import Full, JobQueue, Offer, Orphan
 from infra.states import JobState
 from infra.telemetry import logger
 from infra.token_stream import TokenReader
-from infra.wire import Malformed, TokenEvent, encode
+from infra.wire import FinishReason, Malformed, TokenEvent, encode
 
 _log = logger(__name__)
 _READ_WAIT_S = 1.0
@@ -165,23 +166,24 @@ class Consumer:
                 continue
             for step in steps:
                 for event in step.events:
-                    self._dispatch(event)
+                    self._dispatch(event, step.replica_id)
 
-    def _dispatch(self, event: TokenEvent) -> None:
+    def _dispatch(self, event: TokenEvent, replica_id: str) -> None:
         sequence = self._open.get(event.job_id)
         if sequence is None:
             return
         try:
-            news = sequence.take(event)
+            news = sequence.take(event, replica_id)
         except Exception as error:  # noqa: BLE001
             # One job's bad tokens must not silence all the others.
-            _log.exception("token event cannot be taken", job_id=event.job_id)
+            _log.exception("token event cannot be taken", **sequence.identity)
             self.end(sequence, Ending(JobState.FAILED, None, f"{type(error).__name__}: {error}"))
             return
         if news is News.ENDED:
             self._run(self._settle(sequence))
         elif news is News.LOST:
-            self._recover(sequence, event.attempt)
+            cause = "given_back" if event.finish is FinishReason.RELEASED else "gap"
+            self._recover(sequence, event.attempt, cause)
 
     # --- recovery ---
 
@@ -227,11 +229,12 @@ class Consumer:
             state, _, reason = text.partition(": ")
             sequence.end(Ending(JobState(state), None, reason, retry_helps=True))
             del self._open[job_id]
+            _log_ended(sequence)
 
     def _orphaned(self, revision_id: str, orphan: Orphan) -> None:
         sequence = self._open.get(orphan.job_id)
         if sequence is not None:
-            self._recover(sequence, orphan.attempt)
+            self._recover(sequence, orphan.attempt, "orphaned")
             return
         queue = self._queue(revision_id)
         self._run(
@@ -240,10 +243,13 @@ class Consumer:
             )
         )
 
-    def _recover(self, sequence: Sequence, ended_attempt: int) -> None:
+    def _recover(self, sequence: Sequence, ended_attempt: int, cause: str) -> None:
         """Offer a job again from what was delivered; the ended attempt is heard no more."""
-        if sequence.ending is not None or not sequence.delivery.end_attempt(ended_attempt):
+        delivery, who = sequence.delivery, sequence.identity
+        if sequence.ending is not None or not delivery.end_attempt(ended_attempt):
             return
+        ATTEMPTS_LOST.labels(sequence.revision_id, cause).inc()
+        _log.info("attempt lost", **who, cause=cause, delivered=len(delivery.tokens))
         if sequence.job_id not in self._reoffering:
             self._reoffering.add(sequence.job_id)
             self._run(self._reoffer(sequence))
@@ -253,12 +259,6 @@ class Consumer:
         try:
             while sequence.ending is None and not delivery.offered:
                 ended = delivery.attempt - 1
-                _log.info(
-                    "offering again",
-                    job_id=sequence.job_id,
-                    ended_attempt=ended,
-                    delivered=len(delivery.tokens),
-                )
                 attempt = await self._offer_again(sequence, ended)
                 if delivery.attempt != ended + 1:
                     continue  # the next attempt was started and ended before the reply came
@@ -267,6 +267,8 @@ class Consumer:
                     self.end(sequence, Ending(JobState.FAILED, None, last, retry_helps=True))
                 else:
                     delivery.begin_attempt(attempt)
+                    REOFFERS.labels(sequence.revision_id).inc()
+                    _log.info("offered again", **sequence.identity)
         finally:
             self._reoffering.discard(sequence.job_id)
 
@@ -301,6 +303,7 @@ class Consumer:
             )
         )
         self._open.pop(sequence.job_id, None)
+        _log_ended(sequence)
 
     async def _until_taken(self, call: Callable[[], Awaitable[T]]) -> T:
         """Every call to the queue may be repeated, so one that failed is."""
@@ -320,3 +323,15 @@ class Consumer:
         task: asyncio.Task[None] = asyncio.create_task(errand)
         self._errands.add(task)
         task.add_done_callback(self._errands.discard)
+
+
+def _log_ended(sequence: Sequence) -> None:
+    ending = sequence.ending
+    assert ending is not None
+    _log.info(
+        "job ended",
+        **sequence.identity,
+        outcome=ending.outcome.value,
+        reason=ending.reason or ending.finish,
+        output_tokens=sequence.output_tokens,
+    )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from types import TracebackType
 
 from control_plane.gateway.consumer import Consumer
+from control_plane.gateway.metrics import RequestEnd, observe
 from control_plane.gateway.sequence import Ending, Sequence
 from infra.states import JobState
 from infra.waiting import set_within
@@ -17,9 +19,14 @@ class Generation:
     Sequences are numbered as the client numbers its choices.
     """
 
-    def __init__(self, consumer: Consumer, prompt_tokens: int) -> None:
+    def __init__(
+        self, consumer: Consumer, prompt_tokens: int, deployment: str, arrived_at_s: float
+    ) -> None:
+        """`arrived_at_s`: when the request came, on this process's monotonic clock."""
         self.sequences: list[Sequence] = []
         self.prompt_tokens = prompt_tokens
+        self.deployment = deployment
+        self.arrived_at_s = arrived_at_s
         self._consumer = consumer
         self._news = asyncio.Event()
 
@@ -58,6 +65,20 @@ class Generation:
         for sequence in self.sequences:
             self._consumer.end(sequence, Ending(JobState.CANCELLED, None, "client_gone"))
 
+    def _measured(self, now_s: float) -> RequestEnd:
+        failure, began = self.failure, [each.first_token_at_s for each in self.sequences]
+        first_at_s = min((each for each in began if each is not None), default=None)
+        return RequestEnd(
+            deployment=self.deployment,
+            revision=self.sequences[0].revision_id,
+            outcome=(failure.outcome if failure is not None else JobState.COMPLETED).value,
+            prompt_tokens=self.prompt_tokens,
+            output_tokens=self.output_tokens,
+            longest_tokens=max(each.output_tokens for each in self.sequences),
+            latency_s=now_s - self.arrived_at_s,
+            first_token_s=None if first_at_s is None else first_at_s - self.arrived_at_s,
+        )
+
     async def __aenter__(self) -> Generation:
         return self
 
@@ -68,3 +89,4 @@ class Generation:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+        observe(self._measured(time.monotonic()))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 
 from control_plane.gateway.errors import unavailable
+from control_plane.gateway.metrics import forget
 from infra.connection import REDIS_AWAY
 from infra.projection import ProjectionReader
 from infra.telemetry import logger
@@ -46,15 +48,24 @@ class Known:
                 self.hear(projection)
 
     def hear(self, projection: Projection) -> None:
+        gone = self._routes.keys() - {route.name for route in projection.routes}
+        for name in gone:
+            forget(name)
         self._routes = {route.name: route for route in projection.routes}
         self._keys = {key.hash: key for key in projection.keys}
         self._heard_at_s = self._monotonic_s()
+
+    @property
+    def age_s(self) -> float:
+        """Since the projection was last confirmed; infinite before the first."""
+        heard_at_s = self._heard_at_s
+        return math.inf if heard_at_s is None else self._monotonic_s() - heard_at_s
 
     def check_fresh(self) -> None:
         """Raises ApiError 503 where nothing was heard, or nothing for too long."""
         if self._heard_at_s is None:
             raise unavailable("The gateway has not heard from its controller yet.", "not_ready", 2)
-        age_s = self._monotonic_s() - self._heard_at_s
+        age_s = self.age_s
         if age_s > self._max_age_s:
             raise unavailable(
                 f"The gateway has not heard from its controller for {age_s:.0f} s; it refuses "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
@@ -43,6 +44,10 @@ class Sequence:
         self.ending: Ending | None = None
         self.output_tokens = 0
         """Tokens that count for usage: those up to the stop string, if one was met."""
+        self.first_token_at_s: float | None = None
+        """On this process's monotonic clock."""
+        self.replica_id = ""
+        """Who spoke last."""
         self._detokenizer = detokenizer
         self._stops = StopStrings(stops)
         self._text: list[str] = []
@@ -52,13 +57,25 @@ class Sequence:
     def job_id(self) -> str:
         return self.spec.job_id
 
-    def take(self, event: TokenEvent) -> News:
+    @property
+    def identity(self) -> dict[str, str | int]:
+        """What a line of the log says of whom it speaks."""
+        return {
+            "request_id": self.spec.request_id,
+            "job_id": self.spec.job_id,
+            "attempt": self.delivery.attempt,
+            "replica_id": self.replica_id,
+            "revision_id": self.revision_id,
+        }
+
+    def take(self, event: TokenEvent, replica_id: str = "") -> News:
         """Take an event of the token stream; `ENDED` means that the job is to be settled."""
         if self.ending is not None:
             return News.NOTHING
         accepted = self.delivery.accept(event)
         if accepted.news is News.NOTHING:
             return News.NOTHING
+        self.replica_id = replica_id
         self._append(accepted.tokens)
         if self.ending is None and self.delivery.finish is not None:
             self._finish(self.delivery.finish)
@@ -92,6 +109,8 @@ class Sequence:
         )
 
     def _append(self, tokens: Seq[int]) -> None:
+        if self.first_token_at_s is None and tokens:
+            self.first_token_at_s = time.monotonic()
         for token in tokens:
             self.output_tokens += 1
             self._show(self._stops.push(self._detokenizer.push(token)))

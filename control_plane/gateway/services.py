@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from control_plane.gateway.consumer import Consumer
 from control_plane.gateway.errors import unavailable
 from control_plane.gateway.known import Known
+from control_plane.gateway.metrics import OPEN_JOBS, PROJECTION_AGE
 from control_plane.gateway.text_models import TextModels
 from control_plane.gateway.tokenizer_pool import TokenizerPool
 from infra.connection import REDIS_AWAY, connect
@@ -37,6 +38,8 @@ class Services:
         self._follower: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
+        OPEN_JOBS.set_function(lambda: self.consumer.open_jobs)
+        PROJECTION_AGE.set_function(lambda: self.known.age_s)
         await self.tokenizers.start()
         self.consumer.start()
         self._follower = asyncio.create_task(self.known.follow(), name="projection reader")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from control_plane.http.body_limit import Refuse
-from control_plane.http.request_id import request_id
 from infra.telemetry import logger
 
 _log = logger(__name__)
@@ -36,7 +35,7 @@ class Unexpected:
         try:
             await self._app(scope, receive, noted_send)
         except Exception:
-            _log.exception("request failed", path=scope["path"], request_id=request_id(scope))
+            _log.exception("request failed", path=scope["path"])
             if started:
                 raise
             await self._answer(scope, receive, send)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from control_plane.tasks.app import app
+from infra.metrics.port import start_metrics
+from infra.settings import Settings
 
 _OPTIONS = ("--pool", "threads", "--concurrency", "4")
 _ALONE = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 """Workers need to know nothing of each other."""
 
 if __name__ == "__main__":
+    start_metrics(Settings(), "tasks")
     app.worker_main(["--quiet", "worker", *_OPTIONS, *_ALONE, "--loglevel", "warning"])

@@ -88,7 +88,7 @@ class Claim:
                         session, self.operation.id, self._token, written, self._lease_s
                     )
             except SQLAlchemyError as error:
-                log.warning("could not renew", operation=self.operation.id, error=str(error))
+                log.warning("could not renew", operation_id=self.operation.id, error=str(error))
                 continue
             last_s = clock()
             if not held:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 
 from control_plane.store.repositories import imports, operations
@@ -12,6 +13,7 @@ from control_plane.store.session import Database
 from control_plane.tasks.claim import Claim, ClaimLost, Interrupted
 from control_plane.tasks.garbage import collect_garbage
 from control_plane.tasks.launch import launch_instance, terminate_instance
+from control_plane.tasks.metrics import OPERATION_DURATION
 from control_plane.tasks.model_import import import_into_store
 from infra.cloud import open_cloud
 from infra.cloud.base import Cloud, CloudError
@@ -40,7 +42,7 @@ async def execute(
         async with database.transaction() as session:
             claimed = await operations.claim(session, operation_id, settings.row_lease_s)
         if claimed is None:
-            log.info("operation is done or taken", operation=operation_id)
+            log.info("operation is done or taken", operation_id=operation_id)
             return
         operation, token = claimed
         claim = Claim(database, operation, token, settings.row_lease_s, stopping)
@@ -53,33 +55,41 @@ async def execute(
 async def _attempt(claim: Claim, settings: Settings, cloud_of: Callable[[Settings], Cloud]) -> None:
     operation = claim.operation
     said = log.bind(
-        operation=operation.id,
+        operation_id=operation.id,
         kind=operation.kind,
-        subject=operation.subject_id,
+        subject_id=operation.subject_id,
         attempt=operation.attempts,
     )
+    began_s, outcome = time.monotonic(), "failed"
     ended = asyncio.Event()
     keeping = asyncio.create_task(claim.keep(ended))
     try:
         await _work(claim, settings, cloud_of)
+        outcome = "succeeded"
         said.info("operation ended")
     except ClaimLost:
+        outcome = "taken_over"
         said.warning("operation was taken over; this attempt counts for nothing")
     except Interrupted as error:
+        outcome = "given_back"
         said.info("operation given back", reason=str(error))
         await claim.give_back(str(error), pause_s=0.0)
     except CloudError as error:
+        outcome = "again" if error.retryable else "failed"
         said.warning("cloud error", error=str(error), retryable=error.retryable)
         await _after_error(claim, str(error), again=error.retryable)
     except StorageAway as error:
         said.warning("storage error", error=str(error))
         await _after_error(claim, str(error), again=operation.attempts < _CRASH_LIMIT)
     except Exception as error:  # noqa: BLE001 - whatever it was, the row must learn of it
+        again = operation.attempts < _CRASH_LIMIT
+        outcome = "again" if again else "failed"
         said.exception("operation failed")
-        await _after_error(claim, repr(error), again=operation.attempts < _CRASH_LIMIT)
+        await _after_error(claim, repr(error), again=again)
     finally:
         ended.set()
         await keeping
+        OPERATION_DURATION.labels(operation.kind, outcome).observe(time.monotonic() - began_s)
 
 
 async def _work(claim: Claim, settings: Settings, cloud_of: Callable[[Settings], Cloud]) -> None:
@@ -110,7 +120,7 @@ async def _after_error(claim: Claim, error: str, *, again: bool) -> None:
             if claim.operation.kind == OperationKind.IMPORT_MODEL:
                 await imports.fail(session, claim.operation.subject_id, error)
     except ClaimLost:
-        log.warning("operation was taken over", operation=claim.operation.id)
+        log.warning("operation was taken over", operation_id=claim.operation.id)
 
 
 async def _ring(settings: Settings) -> None:

@@ -124,6 +124,7 @@ class JobQueue:
     """The queue of one revision. Cheap to make: it holds no connection of its own."""
 
     def __init__(self, redis: Redis, revision_id: str, shard: int = 0) -> None:
+        self.revision_id = revision_id
         self._redis = redis
         self._base = base_key(revision_id, shard)
 

@@ -12,6 +12,7 @@ from typing import Any
 from infra.build import build_name
 from infra.connection import REDIS_AWAY, connect
 from infra.ending import end_tasks
+from infra.metrics.port import start_metrics
 from infra.registry import AgentRegistry
 from infra.settings import Settings
 from infra.storage.opening import local_path
@@ -96,6 +97,7 @@ async def run(settings: Settings) -> None:
 def main() -> int:
     settings = Settings()
     configure_logging("agent", settings.log_level)
+    start_metrics(settings, "agent")
     if not settings.join_url or not settings.join_token.get_secret_value():
         _log.error("set TAMER_JOIN_URL and TAMER_JOIN_TOKEN: where to join, and the right to")
         return _EXIT_REFUSED

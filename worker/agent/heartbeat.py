@@ -11,6 +11,7 @@ from infra.connection import REDIS_AWAY
 from infra.registry import AgentRegistry, ring_controller
 from infra.waiting import set_within
 from infra.wire import WIRE_VERSION, Heartbeat
+from worker.agent.metrics import EngineMetrics
 from worker.agent.supervisor import Supervisor
 
 BEATS_UNTIL_SILENT = 5
@@ -28,6 +29,7 @@ class Heart:
         self._heartbeat_s = heartbeat_s
         self._news = news
         self._sequence = 0
+        self._metrics = EngineMetrics()
 
     async def beat_forever(self, supervisor: Supervisor) -> None:
         backoff = Backoff(first_s=0.1, limit_s=2.0)
@@ -47,13 +49,15 @@ class Heart:
     async def beat(self, supervisor: Supervisor, *, ring: bool) -> None:
         """One heartbeat; `ring` asks the controller to read it now."""
         self._sequence += 1
+        reports = supervisor.reports()
+        self._metrics.see(reports, supervisor.revisions())
         heartbeat = Heartbeat(
             instance_id=self._instance_id,
             wire_version=WIRE_VERSION,
             build=self._build,
             sequence=self._sequence,
             assignment_version=supervisor.version,
-            replicas=supervisor.reports(),
+            replicas=reports,
             leaving=self.leaving,
         )
         ttl_s = BEATS_UNTIL_SILENT * self._heartbeat_s

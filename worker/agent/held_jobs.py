@@ -21,6 +21,7 @@ class HeldJob:
     output_tokens: int
     """Over all attempts."""
     speak_until_s: float
+    request_id: str = ""
     started: bool = False
     dropped: bool = False
 
@@ -32,6 +33,12 @@ class HeldJob:
     def progress(self) -> Progress:
         lease = self.lease
         return Progress(lease.job_id, lease.attempt, lease.nonce, self.output_tokens)
+
+    @property
+    def identity(self) -> dict[str, str | int]:
+        """What a line of the log says of whom it speaks."""
+        lease = self.lease
+        return {"request_id": self.request_id, "job_id": lease.job_id, "attempt": lease.attempt}
 
     def may_speak(self, now_s: float) -> bool:
         return not self.dropped and now_s < self.speak_until_s
@@ -52,7 +59,13 @@ class HeldJobs:
         """Hold a job; an earlier attempt of it that is still here is dropped."""
         self.drop(lease.job_id)
         delivered = len(spec.delivered)
-        job = HeldJob(lease, len(spec.prompt) + delivered, delivered, sent_at_s + self._lease_s)
+        job = HeldJob(
+            lease,
+            len(spec.prompt) + delivered,
+            delivered,
+            sent_at_s + self._lease_s,
+            spec.request_id,
+        )
         self._jobs[lease.job_id] = job
         return job
 
@@ -90,8 +103,10 @@ class HeldJobs:
             return list(self._jobs.values())
         return [self._jobs[each] for each in job_ids if each in self._jobs]
 
-    def renewed(self, jobs: Iterable[HeldJob], lost: Iterable[str], sent_at_s: float) -> list[str]:
-        """Take note of a renewal that was sent at that time; returns the ids now dropped."""
+    def renewed(
+        self, jobs: Iterable[HeldJob], lost: Iterable[str], sent_at_s: float
+    ) -> list[HeldJob]:
+        """Take note of a renewal that was sent at that time; returns the jobs now dropped."""
         gone = set(lost)
         dropped = []
         for job in jobs:
@@ -99,16 +114,16 @@ class HeldJobs:
                 continue
             if job.job_id in gone:
                 self.drop(job.job_id)
-                dropped.append(job.job_id)
+                dropped.append(job)
             else:
                 job.speak_until_s = max(job.speak_until_s, sent_at_s + self._lease_s)
         return dropped
 
-    def drop_overdue(self, now_s: float) -> list[str]:
-        """Drop every job whose lease was not renewed in time; returns their ids."""
-        overdue = [each for each, job in self._jobs.items() if not job.may_speak(now_s)]
-        for job_id in overdue:
-            self.drop(job_id)
+    def drop_overdue(self, now_s: float) -> list[HeldJob]:
+        """Drop every job whose lease was not renewed in time; returns them."""
+        overdue = [job for job in self._jobs.values() if not job.may_speak(now_s)]
+        for job in overdue:
+            self.drop(job.job_id)
         return overdue
 
     def unstarted_tokens(self) -> int:

@@ -12,6 +12,7 @@ from infra.backoff import Backoff
 from infra.connection import REDIS_AWAY
 from infra.ending import end_tasks
 from infra.queue.queue import JobQueue, Lease
+from infra.telemetry import logger
 from infra.waiting import set_within
 from infra.wire import FinishReason, JobSpec, Malformed, Sampling, TokenEvent, decode
 from worker.agent.capacity import UNLIMITED_TOKENS, free_capacity
@@ -22,6 +23,7 @@ from worker.agent.outbox import Outbox, Said
 from worker.agent.pulse import Pulse
 from worker.engine.messages import Cancel, Failed, LongStep, Stats, StepDone, Submit
 
+_log = logger(__name__)
 _RENEWALS_PER_LEASE = 3
 _SHORTEST_PATIENCE_S = 1.0
 """Engines declare steps that are longer than this."""
@@ -46,6 +48,7 @@ class Serving:
         self._stats = stats
         self.held = HeldJobs(lease_s)
         self._replica_id = replica_id
+        self._log = _log.bind(replica_id=replica_id, revision_id=queue.revision_id)
         self._queue = queue
         self._engine = engine
         self._outbox = outbox
@@ -106,6 +109,8 @@ class Serving:
         if jobs:
             await self._outbox.flush(self._renewal_s)
             await self._return_leases(jobs)
+            for job in jobs:
+                self._log.info("job given back", **job.identity)
             self._outbox.put([Said(job, _released(job)) for job in jobs])
         await self._outbox.flush(self._lease_s)
 
@@ -149,7 +154,8 @@ class Serving:
             await self._engine.tell(Cancel(lease.job_id))
         if not self._owes_sign:
             self._pulse.work_given(lease_clock_s())
-        self.held.take(lease, spec, sent_at_s)
+        job = self.held.take(lease, spec, sent_at_s)
+        self._log.debug("job leased", **job.identity)
         await self._engine.tell(Submit(spec, lease.attempt))
 
     def _refuse(self, lease: Lease, error: str, sent_at_s: float) -> None:
@@ -157,6 +163,7 @@ class Serving:
         event = TokenEvent(lease.job_id, lease.attempt, 0, [], FinishReason.ERROR, error)
         job = self.held.hear(event)
         assert job is not None
+        self._log.warning("job refused", **job.identity, reason=error)
         self._outbox.put([Said(job, event)])
 
     async def _hear_bell(self) -> None:
@@ -195,16 +202,17 @@ class Serving:
             if job is not None:
                 said.append(Said(job, event))
         refused = self._outbox.put(said)
-        self._drop(job.job_id for job in refused)
+        self._drop(refused)
         await self._cancel_unwanted()
         if any(each.event.finish is not None for each in said):
             self._look_for_work.set()
             self._changed.set()
 
-    def _drop(self, job_ids: Iterable[str]) -> None:
-        for job_id in job_ids:
-            self.held.drop(job_id)
-            self._unwanted.add(job_id)
+    def _drop(self, jobs: Iterable[HeldJob]) -> None:
+        for job in jobs:
+            self.held.drop(job.job_id)
+            self._log.info("job dropped", **job.identity)
+            self._unwanted.add(job.job_id)
             self._changed.set()
 
     async def _cancel_unwanted(self) -> None:

@@ -71,6 +71,10 @@ class Supervisor:
     def reports(self) -> list[ReplicaReport]:
         return [replica.report() for replica in self._replicas.values()]
 
+    def revisions(self) -> dict[str, str]:
+        """What each reported replica serves."""
+        return {each: replica.spec.revision_id for each, replica in self._replicas.items()}
+
     def _want(self, spec: ReplicaSpec) -> None:
         replica = self._replicas.get(spec.replica_id)
         if replica is None:

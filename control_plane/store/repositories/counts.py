@@ -10,8 +10,9 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from control_plane.store.repositories.instances import ENDED as INSTANCE_ENDED
 from control_plane.store.repositories.models import IS_LIVE
+from control_plane.store.repositories.operations import UNFINISHED
 from control_plane.store.repositories.replicas import ENDED as REPLICA_ENDED
-from control_plane.store.tables import Instance, Model, Replica
+from control_plane.store.tables import Instance, Model, Operation, Replica
 
 
 async def models(session: AsyncSession) -> dict[str, int]:
@@ -34,6 +35,16 @@ async def replicas(session: AsyncSession) -> dict[str, dict[str, int]]:
     for deployment_id, state, count in rows.all():
         counted.setdefault(deployment_id, {})[state] = count
     return counted
+
+
+async def operations(session: AsyncSession) -> dict[tuple[str, ...], int]:
+    """(Kind, state) -> count."""
+    rows = await session.execute(
+        select(Operation.kind, Operation.state, func.count())
+        .where(Operation.state.in_(UNFINISHED))
+        .group_by(Operation.kind, Operation.state)
+    )
+    return {(kind, state): count for kind, state, count in rows.all()}
 
 
 async def _by_state(

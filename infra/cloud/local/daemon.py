@@ -13,6 +13,7 @@ import uvicorn
 
 from infra.cloud.local.app import build_app
 from infra.cloud.local.host import Host
+from infra.metrics.port import start_metrics
 from infra.private_folder import make_private
 from infra.settings import Settings
 from infra.telemetry import configure_logging
@@ -23,6 +24,7 @@ _INHERITED = frozenset(
         *("PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"),
         *("CUDA_VISIBLE_DEVICES", "CUDA_HOME", "OMP_NUM_THREADS", "OMP_WAIT_POLICY"),
         *("TAMER_HOME", "TAMER_LOG_LEVEL", "TAMER_TORCH_THREADS", "TAMER_DRAIN_LIMIT_S"),
+        *("TAMER_METRICS_PORT", "TAMER_METRICS_HOST"),
     }
 )
 """What an instance gets of the daemon's own environment: nothing secret."""
@@ -89,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings.logs_dir / "instances",
         options.stop_limit_s or settings.drain_limit_s + _KILL_MARGIN_S,
     )
+    start_metrics(settings, "cloud")
     app = build_app(host, options.shutdown_limit_s, lambda: path.unlink(missing_ok=True))
     config = uvicorn.Config(
         app,

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import signal
+import sys
+from pathlib import Path
+
 import httpx
 import pytest
 from redis.asyncio import Redis
@@ -7,8 +11,12 @@ from redis.asyncio import Redis
 from control_plane.store.repositories import replicas
 from control_plane.store.session import Database
 from control_plane.store.tables import Deployment
+from infra.embedded import EmbeddedValkey
 from infra.log_stream import append_lines
+from infra.states import ReplicaState
 from tests.control_plane.api.conftest import MakeModel
+from tests.fixtures.waiting import eventually
+from tests.worker.agent.stage import staged
 
 
 @pytest.fixture
@@ -51,3 +59,28 @@ async def test_a_bad_position_in_the_log_is_refused(
 async def test_logs_of_an_unknown_replica_answer_404(client: httpx.AsyncClient) -> None:
     assert (await client.get("/replicas/rep-none/logs")).status_code == 404
     assert (await client.get("/replicas/rep-none")).status_code == 404
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="agents read /proc")
+async def test_logs_of_a_replica_are_there_after_its_agent_was_killed(
+    client: httpx.AsyncClient,
+    replica_id: str,
+    tmp_path: Path,
+    valkey: Redis,
+    valkey_server: EmbeddedValkey,
+) -> None:
+    path = f"/replicas/{replica_id}/logs"
+    async with staged(tmp_path, valkey, valkey_server.url) as stage:
+        agent = await stage.agent("instance-gone")
+        await agent.assign(stage.replica(replica_id))
+        await agent.until(replica_id, ReplicaState.READY)
+
+        async def shipped() -> bool:
+            return any('"ready"' in each for each in (await client.get(path)).json()["lines"])
+
+        await eventually(shipped)
+        agent.signal(signal.SIGKILL)
+        await agent.ended()
+    lines = (await client.get(path)).json()["lines"]
+    assert any("engine started" in each for each in lines)
+    assert any('"ready"' in each for each in lines)

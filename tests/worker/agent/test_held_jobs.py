@@ -53,7 +53,7 @@ def test_a_renewal_counts_from_when_it_was_sent_and_not_from_its_answer() -> Non
 def test_an_overdue_job_is_dropped_and_no_late_renewal_brings_it_back() -> None:
     held = HeldJobs(LEASE_S)
     job = take(held, "a", sent_at_s=0.0)
-    assert held.drop_overdue(LEASE_S) == ["a"]
+    assert [each.job_id for each in held.drop_overdue(LEASE_S)] == ["a"]
     held.renewed([job], [], sent_at_s=LEASE_S)
     assert held.hear(event("a")) is None
     assert not job.may_speak(LEASE_S)
@@ -63,7 +63,7 @@ def test_an_overdue_job_is_dropped_and_no_late_renewal_brings_it_back() -> None:
 def test_a_lost_job_is_never_spoken_of_again() -> None:
     held = HeldJobs(LEASE_S)
     lost, kept = take(held, "lost", 0.0), take(held, "kept", 0.0)
-    assert held.renewed([lost, kept], ["lost"], sent_at_s=1.0) == ["lost"]
+    assert held.renewed([lost, kept], ["lost"], sent_at_s=1.0) == [lost]
     assert not lost.may_speak(1.0)
     assert held.hear(event("lost")) is None
     assert held.hear(event("kept")) is kept

@@ -1,0 +1,50 @@
+"""What the controller measures: its passes, and how much there is of everything.
+
+Every controller shows the whole store and every queue: take the maximum over controllers.
+"""
+
+from __future__ import annotations
+
+from infra.metrics.registry import counter, histogram
+from infra.metrics.snapshot import SnapshotGauge
+from infra.queue.queue import Signals
+
+_PASS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+PASS_DURATION = histogram(
+    "controller_pass_duration_seconds", "One pass of the controller over every noun.", _PASS_S
+)
+RECONCILE_ERRORS = counter(
+    "reconcile_errors", "Times that a noun could not be reconciled in a pass.", ("noun",)
+)
+QUEUE_JOBS = SnapshotGauge(
+    "queue_jobs",
+    "Jobs in a queue by state: queued (its depth), leased, streaming or orphaned.",
+    ("deployment", "revision", "state"),
+)
+QUEUE_WAIT = SnapshotGauge(
+    "queue_oldest_wait_seconds",
+    "How long the oldest queued job has waited.",
+    ("deployment", "revision"),
+)
+REPLICAS = SnapshotGauge("replicas", "Replicas that have not ended.", ("deployment", "state"))
+INSTANCES = SnapshotGauge("instances", "Instances that have not ended.", ("state",))
+OPERATIONS = SnapshotGauge("operations", "Operations that have not ended.", ("kind", "state"))
+
+
+def see_queues(deployment: str, signals: dict[str, Signals]) -> None:
+    """Show the queues of one deployment, by revision."""
+    jobs: dict[tuple[str, ...], float] = {}
+    for revision_id, each in signals.items():
+        for state in ("queued", "leased", "streaming", "orphaned"):
+            jobs[deployment, revision_id, state] = getattr(each, state)
+    QUEUE_JOBS.replace_of(deployment, jobs)
+    QUEUE_WAIT.replace_of(
+        deployment, {(deployment, key): each.oldest_wait_s for key, each in signals.items()}
+    )
+
+
+def keep_only(deployments: set[str]) -> None:
+    """Forget the queues of deployments that are gone."""
+    QUEUE_JOBS.keep_only(deployments)
+    QUEUE_WAIT.keep_only(deployments)
