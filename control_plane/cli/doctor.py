@@ -1,2 +1,5 @@
 """x"""
-def doctor(): pass
+
+
+def doctor():
+    pass
