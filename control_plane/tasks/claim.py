@@ -45,6 +45,8 @@ class Claim:
     ) -> None:
         self.database = database
         self.operation = operation
+        self.ended_as = "taken_over"
+        """A final state or `given_back`, once this attempt has written one."""
         self._token = token
         self._lease_s = lease_s
         self._stopping = stopping
@@ -105,8 +107,10 @@ class Claim:
             await self.still_ours(session)
             await operations.finish(session, self.operation.id, self._token, state, error)
             yield session
+        self.ended_as = state.value
 
     async def give_back(self, error: str, pause_s: float) -> None:
         """Let the operation be tried again after a pause."""
         async with self.database.transaction() as session:
             await operations.postpone(session, self.operation.id, self._token, error, pause_s)
+        self.ended_as = "given_back"

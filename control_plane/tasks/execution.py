@@ -60,36 +60,31 @@ async def _attempt(claim: Claim, settings: Settings, cloud_of: Callable[[Setting
         subject_id=operation.subject_id,
         attempt=operation.attempts,
     )
-    began_s, outcome = time.monotonic(), "failed"
+    began_s = time.monotonic()
     ended = asyncio.Event()
     keeping = asyncio.create_task(claim.keep(ended))
     try:
         await _work(claim, settings, cloud_of)
-        outcome = "succeeded"
         said.info("operation ended")
     except ClaimLost:
-        outcome = "taken_over"
         said.warning("operation was taken over; this attempt counts for nothing")
     except Interrupted as error:
-        outcome = "given_back"
         said.info("operation given back", reason=str(error))
         await claim.give_back(str(error), pause_s=0.0)
     except CloudError as error:
-        outcome = "again" if error.retryable else "failed"
         said.warning("cloud error", error=str(error), retryable=error.retryable)
         await _after_error(claim, str(error), again=error.retryable)
     except StorageAway as error:
         said.warning("storage error", error=str(error))
         await _after_error(claim, str(error), again=operation.attempts < _CRASH_LIMIT)
     except Exception as error:  # noqa: BLE001 - whatever it was, the row must learn of it
-        again = operation.attempts < _CRASH_LIMIT
-        outcome = "again" if again else "failed"
         said.exception("operation failed")
-        await _after_error(claim, repr(error), again=again)
+        await _after_error(claim, repr(error), again=operation.attempts < _CRASH_LIMIT)
     finally:
         ended.set()
         await keeping
-        OPERATION_DURATION.labels(operation.kind, outcome).observe(time.monotonic() - began_s)
+        elapsed_s = time.monotonic() - began_s
+        OPERATION_DURATION.labels(operation.kind, claim.ended_as).observe(elapsed_s)
 
 
 async def _work(claim: Claim, settings: Settings, cloud_of: Callable[[Settings], Cloud]) -> None:

@@ -29,3 +29,12 @@ async def test_an_attempt_is_measured_once_under_how_it_ended(
     assert _attempts("succeeded") == before["succeeded"] + 1
     await execute(operation_id, settings, threading.Event())
     assert _attempts("succeeded") == before["succeeded"] + 1
+
+
+async def test_an_import_that_is_refused_is_measured_as_failed(
+    settings: Settings, database: Database
+) -> None:
+    before = _attempts("failed")
+    _, operation_id = await add_import(database, "/nowhere")
+    await execute(operation_id, settings, threading.Event())
+    assert _attempts("failed") == before + 1
