@@ -68,7 +68,7 @@ async def process(
     try:
         await Gateway(settings, valkey, assets).announce()
         gateway = GatewayProcess(f"http://127.0.0.1:{unused_port}", log)
-        await eventually(gateway.ready)
+        await eventually(gateway.ready, 30.0)
         yield gateway
     finally:
         child.kill()
