@@ -63,7 +63,9 @@ async def deployment_names(session: AsyncSession) -> dict[str, str | None]:
     ran = select(Replica.revision_id, Deployment.name).join(
         Deployment, Deployment.id == Replica.deployment_id
     )
-    names.update((await session.execute(ran.distinct())).tuples())
+    for revision, name in (await session.execute(ran.distinct())).tuples():
+        names[revision] = name
     wanted = await session.execute(select(Deployment.revision_id, Deployment.name))
-    names.update(wanted.tuples())
+    for revision, name in wanted.tuples():
+        names[revision] = name
     return names
