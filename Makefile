@@ -49,6 +49,7 @@ load: .venv/installed-dev
 
 docs: .venv/installed-dev
 	$(BIN)/python -m infra.settings > docs/configuration.md
+	$(BIN)/python -m control_plane.cli.reference > docs/cli.md
 
 clean:
 	rm -rf .venv

@@ -16,10 +16,18 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
+MEANINGS = {
+    ExitCode.OK: "done",
+    ExitCode.FAILED: "failed",
+    ExitCode.USAGE: "wrong usage or a file that cannot be read",
+    ExitCode.UNREACHABLE: "the server cannot be reached",
+    ExitCode.NOT_FOUND: "no such thing",
+    ExitCode.REFUSED: "refused by the server (key, conflict, bad values)",
+    ExitCode.TIMED_OUT: "not in time",
+    ExitCode.INTERRUPTED: "interrupted",
+}
 EXIT_CODES = (
-    "Exit codes: 0 done; 1 failed; 2 wrong usage or a file that cannot be read; 3 the server cannot"
-    " be reached; 4 no such thing; 5 refused by the server (key, conflict, bad values);"
-    " 6 not in time; 130 interrupted."
+    "Exit codes: " + "; ".join(f"{code.value} {said}" for code, said in MEANINGS.items()) + "."
 )
 
 

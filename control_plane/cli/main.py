@@ -16,7 +16,6 @@ from control_plane.cli import (
     chat,
     deploy,
     diff,
-    doctor,
     down,
     explain,
     keys,
@@ -26,6 +25,7 @@ from control_plane.cli import (
     status,
     watch,
 )
+from control_plane.cli.doctor.command import doctor
 from control_plane.cli.exits import EXIT_CODES, CommandError, ExitCode
 from control_plane.cli.options import offer_formats
 from control_plane.cli.screen import Screen
@@ -60,8 +60,8 @@ def build_app() -> typer.Typer:
     for function in (up.up, deploy.deploy, status.status, chat.chat, logs.logs):
         app.command()(function)
     app.command()(explain.explain)
-    for function in (diff.diff, scale.scale, watch.watch, audit.audit, doctor.doctor):
-        app.command()(function)
+    for data_command in (diff.diff, scale.scale, watch.watch, audit.audit, doctor):
+        app.command()(data_command)
     app.add_typer(models.app, name="models")
     app.add_typer(keys.app, name="keys")
     app.command()(down.down)

@@ -22,7 +22,7 @@ TimeoutS = Annotated[
 
 
 def offer_formats(app: typer.Typer) -> None:
-    """Give every command that takes `--json`, here and in groups, `-o json|yaml|table` beside it."""
+    """Give every command that takes `--json`, in groups too, `-o json|yaml|table` beside it."""
     for command in app.registered_commands:
         if command.callback is not None:
             command.callback = _with_output(command.callback)

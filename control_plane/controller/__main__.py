@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 
 from control_plane.controller.loop import Controller
 from control_plane.store.migrations.upgrade import upgrade
@@ -12,8 +13,9 @@ from control_plane.tasks.messages import Messages
 from infra.cloud import open_cloud
 from infra.connection import connect
 from infra.metrics.port import start_metrics
+from infra.redis_check import UnfitRedis, check_url_at_start
 from infra.settings import Settings
-from infra.telemetry import configure_logging
+from infra.telemetry import configure_logging, logger
 
 
 async def main(settings: Settings) -> None:
@@ -21,6 +23,7 @@ async def main(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    await check_url_at_start(settings.jobs)
     await upgrade(settings)
     database, jobs = Database(settings), connect(settings.jobs)
     cloud, messages = open_cloud(settings), Messages(settings)
@@ -37,4 +40,8 @@ if __name__ == "__main__":
     settings = Settings()
     configure_logging("controller", settings.log_level)
     start_metrics(settings, "controller")
-    asyncio.run(main(settings))
+    try:
+        asyncio.run(main(settings))
+    except UnfitRedis as error:
+        logger("controller").error(str(error))
+        sys.exit(1)

@@ -12,10 +12,13 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 
+from infra.redis_check import UnfitRedis, check_url_at_start
 from infra.settings import Settings
+from infra.telemetry import logger
 
 _LAST_WORDS_S = 3.0
 """Time to write an answer before the connection is closed."""
+_log = logger(__name__)
 
 
 def serve(
@@ -27,8 +30,14 @@ def serve(
     """Serve until SIGTERM or SIGINT; what is under way then has `shutdown_limit_s` to end.
 
     `end_requests` is called shortly before that, to answer what will not end by itself. Nobody is
-    believed who says that he is a proxy, and logs are `infra.telemetry`'s.
+    believed who says that he is a proxy, and logs are `infra.telemetry`'s. A Redis that would lose
+    jobs is refused before anything is served.
     """
+    try:
+        asyncio.run(check_url_at_start(settings.jobs))
+    except UnfitRedis as error:
+        _log.error(str(error))
+        sys.exit(STARTUP_FAILURE)
     config = uvicorn.Config(
         app,
         host=settings.host,

@@ -13,6 +13,7 @@ from infra.build import build_name
 from infra.connection import REDIS_AWAY, connect
 from infra.ending import end_tasks
 from infra.metrics.port import start_metrics
+from infra.redis_check import UnfitRedis, check_url_at_start
 from infra.registry import AgentRegistry
 from infra.settings import Settings
 from infra.storage.opening import local_path
@@ -33,7 +34,12 @@ _log = logger(__name__)
 
 
 async def serve(settings: Settings, grant: JoinGrant, order: LeaveOrder) -> None:
-    """Everything between join and leave."""
+    """Everything between join and leave.
+
+    Raises:
+        UnfitRedis: jobs would be lost in the Redis that the control plane names.
+    """
+    await check_url_at_start(grant.jobs_url)
     jobs, tokens = connect(grant.jobs_url), connect(grant.tokens_url)
     shipper = LogShipper(tokens)
     _ship_logs(shipper, grant.instance_id)
@@ -103,7 +109,7 @@ def main() -> int:
         return _EXIT_REFUSED
     try:
         asyncio.run(run(settings))
-    except JoinRefused as error:
+    except (JoinRefused, UnfitRedis) as error:
         _log.error(str(error))
         return _EXIT_REFUSED
     except JoinFailed as error:

@@ -63,7 +63,7 @@ async def deployment_names(session: AsyncSession) -> dict[str, str | None]:
     ran = select(Replica.revision_id, Deployment.name).join(
         Deployment, Deployment.id == Replica.deployment_id
     )
-    names.update((await session.execute(ran.distinct())).tuples())
-    wanted = await session.execute(select(Deployment.revision_id, Deployment.name))
-    names.update(wanted.tuples())
+    wanted = select(Deployment.revision_id, Deployment.name)
+    for statement in (ran.distinct(), wanted):
+        names |= {row[0]: row[1] for row in await session.execute(statement)}
     return names
