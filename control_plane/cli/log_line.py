@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from control_plane.cli.api_client import Json
+from control_plane.cli.screen import when
 
 _PLAIN = re.compile(r"[^\s=\"]+")
 _FIRST = ("timestamp", "level", "event")
@@ -52,7 +53,7 @@ class LogLine:
 def _when(timestamp: str) -> str:
     """ISO 8601 as this machine's local time; anything else as it is."""
     try:
-        return f"{datetime.fromisoformat(timestamp).astimezone():%Y-%m-%d %H:%M:%S}"
+        return when(datetime.fromisoformat(timestamp).timestamp())
     except ValueError:
         return timestamp
 

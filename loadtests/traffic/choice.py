@@ -16,18 +16,19 @@ class Choice:
     @property
     def said(self) -> str:
         """One line for a person."""
-        return f"{self.model}: {self.why}; {self._first_request}"
+        return f"{self.model} ({self.why}); {self._first_request}"
 
     @property
     def _first_request(self) -> str:
-        if self.ready_replicas is None:
-            return (
-                "whether a replica is ready is not known, so the first request may be a cold start"
-            )
-        if self.ready_replicas == 0:
-            return "no replica is ready, so the first request is a cold start"
-        plural = "" if self.ready_replicas == 1 else "s"
-        return f"{self.ready_replicas} replica{plural} ready"
+        match self.ready_replicas:
+            case None:
+                return "perhaps a cold start first (only an admin key shows what is ready)"
+            case 0:
+                return "no replica is ready, so the first request is a cold start"
+            case 1:
+                return "1 replica is ready"
+            case count:
+                return f"{count} replicas are ready"
 
 
 def choose(served: Sequence[str], wanted: str, ready: Mapping[str, int] | None) -> Choice:
@@ -36,14 +37,13 @@ def choose(served: Sequence[str], wanted: str, ready: Mapping[str, int] | None) 
     `served` is not empty and has `wanted`, unless that is ""; `ready` counts ready replicas by
     deployment, None where they are not known.
     """
-    counts = None if ready is None else {name: ready.get(name, 0) for name in served}
+    counts = {name: (ready or {}).get(name, 0) for name in served}
     if wanted:
-        return Choice(wanted, "it was asked for", None if counts is None else counts[wanted])
-    if len(served) == 1:
-        why = "it is the only deployment"
-        return Choice(served[0], why, None if counts is None else counts[served[0]])
-    if counts is None:
-        return Choice(served[0], f"the first of {len(served)} deployments", None)
-    best = max(served, key=counts.__getitem__)
-    why = "the first of those at zero" if counts[best] == 0 else "it has the most ready replicas"
-    return Choice(best, f"of {len(served)} deployments {why}", counts[best])
+        model, why = wanted, "as asked for"
+    elif len(served) == 1:
+        model, why = served[0], "the only deployment"
+    else:
+        model = max(served, key=counts.__getitem__)
+        first = "with the most ready replicas" if counts[model] else "by name"
+        why = f"of {len(served)} deployments the first {first}"
+    return Choice(model, why, None if ready is None else counts[model])

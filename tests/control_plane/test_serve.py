@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 
 from control_plane.serve import join_applications
+from infra.build import build_name
 
 
 def part(name: str, life: list[str], ready: int = 200) -> FastAPI:
@@ -51,7 +52,6 @@ def client(app: object) -> httpx.AsyncClient:
         ("/api", "api"),
         ("/v1/models", "gateway"),
         ("/apiary", "gateway"),
-        ("/", "gateway"),
         ("/livez/x", "gateway"),
     ],
 )
@@ -59,6 +59,18 @@ async def test_each_path_has_one_owner_and_arrives_whole(path: str, owner: str) 
     async with client(join_applications(part("api", []), part("gateway", []))) as http:
         reply = await http.get(path)
     assert reply.json() == {"part": owner, "path": path[1:]}
+
+
+async def test_the_root_says_what_this_is_and_where_to_go_on() -> None:
+    async with client(join_applications(part("api", []), part("gateway", []))) as http:
+        reply = await http.get("/")
+    assert reply.status_code == 200
+    assert reply.json() == {
+        "name": "tamer",
+        "version": build_name(),
+        "models": "/v1/models",
+        "openapi": "/api/v1/openapi.json",
+    }
 
 
 async def test_health_speaks_for_both() -> None:

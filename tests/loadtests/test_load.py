@@ -193,3 +193,20 @@ def test_a_wrong_trace_ends_the_test_before_anything_is_sent(
     assert ended.returncode == 2
     assert "not a known request trace" in ended.stderr
     assert openai_stream.bodies == []
+
+
+def test_the_ready_deployment_is_loaded_and_that_is_said(
+    tmp_path: Path, openai_stream: OpenAiStream
+) -> None:
+    openai_stream.ready = {"asleep": 0, "awake": 2}
+    ended = _load(tmp_path, openai_stream.url, "--max-requests", "1", "--output-tokens", "2")
+    assert ended.returncode == 0, ended.stderr
+    assert {body["model"] for body in openai_stream.bodies} == {"awake"}
+    assert ended.stdout.startswith("load test of awake (of 2 deployments the first with the most")
+    assert "2 replicas are ready" in (tmp_path / "summary.md").read_text()
+
+
+def test_help_shows_values_and_defaults_of_every_option(tmp_path: Path) -> None:
+    shown = _load(tmp_path, "", "--help").stdout
+    for said in ("{closed,constant,poisson,bursts,replay}", "(default: 30s)", "--burst-size"):
+        assert said in shown

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from infra.names import NAME_RULE
 from tests.control_plane.api.conftest import MakeModel
 from tests.fixtures.database import on_sqlite_alone
 
@@ -21,10 +22,10 @@ _DEEP: Any = "[" * 100_000
         ({"modle": "x"}, "modle", "did you mean 'model'?"),
         ({"scaling": {"min_replica": 1}}, "scaling.min_replica", "did you mean 'min_replicas'?"),
         ({"engine": {"zzz": 1}}, "engine.zzz", "known here: kind, dtype"),
-        ({"name": "Chat"}, "name", "lower-case letters"),
-        ({"name": "-chat"}, "name", "lower-case letters"),
-        ({"name": "c" * 64}, "name", "lower-case letters"),
-        ({"name": "../chat"}, "name", "lower-case letters"),
+        ({"name": "Chat"}, "name", NAME_RULE),
+        ({"name": "-chat"}, "name", NAME_RULE),
+        ({"name": "c" * 64}, "name", NAME_RULE),
+        ({"name": "../chat"}, "name", NAME_RULE),
         ({"name": 7}, "name", "string"),
         ({"model": None}, "model", "string"),
         ({"scaling": {"min_replicas": -1}}, "scaling.min_replicas", "greater than or equal to 0"),
@@ -37,6 +38,7 @@ _DEEP: Any = "[" * 100_000
         ({"scaling": {"keep_warm": "sleep"}}, "scaling.keep_warm", "has no effect yet"),
         ({"scaling": {"schedule": [{"at": "8:00"}]}}, "scaling.schedule", "has no effect yet"),
         ({"scaling": []}, "scaling", "JSON object"),
+        ({"engine": {"kind": "vllm"}}, "engine.kind", "here: torch, paced (a test engine)"),
         ({"engine": {"kind": "torhc"}}, "engine.kind", "did you mean 'torch'?"),
         ({"engine": {"quantization": "int4"}}, "engine.quantization", '"auto" or "none"'),
         ({"engine": {"tensor_parallel": 2}}, "engine.tensor_parallel", "has no effect yet"),
@@ -69,6 +71,12 @@ async def test_a_bad_field_is_named_with_what_to_do(
     assert error["field"] == field
     assert says in error["message"]
     assert (await client.get("/deployments")).json()["data"] == []
+
+
+async def test_missing_fields_are_called_missing(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/deployments", json={})
+    said = {each["field"]: each["message"] for each in answer.json()["errors"]}
+    assert said == dict.fromkeys(("name", "model"), "missing, and it is required")
 
 
 @pytest.mark.parametrize(

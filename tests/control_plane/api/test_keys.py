@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from pydantic import SecretStr
 
 from control_plane.api.app import build_api
 from control_plane.api.keys.service import ensure_first_key
@@ -89,6 +91,18 @@ async def test_of_many_that_start_at_once_one_makes_the_first_key(store: Databas
         made = [key.id for key in await keys.valid(session)]
         told = [event.subject_id for event in (await listings.audit_events(session, Page())).rows]
     assert len(made) == 2 and sorted(told) == made
+
+
+async def test_a_later_admin_key_of_the_settings_is_named_after_how_and_when_it_came(
+    app: FastAPI, client: httpx.AsyncClient, settings: Settings
+) -> None:
+    again = build_api(settings.model_copy(update={"admin_key": SecretStr("another")}))
+    async with again.router.lifespan_context(again):
+        listed = (await client.get("/keys")).json()["data"]
+    assert len(listed) == 2
+    later, first = (key["name"] for key in listed)
+    assert first == "first"
+    assert re.fullmatch(r"TAMER_ADMIN_KEY \d{4}-\d\d-\d\d \d\d:\d\d UTC", later)
 
 
 @pytest.mark.parametrize(

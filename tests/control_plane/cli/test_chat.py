@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,11 +62,57 @@ def test_an_answer_that_ends_early_is_a_failure(
 
 
 def test_an_error_in_openais_shape_is_told(tamer: Tamer, stub_server: StubServer) -> None:
-    refusal = {"error": {"message": "The model 'x' does not exist", "type": "not_found"}}
+    refusal = {"error": {"message": "The prompt is too long", "code": "context_length_exceeded"}}
+    stub_server.on("POST", "/v1/chat/completions", (400, refusal))
+    code, _, err = tamer("chat", "x", "hi")
+    assert code == ExitCode.REFUSED
+    assert "The prompt is too long" in err
+
+
+def test_an_unknown_deployment_is_said_as_by_every_command(
+    tamer: Tamer, stub_server: StubServer
+) -> None:
+    refusal = {"error": {"message": "The model 'x' does not exist", "code": "model_not_found"}}
     stub_server.on("POST", "/v1/chat/completions", (404, refusal))
     code, _, err = tamer("chat", "x", "hi")
     assert code == ExitCode.NOT_FOUND
-    assert "The model 'x' does not exist" in err
+    assert err == "tamer: there is no deployment 'x'; 'tamer status' lists what there is\n"
+
+
+@pytest.mark.parametrize("message", ["", "  "])
+def test_an_empty_question_is_refused_like_none(
+    tamer: Tamer, stub_server: StubServer, message: str
+) -> None:
+    code, _, err = tamer("chat", "smollm2", message)
+    assert code == ExitCode.USAGE
+    assert "nothing to ask" in err
+    assert stub_server.requests == []
+
+
+def test_a_note_on_a_terminal_does_not_go_into_the_middle_of_an_answer(
+    stub_server: StubServer, tmp_path: Path
+) -> None:
+    body = events(delta("Par")) + b": still working\n\n" + events(delta("is.", "stop"), USAGE)
+    stub_server.on("POST", "/v1/chat/completions", (200, body + b"data: [DONE]\n\n"))
+    program = "from control_plane.cli.main import main; main()"
+    environment = {"TAMER_HOME": str(tmp_path), "TAMER_URL": stub_server.url, "TERM": "dumb"}
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "wb") as terminal:
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, "chat", "smollm2", "Capital of France?"],
+            env={**os.environ, **environment},
+            stdout=terminal,
+            stderr=terminal,
+        )
+    with os.fdopen(ours, "rb", buffering=0) as screen:
+        shown = b""
+        with suppress(OSError):  # the other end was closed
+            while piece := screen.read(4096):
+                shown += piece
+    assert process.wait() == 0
+    lines = shown.decode().splitlines()
+    assert lines[:3] == ["Par", "smollm2: still working", "is."]
+    assert lines[3].startswith("2 tokens")
 
 
 def test_a_conversation_remembers_what_was_said(

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from control_plane.cli.exits import ExitCode
+from control_plane.cli.screen import when
+from infra.build import build_name
 from tests.control_plane.cli.stub_answers import Tamer, deployment, page
 from tests.control_plane.cli.stub_server import StubServer
 
@@ -190,6 +195,90 @@ def test_logs_are_the_lines_of_every_live_replica(tamer: Tamer, stub_server: Stu
     assert code == 0
     assert out.splitlines()[0] == "rep-1  of rep-1"
     assert "\x1b" not in out
+
+
+LOGGED = {
+    "state": "ready",
+    "reason": "all is well",
+    "event": "replica state",
+    "level": "info",
+    "timestamp": "2026-11-22T13:17:49.623521Z",
+}
+
+
+def _log(stub_server: StubServer, *lines: str) -> None:
+    stub_server.on("GET", "/deployments/chat", (200, deployment()))
+    stub_server.on("GET", "/deployments/chat/replicas", page({"id": "rep-1"}))
+    pages = [(200, {"lines": each, "next": "1-0"}) for each in (list(lines), [])]
+    stub_server.on("GET", "/replicas/rep-1/logs", *pages)
+
+
+def test_logs_are_lines_for_people_and_raw_lines_stay_raw(
+    tamer: Tamer, stub_server: StubServer
+) -> None:
+    at = when(datetime.fromisoformat(LOGGED["timestamp"]).timestamp())
+    failed = {**LOGGED, "level": "error", "exception": "Traceback:\n  no memory"}
+    _log(stub_server, json.dumps(LOGGED), "Segmentation fault", "[1]", "{", json.dumps(failed))
+    _, out, _ = tamer("logs", "chat")
+    assert out.splitlines() == [
+        f'{at} info    replica state state=ready reason="all is well"',
+        "Segmentation fault",
+        "[1]",
+        "{",
+        f'{at} error   replica state state=ready reason="all is well"',
+        "Traceback:",
+        "  no memory",
+    ]
+
+
+def test_logs_as_json_are_one_parsed_object_a_line(tamer: Tamer, stub_server: StubServer) -> None:
+    _log(stub_server, json.dumps(LOGGED), "Segmentation fault")
+    _, out, _ = tamer("logs", "chat", "--json")
+    assert [json.loads(line) for line in out.splitlines()] == [
+        {"replica": "rep-1", **LOGGED},
+        {"replica": "rep-1", "line": "Segmentation fault"},
+    ]
+
+
+def test_version_is_that_of_the_installation(tamer: Tamer) -> None:
+    assert tamer("--version") == (0, f"tamer {build_name()}\n", "")
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_a_refused_key_that_no_variable_gave_points_to_the_home(
+    tamer: Tamer,
+    stub_server: StubServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    written: bool,
+) -> None:
+    monkeypatch.delenv("TAMER_API_KEY")
+    if written:
+        of_another_home = {"url": stub_server.url, "key": "old"}
+        (tmp_path / "credentials").write_text(json.dumps(of_another_home))
+    stub_server.on("GET", "/models", (401, {"detail": "no"}))
+    code, _, err = tamer("models", "list")
+    assert code == ExitCode.REFUSED
+    assert "TAMER_HOME" in err
+    assert str(tmp_path / "credentials") in err
+
+
+def test_a_broken_connection_is_said_without_names_of_our_code(
+    tamer: Tamer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setenv("TAMER_URL", f"http://127.0.0.1:{listener.getsockname()[1]}")
+
+        def hang_up() -> None:
+            listener.accept()[0].close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        code, _, err = tamer("status")
+        thread.join()
+    assert code == ExitCode.UNREACHABLE
+    assert "the connection to" in err
+    assert "Error" not in err
 
 
 def test_a_terminal_is_not_driven_by_what_a_server_says(

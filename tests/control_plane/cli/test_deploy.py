@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from control_plane.cli.exits import ExitCode
+from infra.names import NAME_RULE
 from tests.control_plane.cli.stub_answers import SPEC, Tamer, deployment
 from tests.control_plane.cli.stub_server import StubServer
 
@@ -103,7 +104,12 @@ def test_deploy_gives_up_waiting_for_what_failed_or_takes_too_long(
     [
         ("name: chat\nmodel: [x\nnext: 1\n", ":3: expected"),
         ("name: chat\nmodel: x\nname: y\n", ":3: 'name' is already set in line 1"),
-        ("model: x\n", "'name' must be a text"),
+        ("model: x\n", ":1: 'name' is missing"),
+        ("name: chat\n", ":1: 'model' is missing"),
+        ("name: chat\nmodel:\n", ":2: 'model' is missing"),
+        ("model: x\nname: 7\n", ":2: 'name' must be a text"),
+        ("model: x\nname: My Chat\n", f":2: 'name' {NAME_RULE}"),
+        ("model: x\nname: ../keys\n", f":2: 'name' {NAME_RULE}"),
         ("- name: chat\n", ":1: a deployment is"),
         ("", "empty"),
         ("name: chat\nmodel: &m x\nother: *m\n", ":3: aliases"),

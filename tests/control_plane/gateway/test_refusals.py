@@ -138,6 +138,14 @@ async def test_an_unknown_argument_is_refused_with_the_nearest_known(gateway: Ga
     assert "'max_completion_tokens'" in error["message"]
 
 
+async def test_what_openai_has_and_we_do_not_is_said_to_be_unsupported(gateway: Gateway) -> None:
+    async with gateway.http() as client:
+        path, body = chat(tools=[{"type": "function"}])
+        error = refused(await client.post(path, json=body), 400)
+    assert error["message"] == "'tools' is not supported yet; leave it out."
+    assert error["code"] == "unsupported_parameter"
+
+
 async def test_a_large_body_is_a_413_whether_it_says_its_size_or_not(gateway: Gateway) -> None:
     async def pieces() -> Any:
         for _ in range(160):
