@@ -27,9 +27,13 @@ SNAPSHOT: Mapping[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql
 
 
 def open_engine(url: URL, **options: Any) -> AsyncEngine:
-    """An engine whose transactions are READ COMMITTED and hold no lock for long."""
+    """An engine whose transactions are READ COMMITTED and hold no lock for long.
+
+    The URL may say `sslmode` as libpq does (asyncpg calls it `ssl`).
+    """
+    query = {"ssl" if name == "sslmode" else name: value for name, value in url.query.items()}
     engine = create_async_engine(
-        url.set(drivername="postgresql+asyncpg"),
+        url.set(drivername="postgresql+asyncpg", query=query),
         pool_pre_ping=True,
         connect_args={"timeout": _CONNECT_LIMIT_S, "command_timeout": _COMMAND_LIMIT_S},
         **options,

@@ -24,7 +24,7 @@ def every_function_of(module: ModuleType) -> Iterator[None]:
 
             patched.setattr(module, name, noted)
         yield
-    assert not missed
+    assert not missed, f"no test here calls {sorted(missed)} of {module.__name__}"
 
 
 def functions_of(module: ModuleType) -> list[tuple[str, Any]]:

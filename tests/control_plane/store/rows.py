@@ -7,9 +7,10 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store.ids import Prefix, new_id
-from control_plane.store.repositories import deployments, instances, models, replicas
+from control_plane.store.repositories import deployments, instances, models, operations, replicas
+from control_plane.store.repositories.operations import OperationKind
 from control_plane.store.repositories.revisions import find_or_add
-from control_plane.store.tables import Deployment, Instance, Model, Replica, Revision
+from control_plane.store.tables import Deployment, Instance, Model, Operation, Replica, Revision
 
 
 async def add_model(session: AsyncSession, name: str = "tiny") -> Model:
@@ -39,3 +40,8 @@ async def add_replica(session: AsyncSession, deployment: Deployment | None = Non
 
 async def add_instance(session: AsyncSession) -> Instance:
     return await instances.add(session, "local", "process", "here", "on-demand")
+
+
+async def add_operation(session: AsyncSession) -> Operation:
+    kind = OperationKind.IMPORT_MODEL
+    return await operations.add(session, kind, "mod-1", "import:mod-1", 60.0)

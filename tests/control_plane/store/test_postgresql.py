@@ -136,6 +136,13 @@ async def test_a_value_that_no_column_holds_is_a_data_error(
             await session.execute(update(Model).values(**values))
 
 
+async def test_a_url_may_say_sslmode_as_other_programs_do(migrated_settings: Settings) -> None:
+    url = f"{migrated_settings.database_url}&sslmode=prefer"
+    opened = Database(migrated_settings.model_copy(update={"database_url": url}))
+    await opened.check()
+    await opened.close()
+
+
 async def test_a_server_that_ended_our_connections_is_connected_to_again(
     database: Database,
 ) -> None:

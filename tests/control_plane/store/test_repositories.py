@@ -12,6 +12,7 @@ from control_plane.store.repositories import (
     counts,
     decisions,
     deployments,
+    garbage,
     imports,
     keys,
     listings,
@@ -20,13 +21,14 @@ from control_plane.store.repositories import (
 )
 from control_plane.store.repositories.listings import Page
 from control_plane.store.session import Database
-from control_plane.store.tables import Model
+from control_plane.store.tables import Model, Revision
 from tests.control_plane.store import test_repositories_of_machines
 from tests.control_plane.store.exercised import every_function_of, functions_of
 from tests.control_plane.store.rows import (
     add_deployment,
     add_instance,
     add_model,
+    add_operation,
     add_replica,
     add_revision,
 )
@@ -56,11 +58,13 @@ async def test_counts(database: Database) -> None:
     async with database.transaction() as session:
         replica = await add_replica(session)
         await add_instance(session)
+        await add_operation(session)
     with every_function_of(counts):
         async with database.snapshot() as session:
             assert await counts.models(session) == {"ready": 1}
             assert await counts.instances(session) == {"requested": 1}
             assert await counts.replicas(session) == {replica.deployment_id: {"requested": 1}}
+            assert await counts.operations(session) == {("import_model", "pending"): 1}
 
 
 async def test_decisions(database: Database) -> None:
@@ -107,26 +111,46 @@ async def test_deployments(database: Database) -> None:
             assert await deployments.names_that_use(session, model) == ["answers", "chat"]
 
 
+async def test_garbage(database: Database) -> None:
+    async with database.transaction() as session:
+        model = await add_model(session)
+        chat = await add_deployment(session, model, "chat")
+        old = await add_deployment(session, model, "old")
+        for used_by, digest in ((chat, "wanted"), (old, "of a deleted one")):
+            revision = await session.get_one(Revision, used_by.revision_id)
+            revision.model_digest = digest
+        model.digest = "of the model"
+        old.state = "deleted"
+        await models.add(session, "other", "pypi:other", 1.0)
+    with every_function_of(garbage):
+        async with database.snapshot() as session:
+            assert await garbage.digests_in_use(session) == {"of the model", "wanted"}
+
+
 async def test_imports(database: Database) -> None:
     async with database.transaction() as session:
         good, bad = [await models.add(session, name, "pypi:x", 1.0) for name in ("good", "bad")]
     with every_function_of(imports):
         async with database.transaction() as session:
             assert await imports.source_of(session, good.id) == "pypi:x"
+            await imports.reserve(session, good.id, "reserved")
             await imports.complete(session, good.id, {"digest": "d", "size_bytes": 1 << 40})
             await imports.fail(session, bad.id, "broken \0 file")
             await imports.fail(session, good.id, "too late")
         async with database.snapshot() as session:
             assert await imports.source_of(session, good.id) is None
             ready, failed = [await session.get_one(Model, each.id) for each in (good, bad)]
+    assert (ready.digest, failed.digest) == ("d", "")
     assert (ready.state, ready.error, ready.size_bytes) == ("ready", "", 1 << 40)
-    assert (failed.state, failed.error) == ("failed", "broken \ufffd file")
+    assert (failed.state, failed.error) == ("deleted", "broken \ufffd file")
 
 
 async def test_keys(database: Database) -> None:
     with every_function_of(keys):
         async with database.transaction() as session:
+            assert await keys.is_first(session)
             key = await keys.add(session, "k", "hash", "default", ["admin", "inference"], 1.0)
+            assert not await keys.is_first(session)
             assert await keys.add_once(session, "k", "hash", "default", [], 1.0) is None
             assert await keys.add_once(session, "l", "other", "default", [], 1.0) is not None
         async with database.transaction() as session:
@@ -145,6 +169,7 @@ async def test_listings(database: Database) -> None:
         await add_instance(session)
         await keys.add(session, "k", "hash", "default", ["admin"], 1.0)
         await audit.record(session, "key-1", "test", "subject", {})
+        await add_operation(session)
         await decisions.add(session, replica.deployment_id, "scale", "idle", "", {}, {})
     page = Page(limit=1)
     with every_function_of(listings):
@@ -157,6 +182,8 @@ async def test_listings(database: Database) -> None:
                 await listings.audit_events(session, page),
                 await listings.instances(session, page, ended=False),
                 await listings.instances(session, page, ended=True),
+                await listings.operations(session, page, ended=False),
+                await listings.operations(session, page, ended=True),
                 await listings.replicas(session, page, None, ended=True),
                 await listings.replicas(session, page, replica.deployment_id, ended=False),
             ):
@@ -188,4 +215,7 @@ async def test_revisions(database: Database) -> None:
             one = await revisions.find_or_add(session, "dep-1", model, "paced", {"a": 1}, 1.0)
             same = await revisions.find_or_add(session, "dep-1", model, "paced", {"a": 1}, 2.0)
             other = await revisions.find_or_add(session, "dep-1", model, "paced", {"a": 2}, 2.0)
+            await deployments.add(session, "dep-1", "chat", {}, other, 1.0)
+            names = await revisions.deployment_names(session)
+            assert list(names.items()) == [(one.id, None), (other.id, "chat")]
     assert same is one and other.id != one.id

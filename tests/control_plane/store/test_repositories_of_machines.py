@@ -70,6 +70,8 @@ async def test_operations(database: Database) -> None:
             again = await operations.add(session, launch, "ins-1", "launch:ins-1", 60.0)
             ending = await operations.add_termination(session, "ins-1", 60.0)
             assert (await operations.add_termination(session, "ins-1", 60.0)).id == ending.id
+            ends = OperationKind.TERMINATE_INSTANCE
+            assert (await operations.add_another(session, ends, "ins-1", 60.0)).id == ending.id
             assert again.id == one.id
             newest = await operations.newest_of(session, ["ins-1", "ins-2"], launch)
             assert {id: each.id for id, each in newest.items()} == {"ins-1": one.id}
@@ -86,6 +88,8 @@ async def test_operations(database: Database) -> None:
             assert claimed is not None and claimed[0].attempts == 1
             assert await operations.claim(session, one.id, 60.0) is None
             token = claimed[1]
+            assert await operations.is_worked_on(session, launch)
+            assert not await operations.is_worked_on(session, ends)
             assert await operations.report(session, one.id, token, {"phase": "p"}, 60.0)
             assert await operations.postpone(session, one.id, token, "away", -1.0)
             assert not await operations.report(session, one.id, token, {}, 60.0)
