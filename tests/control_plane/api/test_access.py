@@ -13,6 +13,7 @@ pytestmark = on_sqlite_alone
 
 _OPEN = {("GET", "/livez"), ("GET", "/readyz"), ("POST", "/api/v1/instances/join")}
 _ROUTES = _OPEN | {
+    ("GET", "/metrics"),
     ("GET", "/api/v1/openapi.json"),
     ("GET", "/api/v1/status"),
     ("POST", "/api/v1/deployments"),
@@ -58,13 +59,13 @@ def test_every_route_of_the_application_is_on_the_list(app: FastAPI) -> None:
     assert _routes(app) == _ROUTES
 
 
-def test_openapi_describes_every_route_but_itself(app: FastAPI) -> None:
+def test_openapi_describes_every_route_but_itself_and_metrics(app: FastAPI) -> None:
     described = {
         (method.upper(), path)
         for path, methods in app.openapi()["paths"].items()
         for method in methods
     }
-    assert described == _ROUTES - {("GET", "/api/v1/openapi.json")}
+    assert described == _ROUTES - {("GET", "/api/v1/openapi.json"), ("GET", "/metrics")}
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(_ROUTES - _OPEN))
