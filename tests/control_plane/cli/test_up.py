@@ -23,10 +23,11 @@ from infra.settings import Settings
 from tests.fixtures.waiting import block_until
 
 HOLD = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from control_plane.cli.up.home_lock import HomeLock
 from infra.settings import Settings
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 with HomeLock(Settings(home=Path(sys.argv[1]))):
     print("held", flush=True)
     try:
