@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import zlib
-from typing import Any
+from typing import Any, cast
 
 from redis.asyncio import Redis
 
+from infra.connection import StreamEntry
 from infra.latest import Latest
 from infra.wire import Malformed, Projection, TextAssets, decode, encode
 
 _PROJECTION = "tamer:projection"
 _TEXT = "tamer:text:"
+_SILENT_MS = 5_000
+"""A projection that was not repeated for this long has no controller behind it."""
+_LOOK_S = 0.5
 
 
 def text_digest(assets: TextAssets) -> str:
@@ -70,3 +76,28 @@ class ProjectionReader:
         if hashlib.sha256(body).hexdigest() != digest:
             raise Malformed(f"text assets {digest}: content has another digest")
         return decode(body, TextAssets)
+
+
+async def wait_until_published(jobs: Redis, after_version: int, limit_s: float) -> bool:
+    """Wait until gateways have a projection above `after_version` (milliseconds of the database).
+
+    Returns False when the time ran out, or at once where no controller publishes.
+    """
+    latest = Latest(jobs, _PROJECTION)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(limit_s):
+            while await _is_repeated(jobs):
+                body = await latest.next(_LOOK_S)
+                if body is not None and decode(body, Projection).version > after_version:
+                    return True
+    return False
+
+
+async def _is_repeated(jobs: Redis) -> bool:
+    """By the server's own clock, which numbers the entries of a stream."""
+    newest: Any = await jobs.xrevrange(_PROJECTION, count=1)
+    if not newest:
+        return False
+    [(entry, _)] = cast(list[StreamEntry], newest)
+    seconds, microseconds = await jobs.time()
+    return seconds * 1000 + microseconds // 1000 - int(entry.partition(b"-")[0]) < _SILENT_MS

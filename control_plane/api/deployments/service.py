@@ -78,6 +78,7 @@ async def delete(change: Change, name: str) -> Deployed:
         deployment.updated_at = await read_clock(change.session)
         break_lease(deployment)
         await _record(change, "deployment.delete", deployment, revision)
+        change.tell_gateways()
     return existing
 
 
@@ -91,6 +92,7 @@ async def _create(change: Change, spec: DeploymentSpec) -> Outcome:
         change.session, deployment_id, spec.name, written, revision, now
     )
     await _record(change, "deployment.create", deployment, revision)
+    change.tell_gateways()
     return Outcome(Deployed(deployment, revision), changed=True, created=True, notes=notes)
 
 

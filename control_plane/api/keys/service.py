@@ -27,6 +27,7 @@ async def create(change: Change, wanted: KeyWanted) -> tuple[ApiKey, str]:
         await read_clock(change.session),
     )
     await change.record("key.create", key.id, name=key.name, scopes=key.scopes, tenant=key.tenant)
+    change.tell_gateways()
     return key, secret
 
 
@@ -48,6 +49,7 @@ async def revoke(change: Change, key_id: str) -> ApiKey:
         raise Problem(409, "last-admin-key", detail)
     key.revoked_at = await read_clock(change.session)
     await change.record("key.revoke", key.id, name=key.name)
+    change.tell_gateways()
     return key
 
 
