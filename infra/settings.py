@@ -85,6 +85,11 @@ class Settings(BaseSettings):
     consumer_lease_s: float = Field(
         10.0, gt=0, description="After this silence of a gateway its interactive jobs end."
     )
+    durable_keep_s: float = Field(
+        86400.0,
+        gt=0,
+        description="How long the answer of a background or idempotent request is kept.",
+    )
     max_attempts: int = Field(4, ge=1, description="Attempts before a job is a dead letter.")
     heartbeat_s: float = Field(1.0, gt=0, description="How often agents report.")
     instance_lost_s: float = Field(10.0, gt=0, description="Silence after which an agent is lost.")

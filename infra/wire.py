@@ -98,6 +98,52 @@ class StepTokens(msgspec.Struct, frozen=True, omit_defaults=True):
     events: list[TokenEvent]
 
 
+# --- durable requests: gateway -> log -> whichever gateway is asked ---------------------------
+
+
+class DurableRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A request that outlives its gateway: all that another one needs to go on with it."""
+
+    request_id: str
+    """As its client knows it: the id of the completion."""
+    tenant: str
+    endpoint: str
+    """"chat" or "text": the shape of the answer."""
+    model: str
+    """Name of the deployment."""
+    revision_id: str
+    text_digest: str
+    created_at: int
+    """Epoch seconds."""
+    choices: int
+    prompt_tokens: int
+    queue_limit_s: float
+    max_queued_jobs: int
+    stops: tuple[str, ...] = ()
+    include_usage: bool = False
+    jobs: list[JobSpec] = []
+    """One a choice; empty once the request has ended well (prompts are not kept)."""
+    idempotency_key: str = ""
+    """Names the entry that leads from the client's key to this request."""
+
+
+class LogEntry(msgspec.Struct, frozen=True, array_like=True):
+    """A piece of one choice, or its end. The pieces of a choice hold all its tokens in order."""
+
+    choice: int
+    tokens: list[int] = []
+    text: str = ""
+    """What these tokens show of the answer; often nothing."""
+    outcome: str = ""
+    """A final `states.JobState`; empty for a piece."""
+    finish: str = ""
+    """"stop" or "length" where the choice was completed."""
+    reason: str = ""
+    retry_helps: bool = False
+    output_tokens: int = 0
+    """Of the whole choice, as usage counts them; with `outcome`."""
+
+
 # --- workers: agent <-> control plane --------------------------------------------------------
 
 

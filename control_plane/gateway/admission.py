@@ -1,17 +1,13 @@
-"""From a checked request to jobs in the queue: prompt, limits, offers."""
+"""From a checked request to the jobs that it needs: prompt, limits, seeds."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence as Seq
 
-from control_plane.gateway.access import CallerIdentity
-from control_plane.gateway.consumer import QueueAway, QueueFull
 from control_plane.gateway.destination import Destination
-from control_plane.gateway.errors import bad_request, overloaded, unavailable
-from control_plane.gateway.generation import Generation
+from control_plane.gateway.errors import bad_request, unavailable
 from control_plane.gateway.schemas import CompletionOptions
-from control_plane.gateway.sequence import Sequence
 from control_plane.gateway.services import Services
 from control_plane.gateway.text_models import TextModel
 from control_plane.gateway.tokenizer_messages import EncodeChat, EncodeTexts, Prompt
@@ -20,13 +16,8 @@ from control_plane.gateway.tokenizer_pool import (
     TokenizerBusy,
     TokenizerTimeout,
 )
-from infra.registry import ring_controller
-from infra.telemetry import logger
 from infra.wire import JobSpec, Route, Sampling
 
-_log = logger(__name__)
-_RETRY_FULL_S = 5.0
-"""Where the queue has not been seen to drain."""
 _RETRY_AWAY_S = 2.0
 _SEED_MASK = (1 << 63) - 1
 
@@ -83,56 +74,23 @@ def sampling(options: CompletionOptions, text: TextModel, max_tokens: int, seed:
     )
 
 
-async def enqueue(
-    services: Services,
+def job_specs(
     destination: Destination,
     options: CompletionOptions,
     prompts: Seq[tuple[Prompt, int]],
-    caller: CallerIdentity,
     request_id: str,
-    arrived_at_s: float,
-) -> Generation:
-    """Offer `options.n` jobs for each (prompt, output limit); all are taken, or none stays.
-
-    Raises ApiError: 429 where the queue is full, 503 where it cannot be reached.
-    """
+    job_prefix: str,
+) -> list[JobSpec]:
+    """`options.n` jobs for each (prompt, output limit), numbered as the client numbers choices."""
     seed = secrets.randbits(63) if options.seed is None else options.seed & _SEED_MASK
-    prompt_tokens = sum(prompt.count for prompt, _ in prompts)
-    generation = Generation(services.consumer, prompt_tokens, destination.route.name, arrived_at_s)
-    try:
-        for prompt, max_tokens in prompts:
-            for _ in range(options.n):
-                sequence = Sequence(
-                    destination.revision_id,
-                    JobSpec(
-                        job_id=f"job-{secrets.token_hex(12)}",
-                        request_id=request_id,
-                        prompt=prompt.ids,
-                        sampling=sampling(options, destination.text, max_tokens, seed),
-                        choice=len(generation.sequences),
-                    ),
-                    destination.text.detokenizer(),
-                    options.stop,
-                    generation.notify,
-                )
-                generation.sequences.append(sequence)
-                await services.consumer.submit(
-                    sequence,
-                    caller.tenant,
-                    destination.route.queue_limit_s,
-                    destination.route.max_queued_jobs,
-                )
-    except QueueFull as error:
-        generation.sequences.pop()
-        generation.close()
-        retry_after_s = _RETRY_FULL_S if error.retry_after_s is None else error.retry_after_s
-        raise overloaded(f"Too many requests: {error}; try again later.", retry_after_s) from None
-    except QueueAway as error:
-        generation.close()
-        raise unavailable(f"Sorry, {error}; try again.", "queue_away", _RETRY_AWAY_S) from None
-    except BaseException:
-        generation.close()
-        raise
-    if destination.route.ready_replicas == 0:
-        await ring_controller(services.jobs)
-    return generation
+    each_choice = [pair for pair in prompts for _ in range(options.n)]
+    return [
+        JobSpec(
+            job_id=f"{job_prefix}.{choice}",
+            request_id=request_id,
+            prompt=prompt.ids,
+            sampling=sampling(options, destination.text, max_tokens, seed),
+            choice=choice,
+        )
+        for choice, (prompt, max_tokens) in enumerate(each_choice)
+    ]

@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 
 from control_plane.gateway import completions, health, models
 from control_plane.gateway.access import authenticate_admin
+from control_plane.gateway.durable import endpoints as durable
 from control_plane.gateway.errors import (
     ApiError,
     answer_api_error,
@@ -62,10 +63,11 @@ def build_gateway(settings: Settings) -> FastAPI:
     app.include_router(exposition.router, dependencies=[Depends(authenticate_admin)])
     app.include_router(models.router)
     app.include_router(completions.router)
+    app.include_router(durable.router)
     return app
 
 
 def end_requests(app: FastAPI) -> None:
     """Answer every request under way that this gateway is being stopped."""
     services: Services = app.state.gateway
-    services.consumer.end_all("gateway_stopped")
+    services.end_requests()

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import JSONResponse, Response
 
 from control_plane.gateway.access import Caller, authenticate
-from control_plane.gateway.admission import encode_prompts, enqueue, output_limit
+from control_plane.gateway.admission import encode_prompts, job_specs, output_limit
 from control_plane.gateway.body import parsed
 from control_plane.gateway.destination import Destination, choose
+from control_plane.gateway.durable import submission
+from control_plane.gateway.durable.idempotency import IdempotencyKey
 from control_plane.gateway.endings import ending_error
+from control_plane.gateway.enqueue import enqueue
 from control_plane.gateway.errors import bad_request
 from control_plane.gateway.event_stream import EventStream, disconnected
 from control_plane.gateway.generation import Generation
@@ -22,10 +26,14 @@ from control_plane.gateway.services import Services
 from control_plane.gateway.tokenizer_messages import EncodeChat, EncodeTexts, Prompt
 from control_plane.http.request_id import arrived_at_s, request_id
 from infra.ending import end_tasks
+from infra.registry import ring_controller
 
 router = APIRouter(dependencies=[Depends(authenticate)])
 _DEFAULT_TEXT_TOKENS = 16
 _CLIENT_GONE = 499
+
+Limited = list[tuple[Prompt, int]]
+"""Prompts, each with its output limit."""
 
 
 @router.post("/v1/chat/completions")
@@ -33,19 +41,18 @@ async def create_chat_completion(
     request: Request,
     caller: Caller,
     chat: Annotated[ChatRequest, Depends(parsed(ChatRequest))],
+    key: IdempotencyKey,
 ) -> Response:
-    services, identity = _services(request), request_id(request.scope)
-    arrived = arrived_at_s(request.scope)
-    destination = await choose(services, chat.model, identity)
-    route = destination.route
-    messages = [message.for_template() for message in chat.messages]
-    prompts = await encode_prompts(
-        services,
-        destination,
-        EncodeChat(route.text_digest, messages, route.max_context_tokens),
-    )
-    limited = [(each, output_limit(route, each, chat.output_limit, None)) for each in prompts]
-    generation = await enqueue(services, destination, chat, limited, caller, identity, arrived)
+    services = _services(request)
+
+    async def prepare() -> tuple[Destination, Limited]:
+        destination = await choose(services, chat.model, request_id(request.scope))
+        return destination, await _chat_prompts(services, destination, chat)
+
+    if key or chat.background:
+        return await submission.submit(services, request, caller, chat, "chat", key, prepare)
+    destination, prompts = await prepare()
+    generation = await _generate(request, caller, chat, destination, prompts)
     shape = ChatShape(chat.model, destination.revision_id, chat.include_usage)
     return await _answer(request, generation, shape, chat)
 
@@ -55,41 +62,76 @@ async def create_completion(
     request: Request,
     caller: Caller,
     text: Annotated[TextRequest, Depends(parsed(TextRequest))],
+    key: IdempotencyKey,
 ) -> Response:
-    services, identity = _services(request), request_id(request.scope)
-    arrived = arrived_at_s(request.scope)
-    destination = await choose(services, text.model, identity)
-    prompts = await _text_prompts(services, destination, text)
-    limited = [
-        (each, output_limit(destination.route, each, text.max_tokens, _DEFAULT_TEXT_TOKENS))
-        for each in prompts
-    ]
-    generation = await enqueue(services, destination, text, limited, caller, identity, arrived)
+    services = _services(request)
+
+    async def prepare() -> tuple[Destination, Limited]:
+        destination = await choose(services, text.model, request_id(request.scope))
+        return destination, await _text_prompts(services, destination, text)
+
+    if key or text.background:
+        return await submission.submit(services, request, caller, text, "text", key, prepare)
+    destination, prompts = await prepare()
+    generation = await _generate(request, caller, text, destination, prompts)
     shape = TextShape(text.model, destination.revision_id, text.include_usage)
     return await _answer(request, generation, shape, text)
 
 
+async def _chat_prompts(services: Services, destination: Destination, chat: ChatRequest) -> Limited:
+    route = destination.route
+    messages = [message.for_template() for message in chat.messages]
+    encoding = EncodeChat(route.text_digest, messages, route.max_context_tokens)
+    prompts = await encode_prompts(services, destination, encoding)
+    return [(each, output_limit(route, each, chat.output_limit, None)) for each in prompts]
+
+
 async def _text_prompts(
     services: Services, destination: Destination, request: TextRequest
-) -> list[Prompt]:
+) -> Limited:
     """Texts are tokenised; token ids are taken as they are."""
     route = destination.route
     texts = [each for each in request.prompt if isinstance(each, str)]
     if texts:
-        return await encode_prompts(
-            services,
-            destination,
-            EncodeTexts(route.text_digest, texts, route.max_context_tokens),
-        )
-    given = [each for each in request.prompt if isinstance(each, list)]
-    for ids in given:
-        if max(ids) >= route.vocabulary_size:
-            raise bad_request(
-                f"Invalid value for 'prompt': token ids must be below {route.vocabulary_size}.",
-                "prompt",
-                "invalid_value",
-            )
-    return [Prompt(len(ids), ids) for ids in given]
+        encoding = EncodeTexts(route.text_digest, texts, route.max_context_tokens)
+        prompts = await encode_prompts(services, destination, encoding)
+    else:
+        given = [each for each in request.prompt if isinstance(each, list)]
+        for ids in given:
+            if max(ids) >= route.vocabulary_size:
+                raise bad_request(
+                    f"Invalid value for 'prompt': token ids must be below {route.vocabulary_size}.",
+                    "prompt",
+                    "invalid_value",
+                )
+        prompts = [Prompt(len(ids), ids) for ids in given]
+    return [
+        (each, output_limit(route, each, request.max_tokens, _DEFAULT_TEXT_TOKENS))
+        for each in prompts
+    ]
+
+
+async def _generate(
+    request: Request,
+    caller: Caller,
+    options: CompletionOptions,
+    destination: Destination,
+    prompts: Limited,
+) -> Generation:
+    services, route = _services(request), destination.route
+    prompt_tokens = sum(prompt.count for prompt, _ in prompts)
+    arrived = arrived_at_s(request.scope)
+    generation = Generation(services.consumer, prompt_tokens, route.name, arrived)
+    job_prefix = f"job-{secrets.token_hex(12)}"
+    identity = request_id(request.scope)
+    for spec in job_specs(destination, options, prompts, identity, job_prefix):
+        generation.add(destination.revision_id, spec, destination.text, options.stop)
+    await enqueue(
+        services.consumer, generation, caller.tenant, route.queue_limit_s, route.max_queued_jobs
+    )
+    if route.ready_replicas == 0:
+        await ring_controller(services.jobs)
+    return generation
 
 
 async def _answer(
@@ -108,7 +150,7 @@ async def _answer(
             raise ending_error(generation.failure)
         if not generation.ended:
             return Response(status_code=_CLIENT_GONE)
-        return JSONResponse(shape.whole(generation))
+        return JSONResponse(shape.whole(generation.choices, generation))
 
 
 def _services(request: Request) -> Services:

@@ -23,8 +23,8 @@ from infra.backoff import Backoff
 from infra.connection import REDIS_AWAY
 from infra.ending import end_tasks
 from infra.epoch import Epoch
-from infra.queue.queue import Full, JobQueue, Offer, Orphan
-from infra.states import JobState
+from infra.queue.queue import Full, JobQueue, Offer, Orphan, Taken
+from infra.states import JobState, is_final
 from infra.telemetry import logger
 from infra.token_stream import TokenReader
 from infra.wire import FinishReason, Malformed, TokenEvent, encode
@@ -68,7 +68,7 @@ class Consumer:
         self._used_at_s: dict[str, float] = {}
         """By revision: when one of its jobs was last open."""
         self._acknowledged: dict[str, list[str]] = {}
-        self._offering: dict[str, asyncio.Task[None]] = {}
+        self._offering: dict[str, asyncio.Task[Any]] = {}
         self._reoffering: set[str] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._errands: set[asyncio.Task[None]] = set()
@@ -82,7 +82,7 @@ class Consumer:
 
     async def close(self) -> None:
         """End what is open, tell the queue, and leave no stream behind."""
-        self.end_all("gateway_stopped")
+        self.end_interactive("gateway_stopped")
         if self._errands:
             await asyncio.wait(set(self._errands), timeout=_CLOSE_LIMIT_S)
         await end_tasks(*self._loops, *self._errands)
@@ -103,7 +103,8 @@ class Consumer:
     async def submit(
         self, sequence: Sequence, tenant: str, deadline_s: float, max_queued: int
     ) -> None:
-        """Offer a new job, waiting while Redis is away for a moment.
+        """Offer a new job, waiting while Redis is away for a moment; a durable
+        one outlives us.
 
         Raises:
             QueueFull, QueueAway: the job does not exist.
@@ -117,16 +118,13 @@ class Consumer:
             prompt_tokens=len(spec.prompt),
             deadline_s=deadline_s,
             tenant=tenant,
+            durable=sequence.durable,
         )
         # Tokens may come before the reply does, so the sequence is known first; and an offer that
         # is on its way is never cut off, so that what ends the job comes after it.
-        self._open[spec.job_id] = sequence
-        self._used_at_s[sequence.revision_id] = time.monotonic()
-        task = asyncio.create_task(self._offer(sequence.revision_id, offer, max_queued))
-        self._offering[spec.job_id] = task
-        task.add_done_callback(lambda done: self._offered(spec.job_id, done))
+        offering = self._begin(sequence, self._offer(sequence.revision_id, offer, max_queued))
         try:
-            await asyncio.shield(task)
+            await asyncio.shield(offering)
         except QueueFull:
             del self._open[spec.job_id]
             raise
@@ -134,10 +132,60 @@ class Consumer:
             self.end(sequence, Ending(JobState.CANCELLED, None, "never acknowledged"))
             raise
 
+    async def adopt(self, sequence: Sequence, claim: int) -> bool:
+        """Go on with a durable job of a consumer that is gone, from what its log says.
+
+        Returns False where the queue does not know the job.
+
+        Raises:
+            Taken: yet another consumer was faster.
+        """
+        queue, job_id = self._queue(sequence.revision_id), sequence.job_id
+        adopting = self._begin(
+            sequence, self._until_taken(lambda: queue.adopt(job_id, self.id, claim))
+        )
+        try:
+            found = await asyncio.shield(adopting)
+        except Taken:
+            self.release(sequence)
+            raise
+        if found is None or is_final(found.state):
+            del self._open[job_id]
+            if found is not None:
+                lost = found.state is JobState.COMPLETED
+                outcome = JobState.FAILED if lost else found.state
+                reason = "job_lost" if lost else found.reason
+                sequence.end(Ending(outcome, None, reason, retry_helps=True))
+            return found is not None
+        sequence.delivery.resume(found.attempt)
+        if sequence.ending is None and found.state is JobState.ORPHANED:
+            self._recover(sequence, found.attempt, "adopted")
+        return True
+
+    async def dismiss(self, revision_id: str, job_id: str, claim: int, reason: str) -> None:
+        """Fail a durable job of a consumer that is gone."""
+        queue = self._queue(revision_id)
+        await queue.adopt(job_id, self.id, claim)
+        await queue.settle(job_id, self.id, JobState.FAILED, reason, 0)
+
+    def release(self, sequence: Sequence) -> None:
+        """Leave a durable job to others: it goes on in the queue, and here it has ended."""
+        self._open.pop(sequence.job_id, None)
+        sequence.end(Ending(JobState.FAILED, None, "released"))
+
     def end(self, sequence: Sequence, ending: Ending) -> None:
         """End a job for a reason of ours; nothing where it has ended."""
         if sequence.end(ending):
-            self._run(self._settle(sequence))
+            self._ended(sequence)
+
+    def _begin(self, sequence: Sequence, call: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Know a job before the queue's answer that makes it ours."""
+        self._open[sequence.job_id] = sequence
+        self._used_at_s[sequence.revision_id] = time.monotonic()
+        task = asyncio.create_task(call)
+        self._offering[sequence.job_id] = task
+        task.add_done_callback(lambda done: self._offered(sequence.job_id, done))
+        return task
 
     async def _offer(self, revision_id: str, offer: Offer, max_queued: int) -> None:
         queue = self._queue(revision_id)
@@ -149,7 +197,7 @@ class Consumer:
         if isinstance(reply, Full):
             raise QueueFull(reply.retry_after_s)
 
-    def _offered(self, job_id: str, task: asyncio.Task[None]) -> None:
+    def _offered(self, job_id: str, task: asyncio.Task[Any]) -> None:
         del self._offering[job_id]
         if not task.cancelled():
             task.exception()
@@ -180,7 +228,7 @@ class Consumer:
             self.end(sequence, Ending(JobState.FAILED, None, f"{type(error).__name__}: {error}"))
             return
         if news is News.ENDED:
-            self._run(self._settle(sequence))
+            self._ended(sequence)
         elif news is News.LOST:
             cause = "given_back" if event.finish is FinishReason.RELEASED else "gap"
             self._recover(sequence, event.attempt, cause)
@@ -283,10 +331,20 @@ class Consumer:
         for sequence in list(self._open.values()):
             self.end(sequence, Ending(JobState.FAILED, None, reason, retry_helps=True))
 
+    def end_interactive(self, reason: str) -> None:
+        """End every open job that no other gateway can go on with."""
+        for sequence in list(self._open.values()):
+            if not sequence.durable:
+                self.end(sequence, Ending(JobState.FAILED, None, reason, retry_helps=True))
+
     # --- settlement ---
 
-    async def _settle(self, sequence: Sequence) -> None:
-        """Tell the queue how a job ended, once; it is ours until the queue knows."""
+    def _ended(self, sequence: Sequence) -> None:
+        if not sequence.durable:
+            self._run(self.settle(sequence))
+
+    async def settle(self, sequence: Sequence) -> None:
+        """Tell the queue how a job ended; it is ours until the queue knows. Twice is once."""
         ending, queue = sequence.ending, self._queue(sequence.revision_id)
         assert ending is not None
         offering = self._offering.get(sequence.job_id)

@@ -91,6 +91,10 @@ class Delivery:
             return True
         return attempt == self.attempt - 1 and not self.offered
 
+    def resume(self, attempt: int) -> None:
+        """Go on where another consumer stopped, with the newest attempt that the queue knows."""
+        self.attempt, self.offered = attempt, True
+
     def begin_attempt(self, attempt: int) -> None:
         """The queue has taken the job back and gave this number to the next attempt."""
         if attempt >= self.attempt:

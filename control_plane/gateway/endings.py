@@ -18,12 +18,15 @@ _SAID = {
     "deployment_deleted": "its deployment was deleted",
     "deployment_failed": "its deployment has failed",
     "gateway_stopped": "the gateway is being stopped",
+    "model_gone": "its model is no longer served",
 }
 
 
 def ending_error(ending: Ending) -> ApiError:
     """The error for an ending other than `completed`."""
     said = _SAID.get(ending.reason, ending.reason) or "no reason was given"
+    if ending.outcome is JobState.CANCELLED:
+        return ApiError(409, "The request was cancelled.", code="request_cancelled")
     if ending.outcome is JobState.EXPIRED:
         return unavailable(f"Sorry, {said}; try again.", "queue_timeout", _RETRY_EXPIRED_S)
     if ending.retry_helps:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence as Seq
 from types import TracebackType
 
 from control_plane.gateway.consumer import Consumer
 from control_plane.gateway.metrics import RequestEnd, observe
-from control_plane.gateway.sequence import Ending, Sequence
+from control_plane.gateway.sequence import Ending, Finish, Sequence
+from control_plane.gateway.text_models import TextModel
 from infra.states import JobState
 from infra.waiting import set_within
+from infra.wire import JobSpec
 
 
 class Generation:
@@ -29,6 +32,27 @@ class Generation:
         self.arrived_at_s = arrived_at_s
         self._consumer = consumer
         self._news = asyncio.Event()
+
+    def add(
+        self,
+        revision_id: str,
+        spec: JobSpec,
+        text: TextModel,
+        stops: Seq[str],
+        *,
+        durable: bool = False,
+    ) -> Sequence:
+        """One more choice."""
+        sequence = Sequence(
+            revision_id, spec, text.detokenizer(), stops, self.notify, durable=durable
+        )
+        self.sequences.append(sequence)
+        return sequence
+
+    def withdraw(self, accepted: int) -> None:
+        """End the first ones; the rest never became jobs."""
+        del self.sequences[accepted:]
+        self.close()
 
     def notify(self) -> None:
         self._news.set()
@@ -58,12 +82,28 @@ class Generation:
         return None
 
     @property
+    def choices(self) -> list[tuple[str, Finish | None]]:
+        """The text of each choice that was not drained before, and how it ended."""
+        return [
+            (each.drain(), each.ending.finish if each.ending else None) for each in self.sequences
+        ]
+
+    @property
     def output_tokens(self) -> int:
         return sum(sequence.output_tokens for sequence in self.sequences)
 
-    def close(self) -> None:
+    def close(self, reason: str = "client_gone") -> None:
+        """End every sequence that still runs."""
         for sequence in self.sequences:
-            self._consumer.end(sequence, Ending(JobState.CANCELLED, None, "client_gone"))
+            self._consumer.end(sequence, Ending(JobState.CANCELLED, None, reason))
+
+    async def settle(self, choice: int) -> None:
+        """Tell the queue the end of a durable choice."""
+        await self._consumer.settle(self.sequences[choice])
+
+    def count(self) -> None:
+        """Say in the metrics how it ended."""
+        observe(self._measured(time.monotonic()))
 
     def _measured(self, now_s: float) -> RequestEnd:
         failure, began = self.failure, [each.first_token_at_s for each in self.sequences]
@@ -89,4 +129,4 @@ class Generation:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-        observe(self._measured(time.monotonic()))
+        self.count()

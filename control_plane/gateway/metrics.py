@@ -49,6 +49,12 @@ ATTEMPTS_LOST = counter(
 )
 REOFFERS = counter("reoffers", "Jobs that were offered again after a lost attempt.", ("revision",))
 OPEN_JOBS = gauge("open_jobs", "Jobs of this gateway that the queue has not settled yet.")
+DURABLE_REQUESTS = gauge(
+    "open_durable_requests", "Durable requests that this gateway writes the logs of."
+)
+DURABLE_ADOPTED = counter(
+    "durable_requests_adopted", "Durable requests taken over from a gateway that was silent.", ()
+)
 PROJECTION_AGE = gauge(
     "projection_age_seconds", "Time since the controller was last heard; +Inf before the first."
 )

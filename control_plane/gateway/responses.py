@@ -5,15 +5,25 @@ from __future__ import annotations
 import secrets
 import time
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol
 
-from control_plane.gateway.generation import Generation
 from control_plane.gateway.sequence import Finish
 
 
-def usage(generation: Generation) -> dict[str, int]:
+class Counted(Protocol):
+    """What usage needs to know of an answer."""
+
+    @property
+    def prompt_tokens(self) -> int: ...
+
+    @property
+    def output_tokens(self) -> int: ...
+
+
+def usage(counted: Counted) -> dict[str, int]:
     """A prompt counts once, however many choices it has."""
-    prompt, output = generation.prompt_tokens, generation.output_tokens
+    prompt, output = counted.prompt_tokens, counted.output_tokens
     return {
         "prompt_tokens": prompt,
         "completion_tokens": output,
@@ -28,14 +38,27 @@ class Shape(ABC):
     whole_object: str
     chunk_object: str
 
-    def __init__(self, model: str, revision_id: str, include_usage: bool) -> None:
+    def __init__(
+        self,
+        model: str,
+        revision_id: str,
+        include_usage: bool,
+        *,
+        answer_id: str = "",
+        created_at: int = 0,
+    ) -> None:
+        """`answer_id` and `created_at`: of an answer that exists; empty: a new one."""
         self._head = {
-            "id": f"{self.id_prefix}-{secrets.token_hex(12)}",
-            "created": int(time.time()),
+            "id": answer_id or self.new_id(),
+            "created": created_at or int(time.time()),
             "model": model,
             "system_fingerprint": revision_id,
         }
         self.include_usage = include_usage
+
+    @classmethod
+    def new_id(cls) -> str:
+        return f"{cls.id_prefix}-{secrets.token_hex(12)}"
 
     @abstractmethod
     def whole_choice(self, index: int, text: str, finish: Finish | None) -> dict[str, Any]: ...
@@ -50,28 +73,30 @@ class Shape(ABC):
     @abstractmethod
     def closing(self, index: int, finish: Finish | None) -> dict[str, Any]: ...
 
-    def whole(self, generation: Generation) -> dict[str, Any]:
-        choices = [
-            self.whole_choice(index, each.drain(), each.ending.finish if each.ending else None)
-            for index, each in enumerate(generation.sequences)
-        ]
+    def whole(
+        self, choices: Iterable[tuple[str, Finish | None]], counted: Counted | None
+    ) -> dict[str, Any]:
+        """The answer in one piece; `counted` is None where it is not complete."""
         return {
             **self._head,
             "object": self.whole_object,
-            "choices": choices,
-            "usage": usage(generation),
+            "choices": [
+                self.whole_choice(index, text, finish)
+                for index, (text, finish) in enumerate(choices)
+            ],
+            "usage": None if counted is None else usage(counted),
         }
 
     def chunk(self, choice: dict[str, Any]) -> dict[str, Any]:
         body = {**self._head, "object": self.chunk_object, "choices": [choice]}
         return {**body, "usage": None} if self.include_usage else body
 
-    def usage_chunk(self, generation: Generation) -> dict[str, Any]:
+    def usage_chunk(self, counted: Counted) -> dict[str, Any]:
         return {
             **self._head,
             "object": self.chunk_object,
             "choices": [],
-            "usage": usage(generation),
+            "usage": usage(counted),
         }
 
 

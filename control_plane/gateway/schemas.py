@@ -49,6 +49,8 @@ class CompletionOptions(RequestPart):
     """Not OpenAI's: go on to `max_tokens`, for load tests."""
     stream: bool = False
     stream_options: StreamOptions | None = None
+    background: bool = False
+    """As in OpenAI's Responses API: run to the end whoever listens; the answer is fetched later."""
 
     # Accepted, and without effect here.
     user: str | None = None

@@ -37,7 +37,10 @@ class Sequence:
         detokenizer: Detokenizer,
         stops: Seq[str],
         on_news: Callable[[], None],
+        *,
+        durable: bool = False,
     ) -> None:
+        """A durable sequence is settled by whoever writes its log."""
         self.revision_id = revision_id
         self.spec = spec
         self.delivery = Delivery(spec.sampling.max_tokens)
@@ -48,6 +51,7 @@ class Sequence:
         """On this process's monotonic clock."""
         self.replica_id = ""
         """Who spoke last."""
+        self.durable = durable
         self._detokenizer = detokenizer
         self._stops = StopStrings(stops)
         self._text: list[str] = []
@@ -81,6 +85,12 @@ class Sequence:
             self._finish(self.delivery.finish)
         self._on_news()
         return News.ENDED if self.ending is not None else accepted.news
+
+    def restore(self, tokens: Seq[int]) -> None:
+        """Take what the log of a durable job says was delivered; its text is in the log too."""
+        self.delivery.tokens.extend(tokens)
+        self._append(tokens)
+        self._text.clear()
 
     def end(self, ending: Ending) -> bool:
         """End for a reason that is not in the token stream; False if it had ended already."""

@@ -8,12 +8,16 @@ import time
 from redis.asyncio import Redis
 
 from control_plane.gateway.consumer import Consumer
+from control_plane.gateway.durable.keeper import DurableRequests
 from control_plane.gateway.errors import unavailable
 from control_plane.gateway.known import Known
-from control_plane.gateway.metrics import OPEN_JOBS, PROJECTION_AGE
+from control_plane.gateway.metrics import DURABLE_REQUESTS, OPEN_JOBS, PROJECTION_AGE
 from control_plane.gateway.text_models import TextModels
 from control_plane.gateway.tokenizer_pool import TokenizerPool
 from infra.connection import REDIS_AWAY, connect
+from infra.durable.idempotency import IdempotencyKeys
+from infra.durable.log import DurableLog
+from infra.durable.owners import Owners
 from infra.ending import end_tasks
 from infra.projection import ProjectionReader
 from infra.settings import Settings
@@ -35,22 +39,38 @@ class Services:
         self.consumer = Consumer(
             self.jobs, self.tokens, settings.consumer_lease_s, settings.max_attempts
         )
+        self.durable = DurableRequests(
+            DurableLog(self.jobs, settings.durable_keep_s),
+            IdempotencyKeys(self.jobs, settings.durable_keep_s),
+            Owners(self.jobs),
+            self.consumer,
+            self.texts,
+            settings.consumer_lease_s,
+        )
         self._follower: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         OPEN_JOBS.set_function(lambda: self.consumer.open_jobs)
         PROJECTION_AGE.set_function(lambda: self.known.age_s)
         await self.tokenizers.start()
+        DURABLE_REQUESTS.set_function(lambda: self.durable.open_requests)
         self.consumer.start()
+        self.durable.start()
         self._follower = asyncio.create_task(self.known.follow(), name="projection reader")
 
     async def stop(self) -> None:
+        await self.durable.close()
         await self.consumer.close()
         if self._follower is not None:
             await end_tasks(self._follower)
         await self.tokenizers.close()
         await self.jobs.aclose()
         await self.tokens.aclose()
+
+    def end_requests(self) -> None:
+        """Answer every request under way that this gateway is being stopped."""
+        self.durable.end_readers()
+        self.consumer.end_interactive("gateway_stopped")
 
     async def check_ready(self) -> None:
         """Raises ApiError 503 with what is missing."""

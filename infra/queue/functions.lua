@@ -17,6 +17,7 @@
 --   bell:REPLICA                 list   "w" (look for work) and "s<id>" (stop a job)
 --   idle                         set    replicas that wait for their bell
 --   consumers                    zset   consumers by expiry of their lease
+--   silent                       set    consumers without a lease that may own durable jobs
 --   of:CONSUMER                  set    its unsettled jobs
 --   orphans:CONSUMER             set    its jobs that wait to be offered again
 --   ended:CONSUMER               hash   its jobs that somebody else settled
@@ -270,7 +271,12 @@ local function sweep(base, now)
         done = done + 1
       end
     end
-    if done < SWEEP_MAX then redis.call('ZREM', base .. ':consumers', consumer) end
+    if done < SWEEP_MAX then
+      redis.call('ZREM', base .. ':consumers', consumer)
+      if redis.call('EXISTS', base .. ':of:' .. consumer) == 1 then
+        redis.call('SADD', base .. ':silent', consumer)
+      end
+    end
   end
 end
 
@@ -344,6 +350,7 @@ end
 local function attend(keys, args)
   local base, consumer, now = keys[1], args[1], now_ms()
   redis.call('ZADD', base .. ':consumers', now + tonumber(args[2]), consumer)
+  redis.call('SREM', base .. ':silent', consumer)
   local first_open = 4 + tonumber(args[3])
   for i = 4, first_open - 1 do redis.call('HDEL', base .. ':ended:' .. consumer, args[i]) end
   sweep(base, now)
@@ -446,15 +453,46 @@ local function drop_replica(keys, args)
   return #held
 end
 
+-- adopt: id consumer claim -> state, attempt, reason (state '': the job is not known,
+-- 'taken': a consumer with a newer claim has it)
+local function adopt(keys, args)
+  local base, id, consumer, claim = keys[1], args[1], args[2], tonumber(args[3])
+  local job = read_job(base, id)
+  if not job then return { '', 0, '' } end
+  if FINAL[job.state] then return { job.state, job.attempt, job.reason } end
+  local known = tonumber(redis.call('HGET', job_key(base, id), 'claim') or '0')
+  if claim < known or (claim == known and job.consumer ~= consumer) then return { 'taken', 0, '' } end
+  if claim > known then
+    -- The replica speaks to the consumer before: what it says from now on is lost.
+    if job.state == 'leased' or job.state == 'streaming' then
+      end_lease(base, job, true)
+      set_state(base, job, 'orphaned')
+    end
+    redis.call('SREM', base .. ':of:' .. job.consumer, id)
+    redis.call('SREM', base .. ':orphans:' .. job.consumer, id)
+    if redis.call('EXISTS', base .. ':of:' .. job.consumer) == 0 then
+      redis.call('SREM', base .. ':silent', job.consumer)
+    end
+    redis.call('HSET', job_key(base, id), 'consumer', consumer, 'claim', claim)
+    redis.call('SADD', base .. ':of:' .. consumer, id)
+    if job.state == 'orphaned' then redis.call('SADD', base .. ':orphans:' .. consumer, id) end
+    redis.call('ZADD', base .. ':consumers', 'NX', now_ms() + NEW_CONSUMER_MS, consumer)
+  end
+  return { job.state, job.attempt, '' }
+end
+
 -- abandon: reason -> number of jobs ended
 local function abandon(keys, args)
   local base, now, ended = keys[1], now_ms(), 0
-  for _, consumer in ipairs(redis.call('ZRANGE', base .. ':consumers', 0, -1)) do
+  local function end_jobs(consumer)
     for _, id in ipairs(redis.call('SMEMBERS', base .. ':of:' .. consumer)) do
       settle_for_consumer(base, read_job(base, id), 'failed', args[1], now)
       ended = ended + 1
     end
   end
+  for _, consumer in ipairs(redis.call('ZRANGE', base .. ':consumers', 0, -1)) do end_jobs(consumer) end
+  for _, consumer in ipairs(redis.call('SMEMBERS', base .. ':silent')) do end_jobs(consumer) end
+  redis.call('DEL', base .. ':silent')
   return ended
 end
 
@@ -505,6 +543,7 @@ end
 redis.register_function('NAME_offer', offer)
 redis.register_function('NAME_reoffer', reoffer)
 redis.register_function('NAME_settle', settle_job)
+redis.register_function('NAME_adopt', adopt)
 redis.register_function('NAME_attend', attend)
 redis.register_function('NAME_lease', lease)
 redis.register_function('NAME_renew', renew)

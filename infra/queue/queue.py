@@ -30,6 +30,10 @@ PREFILL = "prefill"
 _BELL_BATCH = 256
 
 
+class Taken(Exception):
+    """Another consumer has adopted the job since."""
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
     """A job for the queue."""
@@ -85,6 +89,17 @@ class Orphan:
     job_id: str
     attempt: int
     """The attempt that ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """A durable job as its new consumer finds it."""
+
+    state: JobState
+    attempt: int
+    """The newest; of an orphaned job the one that ended."""
+    reason: str
+    """Why it ended; with a final state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +203,21 @@ class JobQueue:
                 "settle", job_id, consumer, outcome.value, reason, output_tokens, int(stop)
             )
         )
+
+    async def adopt(self, job_id: str, consumer: str, claim: int) -> Adopted | None:
+        """Make a durable job the caller's; an attempt that runs is fenced, and the job an orphan.
+
+        `claim` rises with each consumer that takes the job over. None: the queue does not know it.
+
+        Raises:
+            Taken: a consumer with a newer claim has it.
+        """
+        state, attempt, reason = await self._call("adopt", job_id, consumer, claim)
+        if state == b"taken":
+            raise Taken(f"job {job_id} has been adopted by another consumer")
+        if not state:
+            return None
+        return Adopted(JobState(state.decode()), int(attempt), reason.decode())
 
     async def attend(
         self,

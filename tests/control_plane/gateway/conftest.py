@@ -18,7 +18,7 @@ from control_plane.gateway.app import build_gateway
 from control_plane.gateway.services import Services
 from infra.embedded import EmbeddedValkey
 from infra.keys import hash_secret
-from infra.projection import ProjectionPublisher
+from infra.projection import ProjectionPublisher, text_digest
 from infra.queue.queue import JobQueue, Lease, Progress
 from infra.settings import Settings
 from infra.token_stream import TokenWriter
@@ -170,6 +170,11 @@ class Gateway:
         return f"http://127.0.0.1:{port}"
 
     @property
+    def route_digest(self) -> str:
+        """Names the text side of its model."""
+        return text_digest(self._assets)
+
+    @property
     def services(self) -> Services:
         services: Services = self.app.state.gateway
         return services
@@ -201,6 +206,7 @@ class Gateway:
             KeyEntry("key-1", hash_secret(KEY), "tenant-1", ("inference",)),
             KeyEntry("key-2", hash_secret("test_admin_key"), "tenant-1", ("admin",)),
             KeyEntry("key-3", hash_secret("test_agent_key"), "tenant-1", ("agent",)),
+            KeyEntry("key-4", hash_secret("test_other_tenant_key"), "tenant-2", ("inference",)),
         ]
         await self.publisher.publish(Projection(1, [route], keys))
         return route

@@ -1,0 +1,200 @@
+"""A durable request's answer, as its log tells it: at any gateway, during the run and after it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import msgspec
+
+from control_plane.gateway.durable.keeper import DurableRequests
+from control_plane.gateway.endings import ending_error
+from control_plane.gateway.errors import ApiError, unavailable
+from control_plane.gateway.responses import ChatShape, Shape, TextShape
+from control_plane.gateway.sequence import Ending, Finish
+from infra.connection import REDIS_AWAY
+from infra.states import JobState
+from infra.telemetry import logger
+from infra.waiting import set_within
+from infra.wire import DurableRequest, LogEntry
+
+_log = logger(__name__)
+_DONE = b"data: [DONE]\n\n"
+_WAITING = b": waiting for a replica\n\n"
+_KEEP_ALIVE = b": still working\n\n"
+_RETRY_S = 1.0
+_PAUSE_S = 0.2
+
+Numbered = tuple[int, LogEntry]
+
+
+class Answer:
+    """What was read so far."""
+
+    def __init__(self, request: DurableRequest) -> None:
+        self.prompt_tokens = request.prompt_tokens
+        self.output_tokens = 0
+        self.failure: Ending | None = None
+        """The first end that is not `completed`."""
+        self._texts: list[list[str]] = [[] for _ in range(request.choices)]
+        self._finishes: dict[int, Finish | None] = {}
+
+    def take(self, entry: LogEntry) -> None:
+        self._texts[entry.choice].append(entry.text)
+        if not entry.outcome:
+            return
+        self.output_tokens += entry.output_tokens
+        self._finishes[entry.choice] = cast(Finish, entry.finish) or None
+        outcome = JobState(entry.outcome)
+        if outcome is not JobState.COMPLETED and self.failure is None:
+            self.failure = Ending(outcome, None, entry.reason, entry.retry_helps)
+
+    @property
+    def begun(self) -> bool:
+        return any(self._texts)
+
+    @property
+    def ended(self) -> bool:
+        return self.failure is not None or len(self._finishes) == len(self._texts)
+
+    @property
+    def choices(self) -> list[tuple[str, Finish | None]]:
+        return [
+            ("".join(pieces), self._finishes.get(choice))
+            for choice, pieces in enumerate(self._texts)
+        ]
+
+
+def shape_of(request: DurableRequest) -> Shape:
+    kind = ChatShape if request.endpoint == "chat" else TextShape
+    return kind(
+        request.model,
+        request.revision_id,
+        request.include_usage,
+        answer_id=request.request_id,
+        created_at=request.created_at,
+    )
+
+
+async def follow(
+    durable: DurableRequests, request_id: str, wait_s: float
+) -> AsyncIterator[list[Numbered]]:
+    """The log from its beginning, and what comes; an empty list when nothing came for `wait_s`.
+
+    The caller leaves when it has seen the end.
+
+    Raises:
+        ApiError: this gateway is being stopped, or the log is gone.
+    """
+    after = 0
+    while True:
+        if durable.stopping:
+            raise unavailable(
+                "The gateway is being stopped; the request goes on: read it again.",
+                "gateway_stopped",
+                _RETRY_S,
+            )
+        try:
+            entries = await _read(durable, request_id, after, wait_s)
+        except REDIS_AWAY as error:
+            _log.warning("log of a request cannot be read", error=str(error))
+            await asyncio.sleep(_PAUSE_S)
+            entries = []
+        if entries:
+            after = entries[-1][0]
+        yield entries
+
+
+async def _read(
+    durable: DurableRequests, request_id: str, after: int, wait_s: float
+) -> list[Numbered]:
+    run = durable.run(request_id)
+    written = None if run is None else run.written
+    entries = await durable.log.entries(request_id, after)
+    if entries:
+        return entries
+    if written is None:
+        entries = await durable.log.next_entries(request_id, after, wait_s)
+    elif await set_within(written, wait_s):
+        entries = await durable.log.entries(request_id, after)
+    if not entries and await durable.log.find(request_id) is None:
+        raise ending_error(Ending(JobState.FAILED, None, "queue_lost", retry_helps=True))
+    return entries
+
+
+async def read_whole(durable: DurableRequests, request: DurableRequest, wait_s: float) -> Answer:
+    """Wait for the end. Raises as `follow`."""
+    answer = Answer(request)
+    async for entries in follow(durable, request.request_id, wait_s):
+        for _, entry in entries:
+            answer.take(entry)
+        if answer.ended:
+            break
+    return answer
+
+
+async def read_now(durable: DurableRequests, request: DurableRequest) -> Answer:
+    answer = Answer(request)
+    for _, entry in await durable.log.all_entries(request.request_id):
+        answer.take(entry)
+    return answer
+
+
+def whole(request: DurableRequest, answer: Answer) -> dict[str, Any]:
+    """The completion object with its `status`; choices only where it is complete."""
+    shape, failure = shape_of(request), answer.failure
+    complete = answer.ended and failure is None
+    body = shape.whole(answer.choices if complete else [], answer if complete else None)
+    if failure is not None:
+        return {**body, "status": failure.outcome.value, **ending_error(failure).body()}
+    if complete:
+        return {**body, "status": JobState.COMPLETED.value}
+    return {**body, "status": "in_progress" if answer.begun else JobState.QUEUED.value}
+
+
+async def events(
+    durable: DurableRequests, request: DurableRequest, after: int, comment_s: float
+) -> AsyncIterator[bytes]:
+    """Server-sent events after event number `after`; each carries its number as its id."""
+    shape, answer = shape_of(request), Answer(request)
+    if after == 0:
+        for choice in range(request.choices):
+            opening = shape.opening(choice)
+            if opening is not None:
+                yield _data(shape.chunk(opening))
+    try:
+        async for entries in follow(durable, request.request_id, comment_s):
+            if not entries:
+                yield _KEEP_ALIVE if answer.begun else _WAITING
+            for number, entry in entries:
+                answer.take(entry)
+                if answer.failure is not None:
+                    yield _event(number, ending_error(answer.failure).body())
+                    return
+                shown = _shown(shape, entry)
+                if shown is not None and number > after:
+                    yield _event(number, shape.chunk(shown))
+            if answer.ended:
+                break
+    except ApiError as error:
+        yield _data(error.body())
+        return
+    if request.include_usage:
+        yield _data(shape.usage_chunk(answer))
+    yield _DONE
+
+
+def _shown(shape: Shape, entry: LogEntry) -> dict[str, Any] | None:
+    """What an entry shows; None where its tokens complete no text."""
+    if entry.outcome:
+        return shape.closing(entry.choice, cast(Finish, entry.finish) or None)
+    return shape.piece(entry.choice, entry.text) if entry.text else None
+
+
+def _event(number: int, body: dict[str, Any]) -> bytes:
+    return b"id: %d\n" % number + _data(body)
+
+
+def _data(body: dict[str, Any]) -> bytes:
+    return b"data: " + msgspec.json.encode(body) + b"\n\n"

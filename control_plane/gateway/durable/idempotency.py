@@ -1,0 +1,46 @@
+"""The `Idempotency-Key` header: the same request again is the same answer again."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Annotated
+
+from fastapi import Depends, Request
+from pydantic import BaseModel
+
+from control_plane.gateway.errors import ApiError, bad_request
+
+_HEADER = "idempotency-key"
+_SANE = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+def _read(request: Request) -> str:
+    """Empty where there is none. Raises ApiError 400 for one that cannot be a key."""
+    given = request.headers.get(_HEADER)
+    if given is None:
+        return ""
+    if not _SANE.fullmatch(given):
+        raise bad_request(
+            "'Idempotency-Key' must be 1 to 255 printable ASCII characters without spaces; a UUID "
+            "does well.",
+            code="invalid_idempotency_key",
+        )
+    return given
+
+
+IdempotencyKey = Annotated[str, Depends(_read)]
+
+
+def body_digest(endpoint: str, body: BaseModel) -> str:
+    """Of what is asked, not of how it was written: order and spacing of the JSON do not count."""
+    return hashlib.sha256(f"{endpoint}\n{body.model_dump_json()}".encode()).hexdigest()
+
+
+def key_reused() -> ApiError:
+    return ApiError(
+        422,
+        "This 'Idempotency-Key' was used for a different request; use a new key for a new request.",
+        kind="idempotency_error",
+        code="idempotency_key_reused",
+    )

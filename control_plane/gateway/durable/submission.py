@@ -1,0 +1,109 @@
+"""A completion that is to outlive its connection: in the background, or under a key."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from control_plane.gateway.access import CallerIdentity
+from control_plane.gateway.admission import job_specs
+from control_plane.gateway.destination import Destination
+from control_plane.gateway.durable import replies
+from control_plane.gateway.durable.answer import read_now
+from control_plane.gateway.durable.idempotency import body_digest, key_reused
+from control_plane.gateway.errors import unavailable
+from control_plane.gateway.responses import ChatShape, TextShape
+from control_plane.gateway.schemas import CompletionOptions
+from control_plane.gateway.services import Services
+from control_plane.gateway.tokenizer_messages import Prompt
+from control_plane.http.request_id import arrived_at_s, request_id
+from infra.connection import REDIS_AWAY
+from infra.durable.idempotency import Repeated, key_name
+from infra.registry import ring_controller
+from infra.wire import DurableRequest
+
+_RETRY_S = 2.0
+
+Prepare = Callable[[], Awaitable[tuple[Destination, Sequence[tuple[Prompt, int]]]]]
+
+
+async def submit(
+    services: Services,
+    request: Request,
+    caller: CallerIdentity,
+    options: CompletionOptions,
+    endpoint: str,
+    key: str,
+    prepare: Prepare,
+) -> Response:
+    """Begin the request, or find the one that its key began before, and answer from its log.
+
+    Raises:
+        ApiError: it is not accepted, its key stands for another request, or it did not end well.
+    """
+    name, digest = key_name(caller.tenant, key) if key else "", body_digest(endpoint, options)
+    try:
+        earlier = await services.durable.keys.find(name) if name else None
+        if earlier is None:
+            destination, prompts = await prepare()
+            begun = _describe(request, caller, options, endpoint, name, destination, prompts)
+            arrived = arrived_at_s(request.scope)
+            earlier = await services.durable.begin(begun, digest, destination.text, arrived)
+        else:
+            destination = None
+        wanted = begun if earlier is None else await _earlier(services, earlier, digest)
+    except REDIS_AWAY as error:
+        raise unavailable(
+            "The job queue cannot be reached; try again.", "queue_away", _RETRY_S
+        ) from error
+    if destination is not None and destination.route.ready_replicas == 0:
+        await ring_controller(services.jobs)
+    if options.stream:
+        return replies.stream(services, wanted)
+    if options.background:
+        return replies.accepted(wanted, await read_now(services.durable, wanted))
+    return await replies.complete(services, wanted, request)
+
+
+async def _earlier(services: Services, earlier: Repeated, digest: str) -> DurableRequest:
+    if earlier.body_digest != digest:
+        raise key_reused()
+    found = await services.durable.log.find(earlier.request_id)
+    if found is None:
+        # It was not accepted after all, and its key is about to be free.
+        raise unavailable("The first request with this key has just failed.", "retry", _RETRY_S)
+    return found.request
+
+
+def _describe(
+    request: Request,
+    caller: CallerIdentity,
+    options: CompletionOptions,
+    endpoint: str,
+    idempotency_key: str,
+    destination: Destination,
+    prompts: Sequence[tuple[Prompt, int]],
+) -> DurableRequest:
+    route = destination.route
+    identity = (ChatShape if endpoint == "chat" else TextShape).new_id()
+    jobs = job_specs(destination, options, prompts, request_id(request.scope), identity)
+    return DurableRequest(
+        request_id=identity,
+        tenant=caller.tenant,
+        endpoint=endpoint,
+        model=options.model,
+        revision_id=destination.revision_id,
+        text_digest=route.text_digest,
+        created_at=int(time.time()),
+        choices=len(jobs),
+        prompt_tokens=sum(prompt.count for prompt, _ in prompts),
+        queue_limit_s=route.queue_limit_s,
+        max_queued_jobs=route.max_queued_jobs,
+        stops=tuple(options.stop),
+        include_usage=options.include_usage,
+        jobs=jobs,
+        idempotency_key=idempotency_key,
+    )

@@ -1,0 +1,1 @@
+"""Durable requests on Redis: their logs, their owners, and the keys that clients repeat them by."""

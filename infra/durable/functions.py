@@ -1,0 +1,7 @@
+"""The functions of durable requests inside Redis (`functions.lua`)."""
+
+from __future__ import annotations
+
+from infra.function_library import FunctionLibrary
+
+call = FunctionLibrary("infra.durable").call

@@ -1,0 +1,164 @@
+"""The log of a durable request: one writer at a time, nothing twice, nothing after a loss."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from redis.asyncio import Redis
+
+from infra.durable.idempotency import IdempotencyKeys, Repeated, key_name
+from infra.durable.log import OPEN, DurableLog, Found, Written
+from infra.durable.owners import Owners
+from infra.wire import DurableRequest, JobSpec, LogEntry, Sampling
+
+REQUEST = DurableRequest(
+    request_id="chatcmpl-1",
+    tenant="t",
+    endpoint="chat",
+    model="chat",
+    revision_id="rev",
+    text_digest="d",
+    created_at=1,
+    choices=1,
+    prompt_tokens=1,
+    queue_limit_s=1.0,
+    max_queued_jobs=1,
+    jobs=[JobSpec("chatcmpl-1.0", "req-1", [1], Sampling(5))],
+)
+PIECES = [LogEntry(0, [1], "a"), LogEntry(0, [2], "b"), LogEntry(0, [3], "c")]
+END = LogEntry(0, outcome="failed", reason="max_attempts")
+
+
+@pytest.fixture
+async def log(valkey: Redis) -> DurableLog:
+    log = DurableLog(valkey, keep_s=60.0)
+    assert await log.create(REQUEST, "first")
+    return log
+
+
+async def found(log: DurableLog) -> Found:
+    found = await log.find(REQUEST.request_id)
+    assert found is not None
+    return found
+
+
+async def texts(log: DurableLog, after: int = 0) -> list[tuple[int, str]]:
+    return [(n, each.text) for n, each in await log.entries(REQUEST.request_id, after)]
+
+
+async def test_an_id_is_taken_once(log: DurableLog) -> None:
+    assert not await log.create(REQUEST, "second")
+    assert (await found(log)).owner == "first"
+
+
+async def test_entries_are_numbered_and_read_after_a_number(log: DurableLog) -> None:
+    assert await log.append(REQUEST, 1, 1, PIECES) is Written.YES
+    assert await texts(log) == [(1, "a"), (2, "b"), (3, "c")]
+    assert await texts(log, after=2) == [(3, "c")]
+
+
+async def test_an_append_that_is_repeated_writes_nothing_twice(log: DurableLog) -> None:
+    await log.append(REQUEST, 1, 1, PIECES[:2])
+    assert await log.append(REQUEST, 1, 1, PIECES) is Written.YES
+    assert await texts(log) == [(1, "a"), (2, "b"), (3, "c")]
+
+
+async def test_an_append_beyond_what_is_there_shows_a_loss(log: DurableLog) -> None:
+    assert await log.append(REQUEST, 1, 3, PIECES) is Written.LOST
+    assert await texts(log) == []
+
+
+async def test_only_the_newest_claim_writes(log: DurableLog) -> None:
+    claim = await log.claim(await found(log), "second")
+    assert claim == 2
+    assert await log.append(REQUEST, 1, 1, PIECES) is Written.NOT_OURS
+    assert not await log.accept(REQUEST, 1)
+    assert not await log.finish(REQUEST, 1, "completed")
+    assert await log.append(REQUEST, 2, 1, PIECES) is Written.YES
+    assert await log.finish(REQUEST, 2, "completed")
+
+
+async def test_of_two_that_claim_one_wins(log: DurableLog) -> None:
+    seen = await found(log)
+    claims = await asyncio.gather(log.claim(seen, "second"), log.claim(seen, "third"))
+    assert sorted(claims, key=str) == [2, None]
+
+
+async def test_what_has_ended_is_neither_written_nor_claimed(log: DurableLog) -> None:
+    await log.finish(REQUEST, 1, "completed")
+    assert await log.append(REQUEST, 1, 1, PIECES) is Written.NOT_OURS
+    assert await log.claim(await found(log), "second") is None
+
+
+async def test_an_ended_answer_is_kept_for_a_while_and_an_open_one_for_ever(
+    log: DurableLog, valkey: Redis
+) -> None:
+    key = f"tamer:request:{{{REQUEST.request_id}}}"
+    assert await valkey.ttl(key) > 0, "nobody has accepted it yet"
+    await log.accept(REQUEST, 1)
+    await log.append(REQUEST, 1, 1, PIECES)
+    assert await valkey.ttl(key) == -1
+    await log.finish(REQUEST, 1, "completed")
+    assert 0 < await valkey.ttl(key) <= 60
+    assert 0 < await valkey.ttl(f"{key}:log") <= 60
+
+
+async def test_a_wish_to_cancel_is_a_mark_for_the_owner(log: DurableLog) -> None:
+    await log.ask_to_cancel(REQUEST.request_id)
+    [mark, gone] = await log.marks([REQUEST.request_id, "nobody"])
+    assert (mark.claim, mark.cancelled) == (1, True)
+    assert (gone.claim, gone.cancelled) == (0, False)
+    assert (await found(log)).status == OPEN
+
+
+async def test_a_failed_request_goes_on_without_its_failure(log: DurableLog) -> None:
+    assert not await log.reopen(REQUEST, []), "it has not failed"
+    await log.accept(REQUEST, 1)
+    await log.append(REQUEST, 1, 1, [*PIECES, END])
+    await log.finish(REQUEST, 1, "failed")
+    assert await log.reopen(REQUEST, [4])
+    again = await found(log)
+    assert (again.status, again.owner, again.length, again.accepted) == (OPEN, "", 4, False)
+    assert await texts(log) == [(1, "a"), (2, "b"), (3, "c")]
+    claim = await log.claim(again, "second")
+    assert claim is not None
+    assert await log.append(REQUEST, claim, 5, [LogEntry(0, [4], "d")]) is Written.YES
+    assert (await texts(log))[-1] == (5, "d")
+
+
+async def test_a_discarded_request_never_was(log: DurableLog) -> None:
+    await log.discard(REQUEST, 1)
+    assert await log.find(REQUEST.request_id) is None
+
+
+async def test_a_key_stands_for_the_first_that_takes_it(valkey: Redis) -> None:
+    keys = IdempotencyKeys(valkey, keep_s=60.0)
+    mine, other = Repeated("chatcmpl-1", "d"), Repeated("chatcmpl-2", "d")
+    name = key_name("t", "k")
+    assert await keys.take(name, mine) is None
+    assert await keys.take(name, mine) is None, "asked again after a lost reply"
+    assert await keys.take(name, other) == mine
+    await keys.release(name, "chatcmpl-2")
+    assert await keys.find(name) == mine, "only its own request gives a key back"
+    await keys.release(name, "chatcmpl-1")
+    assert await keys.take(name, other) is None
+
+
+def test_a_key_is_its_tenants() -> None:
+    names = {key_name(*pair) for pair in [("a", "bc"), ("ab", "c"), ("a", "c"), ("b", "c")]}
+    assert len(names) == 4
+
+
+async def test_an_owner_without_a_lease_is_silent(valkey: Redis) -> None:
+    owners = Owners(valkey)
+    await owners.add("first", "chatcmpl-1", lease_s=60.0)
+    await owners.add("second", "chatcmpl-2", lease_s=60.0)
+    assert await owners.silent() == []
+    await owners.leave("first")
+    assert await owners.silent() == ["first"]
+    assert await owners.requests("first") == ["chatcmpl-1"]
+    await owners.remove("first", "chatcmpl-1")
+    assert await owners.requests("first") == []
+    await owners.forget("first")
+    assert await owners.silent() == []
