@@ -12,6 +12,7 @@ from control_plane.api import failures
 from control_plane.api.access import require_admin
 from control_plane.api.audit.endpoints import router as audit
 from control_plane.api.context import open_context
+from control_plane.api.dead_letters.endpoints import router as dead_letters
 from control_plane.api.deployments.endpoints import router as deployments
 from control_plane.api.health.endpoints import router as health
 from control_plane.api.instances.endpoints import join_router
@@ -74,7 +75,18 @@ def build_api(settings: Settings) -> FastAPI:
 def _guarded(app: FastAPI) -> APIRouter:
     """All routes that take an admin key: a router that is put in here cannot forget it."""
     guarded = APIRouter(dependencies=[Depends(require_admin)])
-    for router in (status, deployments, models, operations, replicas, instances, keys, audit):
+    routers = (
+        status,
+        deployments,
+        models,
+        operations,
+        replicas,
+        instances,
+        keys,
+        audit,
+        dead_letters,
+    )
+    for router in routers:
         guarded.include_router(router)
 
     @guarded.get("/openapi.json", include_in_schema=False)

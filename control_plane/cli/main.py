@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from control_plane.cli import (
     audit,
     chat,
+    dead_letters,
     deploy,
     diff,
     down,
@@ -64,6 +65,7 @@ def build_app() -> typer.Typer:
         app.command()(data_command)
     app.add_typer(models.app, name="models")
     app.add_typer(keys.app, name="keys")
+    app.add_typer(dead_letters.app, name="dead-letters")
     app.command()(down.down)
     for entry_point in sorted(entry_points(group=_COMMANDS), key=lambda each: each.name):
         _add(app, entry_point)

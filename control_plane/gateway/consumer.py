@@ -113,7 +113,7 @@ class Consumer:
         offer = Offer(
             job_id=spec.job_id,
             consumer=self.id,
-            spec=encode(spec),
+            spec=encode(sequence.next_spec()),
             cost_tokens=len(spec.prompt) + spec.sampling.max_tokens,
             prompt_tokens=len(spec.prompt),
             deadline_s=deadline_s,

@@ -11,6 +11,7 @@ from typing import Any, cast
 from redis.asyncio import Redis
 
 _OWNERS = "tamer:durable:owners"
+_NOBODY = "nobody"
 
 
 def _lease_key(owner: str) -> str:
@@ -55,6 +56,13 @@ class Owners:
         found: Any = await cast(Any, self._jobs.smembers(_requests_key(owner)))
         return sorted(each.decode() for each in found)
 
+    async def offer(self, request_id: str) -> None:
+        """A request that is nobody's: any gateway takes it over."""
+        await cast(Any, self._jobs.sadd(_requests_key(_NOBODY), request_id))
+        await cast(Any, self._jobs.sadd(_OWNERS, _NOBODY))
+
     async def forget(self, owner: str) -> None:
-        """A silent owner of nothing. One that lives after all adds itself at its next request."""
+        """Drop a silent owner, unless something has become its since."""
         await cast(Any, self._jobs.srem(_OWNERS, owner))
+        if await self.requests(owner):
+            await cast(Any, self._jobs.sadd(_OWNERS, owner))

@@ -29,7 +29,7 @@ local PROMPT_WEIGHT, OUTPUT_WEIGHT = 1, 2
 local KEEP_SETTLED_S, KEEP_BELL_S, KEEP_ENDED_S = 600, 60, 600
 local NEW_CONSUMER_MS = 30000
 local QUIET_MS = 3000
-local DEAD_LETTERS = 1000
+local DEAD_LETTERS, KEEP_DEAD_S = 1000, 7 * 24 * 3600
 local SWEEP_MAX = 500
 local RATE_WINDOW_MS, RATE_KNOWN_MS, RATE_LONGEST_MS = 60000, 5000, 10000
 local FINAL = { completed = true, failed = true, cancelled = true, expired = true }
@@ -211,7 +211,8 @@ local function end_lease(base, job, stop)
   end
 end
 
-local function orphan(base, job)
+local function orphan(base, job, cause)
+  redis.call('HSET', job_key(base, job.id), 'cause', cause .. ' ' .. job.replica)
   end_lease(base, job, false)
   set_state(base, job, 'orphaned')
   redis.call('SADD', base .. ':orphans:' .. job.consumer, job.id)
@@ -255,7 +256,7 @@ end
 
 local function sweep(base, now)
   pardon(base, now)
-  for _, id in ipairs(due(base .. ':leases', now)) do orphan(base, read_job(base, id)) end
+  for _, id in ipairs(due(base .. ':leases', now)) do orphan(base, read_job(base, id), 'lease_expired') end
   for _, id in ipairs(due(base .. ':deadlines', now)) do
     settle_for_consumer(base, read_job(base, id), 'expired', 'queue_limit', now)
   end
@@ -323,6 +324,8 @@ local function reoffer(keys, args)
   end
   if job.attempt >= tonumber(args[5]) then
     settle(base, job, 'failed', 'max_attempts', job.output_tokens, false, now)
+    redis.call('HSET', job_key(base, job.id), 'ended_ms', now)
+    redis.call('EXPIRE', job_key(base, job.id), KEEP_DEAD_S)
     redis.call('LPUSH', base .. ':dead', job.id)
     redis.call('LTRIM', base .. ':dead', 0, DEAD_LETTERS - 1)
     return 0
@@ -429,7 +432,7 @@ local function give_back(keys, args)
     local job = read_job(base, args[i])
     if holds(job, replica, args[i + 1], args[i + 2]) then
       note_progress(base, job, tonumber(args[i + 3]))
-      orphan(base, job)
+      orphan(base, job, 'given_back')
     end
   end
   return 1
@@ -439,7 +442,7 @@ end
 local function drop_replica(keys, args)
   local base, replica = keys[1], args[1]
   local held = redis.call('SMEMBERS', base .. ':held:' .. replica)
-  for _, id in ipairs(held) do orphan(base, read_job(base, id)) end
+  for _, id in ipairs(held) do orphan(base, read_job(base, id), 'replica_gone') end
   for priority = 0, CLASSES - 1 do
     for _, stage in ipairs({ 'prefill', 'decode' }) do
       for _, id in ipairs(redis.call('ZRANGE', lane(base, 'heads', stage, replica, priority), 0, -1)) do
@@ -496,6 +499,22 @@ local function abandon(keys, args)
   return ended
 end
 
+-- dead: -> (id attempts tenant cause durable accepted_ms ended_ms)..., newest first
+local function dead(keys)
+  local base, letters = keys[1], {}
+  for _, id in ipairs(redis.call('LRANGE', base .. ':dead', 0, -1)) do
+    local found = redis.call('HMGET', job_key(base, id), 'attempt', 'tenant', 'cause', 'durable',
+      'accepted_ms', 'ended_ms')
+    if found[1] then
+      letters[#letters + 1] = { id, found[1], found[2], found[3] or '', found[4], found[5], found[6] }
+    end
+  end
+  return letters
+end
+
+-- forget_dead: id -> number of letters removed
+local function forget_dead(keys, args) return redis.call('LREM', keys[1] .. ':dead', 0, args[1]) end
+
 local function sweep_now(keys) sweep(keys[1], now_ms()) return 1 end
 
 -- signals -> counts (name, value)..., oldest wait in ms, idle time in ms (-1: never used)
@@ -550,6 +569,8 @@ redis.register_function('NAME_renew', renew)
 redis.register_function('NAME_give_back', give_back)
 redis.register_function('NAME_drop_replica', drop_replica)
 redis.register_function('NAME_abandon', abandon)
+redis.register_function('NAME_dead', dead)
+redis.register_function('NAME_forget_dead', forget_dead)
 redis.register_function('NAME_sweep', sweep_now)
 redis.register_function('NAME_signals', signals)
 redis.register_function('NAME_recount', recount)

@@ -115,6 +115,22 @@ class Attended:
 
 
 @dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A job that failed because every attempt was cut off."""
+
+    job_id: str
+    attempts: int
+    tenant: str
+    cause: str
+    """How the last attempt ended (lease_expired, given_back, replica_gone) and on which replica;
+    empty where its consumer ended it."""
+    durable: bool
+    accepted_s: float
+    """Epoch seconds of Redis's clock, as `ended_s`."""
+    ended_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Signals:
     queued: int
     leased: int
@@ -287,6 +303,26 @@ class JobQueue:
     async def abandon(self, reason: str) -> int:
         """Nobody will serve this queue again: its jobs fail now, and their consumers learn why."""
         return int(await self._call("abandon", reason))
+
+    async def dead_letters(self) -> list[DeadLetter]:
+        """Newest first; the oldest are forgotten after a thousand, or after a week."""
+        return [
+            DeadLetter(
+                job_id=job_id.decode(),
+                attempts=int(attempts),
+                tenant=tenant.decode(),
+                cause=cause.decode().strip(),
+                durable=durable == b"1",
+                accepted_s=int(accepted_ms) / 1000,
+                ended_s=int(ended_ms) / 1000,
+            )
+            for job_id, attempts, tenant, cause, durable, accepted_ms, ended_ms in await self._call(
+                "dead"
+            )
+        ]
+
+    async def forget_dead_letter(self, job_id: str) -> None:
+        await self._call("forget_dead", job_id)
 
     async def sweep(self) -> None:
         """End overdue leases, queue limits and silent consumers."""

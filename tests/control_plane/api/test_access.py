@@ -39,6 +39,8 @@ _ROUTES = _OPEN | {
     ("GET", "/api/v1/keys"),
     ("DELETE", "/api/v1/keys/{key_id}"),
     ("GET", "/api/v1/audit"),
+    ("GET", "/api/v1/dead-letters"),
+    ("POST", "/api/v1/dead-letters/{job_id}/retry"),
 }
 
 

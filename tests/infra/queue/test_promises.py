@@ -43,6 +43,8 @@ class QueueMachine(RuleBasedStateMachine):
         self._queue = JobQueue(self._redis, "rev-machine")
         self._count = 0
         self._consumer: dict[str, str] = {}
+        self._claim: dict[str, int] = {}
+        """Durable jobs, and how often each was taken over."""
         self._attempt: dict[str, int] = {}
         """The attempt that each open job's consumer listens to."""
         self._delivered: Counter[str] = Counter()
@@ -68,17 +70,20 @@ class QueueMachine(RuleBasedStateMachine):
         tenant=st.sampled_from(["ada", "bob"]),
         inbox=st.sampled_from(["shared", *REPLICAS]),
         priority=st.integers(0, 3),
+        durable=st.booleans(),
     )
-    def offer(self, consumer: str, tenant: str, inbox: str, priority: int) -> str:
+    def offer(self, consumer: str, tenant: str, inbox: str, priority: int, durable: bool) -> str:
         job_id = f"job-{self._count}"
         self._count += 1
         wanted = Offer(
             job_id, consumer, b"spec", 10, 10, LONG_S, tenant, priority, inbox=inbox,
-            not_after_s=LONG_S,
+            not_after_s=LONG_S, durable=durable,
         )  # fmt: skip
         for _ in range(2):  # a reply may be lost and the call sent again
             assert self._do(self._queue.offer(wanted, 1000)) is JobState.QUEUED
         self._consumer[job_id], self._attempt[job_id] = consumer, 1
+        if durable:
+            self._claim[job_id] = 1
         self._history.append(Accepted(job_id))
         return job_id
 
@@ -135,9 +140,25 @@ class QueueMachine(RuleBasedStateMachine):
     def consumer_dies(self, consumer: str) -> None:
         self._do(self._queue.attend(consumer, 0.0))
         self._do(self._queue.sweep())
-        for job_id in [each for each in self._attempt if self._consumer[each] == consumer]:
+        theirs = [each for each in self._attempt if self._consumer[each] == consumer]
+        for job_id in [each for each in theirs if each not in self._claim]:
             self._end(job_id, JobState.FAILED, "consumer_lost")
         self._do(self._queue.attend(consumer, LONG_S))
+
+    @rule(job_id=jobs, consumer=st.sampled_from(CONSUMERS), twice=st.booleans())
+    def adopt(self, job_id: str, consumer: str, twice: bool) -> None:
+        if job_id not in self._claim or job_id not in self._attempt:
+            return
+        before, claim = self._consumer[job_id], self._claim[job_id] + 1
+        for _ in range(1 + twice):
+            adopted = self._do(self._queue.adopt(job_id, consumer, claim))
+        assert adopted is not None
+        assert adopted.state in (JobState.QUEUED, JobState.ORPHANED), "nothing speaks meanwhile"
+        assert adopted.attempt == self._attempt[job_id]
+        self._consumer[job_id], self._claim[job_id] = consumer, claim
+        if before != consumer:
+            late = self._queue.settle(job_id, before, JobState.COMPLETED, "late", 0)
+            assert not self._do(late), "who was silent does not end it"
 
     def _end(self, job_id: str, outcome: JobState, reason: str) -> None:
         del self._attempt[job_id]

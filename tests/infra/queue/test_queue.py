@@ -7,7 +7,7 @@ import math
 import pytest
 from redis.asyncio import Redis
 
-from infra.queue.queue import Full, JobQueue, Lease, Offer, Progress
+from infra.queue.queue import Adopted, Full, JobQueue, Lease, Offer, Progress, Taken
 from infra.states import JobState
 from tests.fixtures.waiting import eventually
 
@@ -260,6 +260,51 @@ async def test_a_silent_consumer_loses_interactive_jobs_and_keeps_durable_ones(
     assert (balance.failed, balance.pending, balance.holds) == (1, 1, True)
     back = await queue.attend("gateway", TTL_S)
     assert back.ended == {"interactive": "failed: consumer_lost"}
+
+
+async def test_a_durable_job_goes_to_the_consumer_with_the_newest_claim(queue: JobQueue) -> None:
+    await queue.offer(offer("a", durable=True), 10)
+    lease = await lease_one(queue, "r1")
+    adopted = await queue.adopt("a", "second", claim=2)
+    assert adopted == Adopted(JobState.ORPHANED, 1, "")
+    assert await queue.adopt("a", "second", claim=2) == adopted, "asked again"
+    assert await queue.wait("r1", 1.0) == ["a"], "what runs speaks to the consumer before"
+    assert await queue.renew("r1", [Progress("a", 1, lease.nonce, 3)], TTL_S) == ["a"]
+    for late in (1, 2):
+        with pytest.raises(Taken):
+            await queue.adopt("a", "third", claim=late)
+    assert not await queue.settle("a", "gateway", JobState.COMPLETED, "", 3)
+    assert await queue.reoffer("a", "gateway", 1, b"spec", 3) is None
+    assert await queue.reoffer("a", "second", 1, b"spec", 3) == 2
+    again = await lease_one(queue, "r1")
+    assert again.consumer == "second"
+    assert await queue.settle("a", "second", JobState.COMPLETED, "", 3)
+    assert (await queue.balance()).holds
+
+
+async def test_a_queued_job_is_adopted_where_it_stands(queue: JobQueue) -> None:
+    await queue.offer(offer("a", durable=True), 10)
+    assert await queue.adopt("a", "second", claim=2) == Adopted(JobState.QUEUED, 1, "")
+    assert (await lease_one(queue)).consumer == "second"
+
+
+async def test_who_adopts_learns_of_an_end_and_of_a_job_that_nobody_knows(queue: JobQueue) -> None:
+    await queue.offer(offer("a", durable=True), 10)
+    await queue.abandon("deployment_deleted")
+    ended = await queue.adopt("a", "second", claim=2)
+    assert ended == Adopted(JobState.FAILED, 1, "deployment_deleted")
+    assert await queue.adopt("nobody", "second", claim=2) is None
+
+
+async def test_an_abandoned_queue_ends_durable_jobs_of_consumers_that_are_gone(
+    queue: JobQueue,
+) -> None:
+    await queue.attend("gateway", 0.0)
+    await queue.offer(offer("a", durable=True), 10)
+    await queue.sweep()
+    assert (await queue.balance()).pending == 1
+    assert await queue.abandon("deployment_deleted") == 1
+    assert (await queue.balance()).failed == 1
 
 
 async def test_an_outage_of_the_server_is_not_the_silence_of_consumers(

@@ -14,6 +14,7 @@ import pytest
 from redis.asyncio import Redis
 
 from infra.durable.log import DurableLog
+from infra.durable.retrial import request_of, retry
 from infra.embedded import EmbeddedValkey
 from infra.queue.queue import JobQueue
 from infra.settings import Settings
@@ -257,3 +258,23 @@ async def test_a_request_that_cannot_be_read_any_more_fails_with_a_reason(
     assert "no longer served" in failed["error"]["message"]
     await second.settled(accepted=1, failed=1)
     await gateway.start()
+
+
+async def test_a_dead_letter_that_is_retried_goes_on(
+    gateway: Gateway, replica: Replica, valkey: Redis
+) -> None:
+    begun = await begin(gateway)
+    for index, text in enumerate("abc"):
+        lease, spec = await replica.take()
+        assert spec.delivered == replica.ids("abc"[:index])
+        await replica.say(lease, index, replica.ids(text), FinishReason.RELEASED)
+    await has_status(gateway, begun["id"], "failed")
+    [letter] = await gateway.queue.dead_letters()
+    assert (letter.attempts, letter.durable) == (3, True)
+    await retry(valkey, 60.0, request_of(letter.job_id))
+    lease, spec = await replica.take()
+    assert (lease.attempt, spec.delivered) == (1, replica.ids("abc"))
+    await replica.say(lease, 3, replica.ids("def"), FinishReason.STOP)
+    await has_status(gateway, begun["id"], "completed")
+    assert text_of(await events(gateway, begun["id"])) == "abcdef"
+    await gateway.settled(accepted=2, failed=1, completed=1)
