@@ -141,7 +141,7 @@ def test_many_streams_from_zero_survive_a_killed_agent_and_then_rest(platform: P
         thread.join(timeout=120)
         assert not thread.is_alive()
 
-    tokenizer = _tokenizer(platform)
+    tokenizer = model_tokenizer(platform)
     for number, prompt in enumerate(prompts):
         assert any(line.startswith(":") for line in events[number]), "comments kept it alive"
         data = [line[6:] for line in events[number] if line.startswith("data: ")]
@@ -169,7 +169,7 @@ def _collect(
                 lines.append(line)
 
 
-def _tokenizer(platform: Platform) -> tokenizers.Tokenizer:
+def model_tokenizer(platform: Platform) -> tokenizers.Tokenizer:
     [file] = (platform.home / "models").glob("*/tokenizer.json")
     return tokenizers.Tokenizer.from_file(str(file))
 
@@ -201,17 +201,3 @@ def test_bad_input_gets_a_clear_refusal(
     assert reply.status_code == status, reply.text
     said = reply.json()
     assert said["error"]["message"] if path.startswith("/v1") else said["detail"]
-
-
-def test_ctrl_c_leaves_nothing_and_a_second_up_keeps_the_data(platform: Platform) -> None:
-    created = platform.api.post("/keys", json={"name": "kept", "scopes": ["inference"]})
-    assert created.status_code == 201, created.text
-    assert platform.stop() == 0
-    assert platform.processes() == {}
-    assert list((platform.home / "run").glob("*")) == []
-    platform.start()
-    assert "Paris" in platform.output
-    names = [key["name"] for key in platform.api.get("/keys").json()["data"]]
-    assert "kept" in names
-    client = platform.openai().with_options(api_key=created.json()["secret"])
-    assert client.models.retrieve("smollm2").id == "smollm2"
