@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
@@ -70,6 +70,8 @@ class Consumer:
         self._acknowledged: dict[str, list[str]] = {}
         self._offering: dict[str, asyncio.Task[Any]] = {}
         self._reoffering: set[str] = set()
+        self._outdated: dict[str, set[str]] = {}
+        """By revision: jobs that the queue last told with an attempt older than ours."""
         self._loops: list[asyncio.Task[None]] = []
         self._errands: set[asyncio.Task[None]] = set()
         self._calls = asyncio.Semaphore(_CALLS_AT_ONCE)
@@ -265,11 +267,13 @@ class Consumer:
             self._ended_by_others(job_id, f"{JobState.FAILED}: queue_lost")
         for orphan in attended.orphans:
             self._orphaned(revision_id, orphan)
+        self._end_outdated(revision_id, attended.orphans)
 
     def _forget(self, revision_id: str) -> None:
         if not any(each.revision_id == revision_id for each in self._open.values()):
             self._used_at_s.pop(revision_id, None)
             self._acknowledged.pop(revision_id, None)
+            self._outdated.pop(revision_id, None)
 
     def _ended_by_others(self, job_id: str, text: str) -> None:
         sequence = self._open.get(job_id)
@@ -290,6 +294,19 @@ class Consumer:
                 lambda: queue.settle(orphan.job_id, self.id, JobState.CANCELLED, "not awaited", 0)
             )
         )
+
+    def _end_outdated(self, revision_id: str, orphans: Iterable[Orphan]) -> None:
+        """A Redis that came back with older data tells attempts that it had replaced. Told once, it
+        may have crossed our own offer; told twice, the queue knows no better."""
+        outdated = {
+            each.job_id
+            for each in orphans
+            if each.job_id in self._open and self._open[each.job_id].delivery.is_past(each.attempt)
+        }
+        for job_id in outdated & self._outdated.get(revision_id, set()):
+            lost = Ending(JobState.FAILED, None, "queue_lost", retry_helps=True)
+            self.end(self._open[job_id], lost)
+        self._outdated[revision_id] = outdated
 
     def _recover(self, sequence: Sequence, ended_attempt: int, cause: str) -> None:
         """Offer a job again from what was delivered; the ended attempt is heard no more."""

@@ -46,12 +46,18 @@ class Delivery:
         self.tokens: list[int] = []
         self.finish: FinishReason | None = None
         self.error = ""
+        self._speaker = ""
+        """The replica that runs the current attempt, once it was heard."""
         self._max_tokens = max_tokens
 
-    def accept(self, event: TokenEvent) -> Accepted:
+    def accept(self, event: TokenEvent, replica_id: str = "") -> Accepted:
         """Take what is new in an event."""
         if self.finish is not None or event.attempt != self.attempt:
             return _NOTHING
+        if self._speaker not in ("", replica_id):
+            # A Redis that came back with older data has leased the attempt again.
+            return Accepted(News.LOST)
+        self._speaker = replica_id
         # Only the queue can have started this attempt, even where its reply has not come yet.
         self.offered = True
         known = len(self.tokens)
@@ -88,6 +94,7 @@ class Delivery:
         if attempt == self.attempt:
             self.attempt += 1
             self.offered = False
+            self._speaker = ""
             return True
         return attempt == self.attempt - 1 and not self.offered
 
@@ -100,3 +107,7 @@ class Delivery:
         if attempt >= self.attempt:
             self.attempt = attempt
             self.offered = True
+
+    def is_past(self, attempt: int) -> bool:
+        """Whether the queue is known to have replaced this attempt."""
+        return self.offered and attempt < self.attempt

@@ -76,7 +76,7 @@ class Sequence:
         """Take an event of the token stream; `ENDED` means that the job is to be settled."""
         if self.ending is not None:
             return News.NOTHING
-        accepted = self.delivery.accept(event)
+        accepted = self.delivery.accept(event, replica_id)
         if accepted.news is News.NOTHING:
             return News.NOTHING
         self.replica_id = replica_id

@@ -89,6 +89,14 @@ class Replica:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
+    async def queue_holds(self, jobs: int) -> None:
+        """Wait until that many jobs wait."""
+
+        async def waiting() -> bool:
+            return (await self.queue.signals()).queued == jobs
+
+        await eventually(waiting)
+
     async def take(self, ttl_s: float = 30.0) -> tuple[Lease, JobSpec]:
         """Lease the next job, waiting for it."""
         leases = await eventually(lambda: self.queue.lease(self.id, 1, 1 << 30, ttl_s))
