@@ -54,17 +54,15 @@ class Delivery:
         """Take what is new in an event."""
         if self.finish is not None or event.attempt != self.attempt:
             return _NOTHING
-        if self._speaker not in ("", replica_id):
-            # A Redis that came back with older data has leased the attempt again.
-            return Accepted(News.LOST)
-        self._speaker = replica_id
+        known = len(self.tokens)
+        if event.index < 0 or event.index + len(event.tokens) < known:
+            return _NOTHING
         # Only the queue can have started this attempt, even where its reply has not come yet.
         self.offered = True
-        known = len(self.tokens)
-        if event.index > known:
+        if event.index > known or self._speaker not in ("", replica_id):
+            # A gap; or a Redis that came back with older data has leased the attempt again.
             return Accepted(News.LOST)
-        if event.index + len(event.tokens) < known:
-            return _NOTHING
+        self._speaker = replica_id
         room = self._max_tokens - known
         fresh = tuple(event.tokens[known - event.index :][:room])
         self.tokens.extend(fresh)

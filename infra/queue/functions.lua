@@ -349,7 +349,7 @@ local function settle_job(keys, args)
 end
 
 -- attend: consumer ttl_ms count acknowledged... open...
---   -> orphans (id, attempt)..., ended (id, text)..., open jobs that nobody knows
+--   -> orphans (id attempt durable)..., ended (id, text)..., open jobs that nobody knows
 local function attend(keys, args)
   local base, consumer, now = keys[1], args[1], now_ms()
   redis.call('ZADD', base .. ':consumers', now + tonumber(args[2]), consumer)
@@ -363,8 +363,8 @@ local function attend(keys, args)
   end
   local orphans = {}
   for _, id in ipairs(redis.call('SMEMBERS', base .. ':orphans:' .. consumer)) do
-    orphans[#orphans + 1] = id
-    orphans[#orphans + 1] = redis.call('HGET', job_key(base, id), 'attempt')
+    local found = redis.call('HMGET', job_key(base, id), 'attempt', 'durable')
+    orphans[#orphans + 1] = { id, found[1], found[2] }
   end
   return { orphans, redis.call('HGETALL', base .. ':ended:' .. consumer), unknown }
 end

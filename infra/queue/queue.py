@@ -89,6 +89,7 @@ class Orphan:
     job_id: str
     attempt: int
     """The attempt that ended."""
+    durable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +252,10 @@ class JobQueue:
             "attend", consumer, _ms(ttl_s), len(acknowledged), *acknowledged, *still_open
         )
         return Attended(
-            orphans=[Orphan(id.decode(), int(attempt)) for id, attempt in _pairs(orphans)],
+            orphans=[
+                Orphan(id.decode(), int(attempt), durable == b"1")
+                for id, attempt, durable in orphans
+            ],
             ended={id.decode(): text.decode() for id, text in _pairs(ended)},
             unknown=[id.decode() for id in unknown],
         )

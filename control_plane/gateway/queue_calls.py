@@ -1,0 +1,55 @@
+"""Calls to the job queue that must happen once: repeated until Redis has taken them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from redis.asyncio import Redis
+
+from infra.backoff import Backoff
+from infra.connection import REDIS_AWAY
+from infra.ending import end_tasks
+from infra.queue.queue import JobQueue
+from infra.telemetry import logger
+
+_log = logger(__name__)
+_FIRST_RETRY_S, _LAST_RETRY_S = 0.05, 1.0
+_CALLS_AT_ONCE = 32
+
+T = TypeVar("T")
+
+
+class QueueCalls:
+    """Errands outlive the request that they are for."""
+
+    def __init__(self, jobs: Redis) -> None:
+        self._jobs = jobs
+        self._errands: set[asyncio.Task[Any]] = set()
+        self._at_once = asyncio.Semaphore(_CALLS_AT_ONCE)
+
+    def queue(self, revision_id: str) -> JobQueue:
+        return JobQueue(self._jobs, revision_id)
+
+    async def until_taken(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Every call to the queue may be repeated, so one that failed is."""
+        backoff = Backoff(_FIRST_RETRY_S, _LAST_RETRY_S)
+        while True:
+            try:
+                async with self._at_once:
+                    return await call()
+            except REDIS_AWAY as error:
+                _log.warning("queue cannot be reached", error=str(error))
+                await backoff.pause()
+
+    def run(self, errand: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.create_task(errand)
+        self._errands.add(task)
+        task.add_done_callback(self._errands.discard)
+
+    async def close(self, limit_s: float) -> None:
+        """Give errands some time, then end them."""
+        if self._errands:
+            await asyncio.wait(set(self._errands), timeout=limit_s)
+        await end_tasks(*self._errands)
