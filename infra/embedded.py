@@ -11,6 +11,7 @@ from pathlib import Path
 
 import redis
 
+from infra.embedded_door import Door
 from infra.private_folder import make_private
 from infra.process import end_with_parent
 from infra.settings import SOCKET_PATH_BYTES
@@ -42,9 +43,10 @@ def server_binary() -> str:
     return str(get_binary_path())
 
 
-def server_command(socket: Path, data_dir: Path | None) -> list[str]:
-    """The command line of a private server on a Unix socket. With a data folder it is persistent:
-    what it has acknowledged survives its own crash (AOF, fsync every second).
+def server_command(socket: Path, data_dir: Path | None, door: Door | None = None) -> list[str]:
+    """The command line of a private server on a Unix socket, and with a door on TCP. With a data
+    folder it is persistent: what it has acknowledged survives its own crash (AOF, fsync every
+    second).
 
     Raises:
         EmbeddedServerError: there is no server, or the socket's path is too long.
@@ -54,7 +56,8 @@ def server_command(socket: Path, data_dir: Path | None) -> list[str]:
             f"the path of the socket {socket} is longer than {SOCKET_PATH_BYTES} bytes: "
             "set TAMER_HOME to a shorter path"
         )
-    command = [server_binary(), "--port", "0", "--unixsocket", str(socket)]
+    listening = door.options() if door is not None else ["--port", "0"]
+    command = [server_binary(), *listening, "--unixsocket", str(socket)]
     command += ["--unixsocketperm", "700", "--maxmemory-policy", "noeviction"]
     command += ["--daemonize", "no", "--save", ""]
     if data_dir is None:

@@ -1,4 +1,4 @@
-"""What may stand in paths and host names: names of deployments and tenants."""
+"""What may stand in paths and host names: names of deployments and tenants; names of clouds."""
 
 from __future__ import annotations
 
@@ -8,3 +8,9 @@ NAME_RULE = (
     "not starting or ending with a hyphen"
 )
 """The pattern, for people."""
+
+LOCAL_CLOUD = "local"
+"""Processes of the control plane's own machine."""
+JOINED_CLOUD = "joined"
+"""Machines that came by joining: nobody launches them, nobody terminates them, and they stay when
+they are empty."""

@@ -17,6 +17,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from infra.names import LOCAL_CLOUD
+
 SOCKET_PATH_BYTES = 107
 """What Linux allows the path of a Unix socket (macOS: 103)."""
 _SOCKET_NAME_BYTES = 32
@@ -65,6 +67,22 @@ class Settings(BaseSettings):
     )
     jobs_url: str = Field("", description="Redis of the job queue (persistent); empty: embedded.")
     tokens_url: str = Field("", description="Redis of the token streams; empty: same as jobs_url.")
+    agent_jobs_url: str = Field(
+        "",
+        description="`jobs_url` as machines that join reach it; empty: as it is, or the embedded "
+        "port under the name by which they reach the API.",
+    )
+    agent_tokens_url: str = Field(
+        "", description="`tokens_url` as machines that join reach it; empty: found in the same way."
+    )
+    embedded_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="TCP port of the embedded Valkey for machines that join, with a password that "
+        "is made once; 0: none, a Unix socket only.",
+    )
+    embedded_host: str = Field("127.0.0.1", description="Address of `embedded_port`.")
     broker_url: str = Field("", description="Redis of the Celery broker; empty: embedded.")
     storage_url: str = Field(
         "",
@@ -127,7 +145,11 @@ class Settings(BaseSettings):
     )
     slots: int = Field(0, ge=0, description="Device slots of one agent; 0: its GPUs, at least 1.")
 
-    cloud: str = Field("local", description="The cloud that runs instances.")
+    cloud: str = Field(
+        LOCAL_CLOUD,
+        description="The cloud that runs instances, beside machines that joined: local, or joined "
+        "for those alone.",
+    )
     agent_env: dict[str, str] = Field(
         default_factory=dict, description="Extra environment of agents that the local cloud starts."
     )
@@ -180,16 +202,36 @@ class Settings(BaseSettings):
         return self.run_dir / "cloud.sock"
 
     @property
+    def embedded_password_file(self) -> Path:
+        """There once the embedded Valkey has been opened to other machines, and from then on."""
+        return self.home / "valkey.password"
+
+    @property
+    def embedded_password(self) -> str:
+        """Safe in a URL; empty where the embedded Valkey was never opened."""
+        try:
+            return self.embedded_password_file.read_text()
+        except FileNotFoundError:
+            return ""
+
+    @property
     def jobs(self) -> str:
-        return self.jobs_url or f"unix://{self.embedded_socket}?db=0"
+        return self.jobs_url or self._embedded
 
     @property
     def tokens(self) -> str:
-        return self.tokens_url or self.jobs_url or f"unix://{self.embedded_socket}?db=0"
+        return self.tokens_url or self.jobs_url or self._embedded
+
+    @property
+    def _embedded(self) -> str:
+        password = self.embedded_password
+        return f"unix://{self.embedded_socket}?db=0" + (password and f"&password={password}")
 
     @property
     def broker(self) -> str:
-        return self.broker_url or f"redis+socket://{self.embedded_socket}?virtual_host=1"
+        password = self.embedded_password
+        access = password and f":{password}@"
+        return self.broker_url or f"redis+socket://{access}{self.embedded_socket}?virtual_host=1"
 
     @property
     def storage(self) -> str:

@@ -14,7 +14,7 @@ import msgspec
 
 from infra.states import ReplicaState
 
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 
 T = TypeVar("T")
 
@@ -210,6 +210,11 @@ class JoinRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     nonce: str = ""
     """Random, made once by the agent: with it, and only with it, a join whose answer was lost may
     be sent again. Empty: the token works once."""
+    credential: str = ""
+    """A secret that a machine of its owner's made for itself: the token lets it in, once, and from
+    then on the credential alone does. Empty: an instance that a cloud has launched."""
+    name: str = ""
+    """What such a machine wants to be called."""
 
 
 class JoinGrant(msgspec.Struct, frozen=True, omit_defaults=True):

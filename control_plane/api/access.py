@@ -14,6 +14,7 @@ from control_plane.store.repositories import keys
 from infra.keys import KeyScope, hash_secret
 
 _bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: Bearer <secret>`")
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +25,18 @@ class Principal:
 
 async def _principal(
     context: CurrentContext,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    credentials: Credentials,
 ) -> Principal:
     if credentials is None:
-        raise _unauthorised("no API key: send 'Authorization: Bearer <key>'")
+        raise unauthorised("no API key: send 'Authorization: Bearer <key>'")
     async with context.database.snapshot() as session:
         key = await keys.by_hash(session, hash_secret(credentials.credentials))
     if key is None or key.revoked_at is not None:
-        raise _unauthorised("unknown or revoked API key; 'tamer keys create' makes one")
+        raise unauthorised("unknown or revoked API key; 'tamer keys create' makes one")
     return Principal(key.id, frozenset(key.scopes))
 
 
-def _unauthorised(detail: str) -> Problem:
+def unauthorised(detail: str) -> Problem:
     return Problem(401, "unauthorised", detail, headers={"www-authenticate": "Bearer"})
 
 

@@ -19,6 +19,8 @@ from control_plane.api.instances.endpoints import join_router
 from control_plane.api.instances.endpoints import router as instances
 from control_plane.api.keys.endpoints import router as keys
 from control_plane.api.keys.service import ensure_first_key
+from control_plane.api.machines.endpoints import router as machines
+from control_plane.api.model_files.endpoints import router as model_files
 from control_plane.api.models.endpoints import router as models
 from control_plane.api.operations.endpoints import router as operations
 from control_plane.api.problem import problem_schema
@@ -61,6 +63,7 @@ def build_api(settings: Settings) -> FastAPI:
     app.include_router(health)
     app.include_router(exposition.router, dependencies=[Depends(require_admin)])
     app.include_router(join_router, prefix=_PREFIX)
+    app.include_router(model_files, prefix=_PREFIX)
     app.include_router(_guarded(app), prefix=_PREFIX)
     failures.install(app)
     app.add_middleware(
@@ -82,6 +85,7 @@ def _guarded(app: FastAPI) -> APIRouter:
         operations,
         replicas,
         instances,
+        machines,
         keys,
         audit,
         dead_letters,

@@ -25,6 +25,7 @@ from control_plane.cli import (
     scale,
     status,
     watch,
+    worker,
 )
 from control_plane.cli.doctor.command import doctor
 from control_plane.cli.exits import EXIT_CODES, CommandError, ExitCode
@@ -36,7 +37,8 @@ from infra.build import build_name
 _Misuse = cast(type[Exception], typer.BadParameter.__mro__[2])
 """`ClickException`, from wherever this version of typer keeps it."""
 _COMMANDS = "tamer.commands"
-"""Entry points of other wings: each loads a `typer.Typer` (a group) or a function (a command)."""
+"""Entry points of other wings: each loads a `typer.Typer` (a group) or a function (a command);
+`GROUP.NAME` is a command of a group that is there."""
 
 
 def _show_version(wanted: bool) -> None:
@@ -66,6 +68,7 @@ def build_app() -> typer.Typer:
     app.add_typer(models.app, name="models")
     app.add_typer(keys.app, name="keys")
     app.add_typer(dead_letters.app, name="dead-letters")
+    app.add_typer(worker.app, name="worker")
     app.command()(down.down)
     for entry_point in sorted(entry_points(group=_COMMANDS), key=lambda each: each.name):
         _add(app, entry_point)
@@ -93,7 +96,16 @@ def _add(app: typer.Typer, entry_point: EntryPoint) -> None:
     if isinstance(found, typer.Typer):
         app.add_typer(found, name=entry_point.name)
     else:
-        app.command(entry_point.name)(found)
+        *group, name = entry_point.name.split(".")
+        _group(app, group).command(name)(found)
+
+
+def _group(app: typer.Typer, path: list[str]) -> typer.Typer:
+    """The group of that name; the application itself for no name."""
+    for each in app.registered_groups:
+        if path == [each.name] and each.typer_instance is not None:
+            return each.typer_instance
+    return app
 
 
 def run(arguments: Sequence[str]) -> int:

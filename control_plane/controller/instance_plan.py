@@ -8,6 +8,7 @@ from control_plane.controller.limits import Limits
 from control_plane.store.repositories.operations import OperationState
 from control_plane.store.tables import Instance, Operation
 from infra.cloud.base import CloudInstance, CloudInstanceState
+from infra.names import JOINED_CLOUD
 from infra.states import InstanceState
 from infra.wire import Heartbeat
 
@@ -43,6 +44,8 @@ class InstanceStep:
 def next_step(instance: Instance, seen: InstanceSeen, limits: Limits) -> InstanceStep | None:
     """One legal step, or None."""
     state = InstanceState(instance.state)
+    if instance.cloud == JOINED_CLOUD:
+        return _owned(state, instance, seen, limits)
     if state is InstanceState.REQUESTED:
         if not seen.replicas:
             return InstanceStep(InstanceState.TERMINATED, "no longer needed")
@@ -63,13 +66,29 @@ def next_step(instance: Instance, seen: InstanceSeen, limits: Limits) -> Instanc
 def needs_termination(instance: Instance, seen: InstanceSeen, limits: Limits) -> bool:
     """Whether it is time to ask the cloud for its end."""
     state = InstanceState(instance.state)
-    if state not in ENDING or _under_way(seen.termination):
+    if state not in ENDING or _under_way(seen.termination) or instance.cloud == JOINED_CLOUD:
         return False
     if state is InstanceState.LOST or instance.joined_at is None:
         return True
     # An agent that was told to leave goes by itself, after its last word.
     gone = seen.heartbeat is None and not seen.replicas
     return gone or seen.now - instance.updated_at > limits.drain_s + 2 * limits.settling_s
+
+
+def _owned(
+    state: InstanceState, instance: Instance, seen: InstanceSeen, limits: Limits
+) -> InstanceStep | None:
+    """A machine that joined: no cloud speaks for it, it stays when it is empty, and it is gone when
+    it says so or says nothing."""
+    if state is InstanceState.LOST:
+        return None if seen.replicas else InstanceStep(InstanceState.TERMINATED, instance.reason)
+    if state is InstanceState.DRAINING and seen.heartbeat is None and not seen.replicas:
+        return InstanceStep(InstanceState.TERMINATED, instance.reason)
+    if seen.silent_s > limits.instance_lost_s:
+        return InstanceStep(InstanceState.LOST, f"silent for {seen.silent_s:.0f} s")
+    if state is InstanceState.JOINED and seen.heartbeat is not None and seen.heartbeat.leaving:
+        return InstanceStep(InstanceState.DRAINING, "its agent leaves")
+    return None
 
 
 def _launching(seen: InstanceSeen) -> InstanceStep | None:

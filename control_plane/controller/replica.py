@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,9 +16,12 @@ from control_plane.store.repositories import instances, replicas
 from control_plane.store.session import Database
 from control_plane.store.tables import Instance, Replica
 from infra.cloud.base import Market
+from infra.names import JOINED_CLOUD
 from infra.queue.queue import JobQueue
 from infra.states import ReplicaState, is_final
 from infra.telemetry import logger
+
+_NO_ROOM = "waits for a machine with a free slot: 'tamer worker token' lets one join"
 
 log = logger(__name__)
 
@@ -62,7 +65,7 @@ class ReplicaReconciler:
                 # Before the row says so: a controller that dies in between does it again.
                 await JobQueue(self._jobs, replica.revision_id).drop_replica(replica_id)
             async with held.apply() as session:
-                moved = await self._write(session, replica, step)
+                moved = await self._write(session, replica, step, world.heartbeats.keys())
         if moved:
             log.info(
                 "replica",
@@ -81,21 +84,39 @@ class ReplicaReconciler:
         heartbeat = world.heartbeats.get(replica.instance_id or "")
         return next_step(replica, instance, heartbeat, now, self._limits)
 
-    async def _write(self, session: AsyncSession, replica: Replica, step: ReplicaStep) -> bool:
+    async def _write(
+        self, session: AsyncSession, replica: Replica, step: ReplicaStep, heard: Collection[str]
+    ) -> bool:
         seen = ReplicaState(replica.state)
         if replica.instance_id is None and not is_final(step.to):
-            # One instance per replica, of the cloud's one kind, until placement chooses.
-            instance = await instances.add(
-                session, self._cloud, self._cloud, self._cloud, Market.ON_DEMAND.value
-            )
-            return await replicas.move(
-                session, replica.id, seen, step.to, step.reason, instance_id=instance.id
-            )
+            return await self._place(session, replica, step, heard)
         moved = await replicas.move(session, replica.id, seen, step.to, step.reason)
         changes_assignment = is_final(step.to) or step.to is ReplicaState.DRAINING
         if moved and changes_assignment and replica.instance_id is not None:
             await instances.change_assignment(session, replica.instance_id)
         return moved
+
+    async def _place(
+        self, session: AsyncSession, replica: Replica, step: ReplicaStep, heard: Collection[str]
+    ) -> bool:
+        """On a machine that is there and has room; else on a new one, where there are any to get:
+        one for each replica, of the cloud's one kind, until placement chooses."""
+        seen = ReplicaState(replica.state)
+        instance = await instances.lock_slot(session, heard)
+        if instance is not None:
+            await instances.change_assignment(session, instance.id)
+        elif self._cloud != JOINED_CLOUD:
+            instance = await instances.add(
+                session, self._cloud, self._cloud, self._cloud, Market.ON_DEMAND.value
+            )
+        elif replica.reason != _NO_ROOM:
+            await replicas.move(session, replica.id, seen, seen, _NO_ROOM)
+            return False
+        else:
+            return False
+        return await replicas.move(
+            session, replica.id, seen, step.to, step.reason, instance_id=instance.id
+        )
 
 
 def _bereaved(replica: Replica, live: Mapping[str, Instance]) -> bool:

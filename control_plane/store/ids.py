@@ -17,6 +17,7 @@ class Prefix(StrEnum):
     DEPLOYMENT = "dep"
     REPLICA = "rep"
     INSTANCE = "ins"
+    MACHINE = "mac"
     OPERATION = "op"
     DECISION = "dec"
     KEY = "key"

@@ -141,6 +141,22 @@ class Instance(Leased, Base):
     ended_at: Mapped[float | None] = mapped_column(default=None)
 
 
+class Machine(Base):
+    """A machine of its owner's that may join, and each time it does becomes an instance of the
+    cloud `joined` whose `cloud_id` is this id. The row is there as long as it may."""
+
+    __tablename__ = "machines"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    """Empty until it joins, where nobody chose one."""
+    token_hash: Mapped[str | None] = mapped_column(unique=True, default=None)
+    """Of the one-time token that lets it in; none once it is in."""
+    token_expires_at: Mapped[float]
+    credential_hash: Mapped[str | None] = mapped_column(unique=True, default=None)
+    """Of the secret that it made for itself; none before it is in."""
+    created_at: Mapped[float]
+
+
 class Operation(Leased, Base):
     """A long side effect. A Celery message carries its id and nothing else."""
 

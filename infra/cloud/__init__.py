@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from infra.cloud.base import Cloud
+from infra.names import JOINED_CLOUD, LOCAL_CLOUD
 from infra.settings import Settings
 
 
@@ -16,8 +17,15 @@ def open_cloud(settings: Settings) -> Cloud:
     Raises:
         UnknownCloud: there is no adapter of that name.
     """
-    if settings.cloud == "local":
+    if settings.cloud == LOCAL_CLOUD:
         from infra.cloud.local.client import LocalCloud
 
         return LocalCloud(settings.cloud_socket)
-    raise UnknownCloud(f"TAMER_CLOUD={settings.cloud!r}: use 'local'")
+    if settings.cloud == JOINED_CLOUD:
+        from infra.cloud.joined import JoinedCloud
+
+        return JoinedCloud()
+    raise UnknownCloud(
+        f"TAMER_CLOUD={settings.cloud!r}: use '{LOCAL_CLOUD}', or '{JOINED_CLOUD}' for machines "
+        "that join and no others"
+    )

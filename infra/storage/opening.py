@@ -43,7 +43,7 @@ def local_path(uri: str, settings: Settings, moved: Moved = ignore) -> Path:
         return directory.local_path(uri)
     check_s3()
     from infra.storage.s3 import S3Storage
-    from infra.storage.s3_cache import cached
+    from infra.storage.tree_cache import cached
 
     storage, key = S3Storage.around(uri, settings.scratch_dir, settings.s3_endpoint)
     return cached(storage, key, settings.model_cache_dir, moved)

@@ -11,6 +11,7 @@ from infra.connection import REDIS_AWAY
 from infra.registry import AgentRegistry, ring_controller
 from infra.waiting import set_within
 from infra.wire import WIRE_VERSION, Heartbeat
+from worker.agent.clock import lease_clock_s
 from worker.agent.metrics import EngineMetrics
 from worker.agent.supervisor import Supervisor
 
@@ -22,6 +23,8 @@ class Heart:
         self, jobs: Redis, instance_id: str, build: str, heartbeat_s: float, news: asyncio.Event
     ) -> None:
         self.leaving = False
+        self.missed = asyncio.Event()
+        """Set after a silence in which we may have been given up."""
         self._jobs = jobs
         self._registry = AgentRegistry(jobs, instance_id)
         self._instance_id = instance_id
@@ -29,6 +32,7 @@ class Heart:
         self._heartbeat_s = heartbeat_s
         self._news = news
         self._sequence = 0
+        self._heard_at_s = lease_clock_s()
         self._metrics = EngineMetrics()
 
     async def beat_forever(self, supervisor: Supervisor) -> None:
@@ -63,5 +67,9 @@ class Heart:
         ttl_s = BEATS_UNTIL_SILENT * self._heartbeat_s
         async with asyncio.timeout(ttl_s):
             await self._registry.beat(heartbeat, ttl_s)
+            now_s = lease_clock_s()
+            if now_s - self._heard_at_s > ttl_s:
+                self.missed.set()
+            self._heard_at_s = now_s
             if ring:
                 await ring_controller(self._jobs)

@@ -82,11 +82,10 @@ def _grant(response: httpx.Response) -> JoinGrant:
 
 
 def _refusal(url: str, response: httpx.Response) -> str:
-    advice = {
-        401: "ask for a new join token",
-        409: "the token was used before, ask for a new one",
-    }.get(response.status_code, "check TAMER_JOIN_URL and the builds of both sides")
-    return f"{url} refuses this agent ({response.status_code}: {_detail(response)}); {advice}"
+    said = f"{url} refuses this agent ({response.status_code}: {_detail(response)})"
+    if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.CONFLICT):
+        return said  # in words that say what to do
+    return f"{said}; check TAMER_JOIN_URL and the builds of both sides"
 
 
 def _detail(response: httpx.Response) -> str:

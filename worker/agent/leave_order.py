@@ -6,6 +6,12 @@ import asyncio
 import os
 import signal
 from collections import Counter
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from infra.ending import end_tasks
+
+T = TypeVar("T")
 
 
 class LeaveOrder:
@@ -24,8 +30,22 @@ class LeaveOrder:
     def give(self) -> None:
         self._given.set()
 
+    @property
+    def by_signal(self) -> bool:
+        """Somebody at this machine gave it."""
+        return self._signals.total() > 0
+
     async def wait(self) -> None:
         await self._given.wait()
+
+    async def unless_given(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """What the work returns; None, and the work ended, where the order comes first."""
+        working, ordered = asyncio.create_task(work), asyncio.create_task(self.wait())
+        try:
+            await asyncio.wait((working, ordered), return_when=asyncio.FIRST_COMPLETED)
+            return working.result() if working.done() else None
+        finally:
+            await end_tasks(working, ordered)
 
     def _hear(self, number: int) -> None:
         self._signals[number] += 1

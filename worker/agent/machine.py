@@ -31,9 +31,12 @@ def engine_threads(settings: Settings, slots: int) -> int:
     return max(1, min(_MOST_THREADS, (_cores() - 1) // slots))
 
 
-def join_request(settings: Settings) -> JoinRequest:
+def join_request(
+    settings: Settings, token: str, credential: str = "", name: str = ""
+) -> JoinRequest:
+    """One for each process: its nonce says that it is the same one who asks again."""
     return JoinRequest(
-        token=settings.join_token.get_secret_value(),
+        token=token,
         wire_version=WIRE_VERSION,
         build=build_name(),
         hostname=socket.gethostname(),
@@ -41,6 +44,8 @@ def join_request(settings: Settings) -> JoinRequest:
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         cpu_count=_cores(),
         nonce=secrets.token_hex(16),
+        credential=credential,
+        name=name,
     )
 
 

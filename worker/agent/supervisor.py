@@ -68,6 +68,13 @@ class Supervisor:
         if self._lives:
             await asyncio.wait(self._lives.values())
 
+    async def abandon(self) -> None:
+        """End everything at once, and return when nothing runs: this instance was given up."""
+        for replica in self._replicas.values():
+            replica.drain(0.0)
+        if self._lives:
+            await asyncio.wait(self._lives.values())
+
     def reports(self) -> list[ReplicaReport]:
         return [replica.report() for replica in self._replicas.values()]
 

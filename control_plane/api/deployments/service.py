@@ -14,6 +14,7 @@ from control_plane.store.leases import break_lease
 from control_plane.store.repositories import deployments
 from control_plane.store.repositories.listings import Deployed
 from control_plane.store.tables import Deployment, Revision
+from infra.names import JOINED_CLOUD, LOCAL_CLOUD
 from infra.settings import Settings
 from infra.states import DeploymentState, advance
 
@@ -114,10 +115,11 @@ def _notes(spec: DeploymentSpec, settings: Settings) -> list[str]:
         "placement.max_usd_per_hour": spec.placement.max_usd_per_hour,
     }
     stated = [field for field, limit in limits.items() if limit is not None]
-    if stated and settings.cloud != "local":
+    if stated and settings.cloud not in (LOCAL_CLOUD, JOINED_CLOUD):
         message = f"spending on the cloud '{settings.cloud}' is not metered yet: leave it out"
         raise invalid_field(stated[0], message)
-    return [f"{field}: machines of the local cloud cost nothing, so it holds" for field in stated]
+    said = f"machines of the {settings.cloud} cloud cost nothing, so it holds"
+    return [f"{field}: {said}" for field in stated]
 
 
 def _unknown(name: str) -> Problem:

@@ -48,5 +48,6 @@ async def get_instance(instance_id: str, session: Reading) -> InstanceShown:
     responses={200: {"content": {"application/json": {"schema": _schema(JoinGrant)}}}},
 )
 async def join(request: Request, context: CurrentContext) -> Response:
-    grant = await joining.join(context, joining.read_request(await request.body()))
+    asked = joining.read_request(await request.body())
+    grant = await joining.join(context, asked, request.url.hostname or "")
     return Response(msgspec.json.encode(grant), media_type="application/json")

@@ -8,6 +8,8 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.api.context import Context
+from control_plane.api.machines.addresses import Addresses, addresses
+from control_plane.api.machines.joining import join_machine
 from control_plane.api.problem import Problem, invalid_field
 from control_plane.store.repositories import audit, joins
 from infra.keys import hash_secret
@@ -24,32 +26,37 @@ def read_request(body: bytes) -> JoinRequest:
         request = msgspec.json.decode(body, type=JoinRequest)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise invalid_field("body", f"must be a JSON JoinRequest: {error}") from error
-    texts = (request.token, request.nonce, request.build, request.hostname, *request.devices)
+    texts = (
+        *(request.token, request.nonce, request.credential),
+        *(request.build, request.hostname, request.name, *request.devices),
+    )
     if len(request.devices) > _MAX_TEXT or any(len(text) > _MAX_TEXT for text in texts):
         raise invalid_field("body", f"no text and no list may be longer than {_MAX_TEXT}")
     return request
 
 
-async def join(context: Context, request: JoinRequest) -> JoinGrant:
-    """Take the token, once, and say where the queue is.
+async def join(context: Context, request: JoinRequest, host: str) -> JoinGrant:
+    """Take the token, once, and say where the queue is; `host` is the name that reached us.
 
     The answer can be lost after the commit. So the token is replaced by a hash of token and nonce:
     whoever sent the first request can repeat it, and nobody who learned only the token can.
 
     Raises:
-        Problem: 401 for a token that is unknown, used or too old; 409 for another wire version.
+        Problem: 401 for a token that is unknown, used or too old; 409 for another wire version, or
+            where a machine that joins could not reach the queue.
     """
     _check_version(request.wire_version)
-    async with context.database.transaction() as session:
-        instance_id = await _repeated(session, request)
-        if instance_id is None:
-            instance_id = await _take_token(session, request)
-    await ring_controller(context.jobs)
     settings = context.settings
+    reach = Addresses(settings.jobs, settings.tokens)
+    if request.credential:
+        reach = addresses(settings, host)
+    async with context.database.transaction() as session:
+        instance_id = await _become(session, request)
+    await ring_controller(context.jobs)
     return JoinGrant(
         instance_id=instance_id,
-        jobs_url=settings.jobs,
-        tokens_url=settings.tokens,
+        jobs_url=reach.jobs_url,
+        tokens_url=reach.tokens_url,
         wire_version=WIRE_VERSION,
         heartbeat_s=settings.heartbeat_s,
         lease_s=settings.lease_s,
@@ -66,6 +73,13 @@ def _check_version(theirs: int) -> None:
         f"({oldest} to {WIRE_VERSION}); upgrade the {to_upgrade}"
     )
     raise Problem(409, "wire-version", detail)
+
+
+async def _become(session: AsyncSession, request: JoinRequest) -> str:
+    """The id of the instance that the agent is."""
+    if request.credential:
+        return await join_machine(session, request, _capabilities(request))
+    return await _repeated(session, request) or await _take_token(session, request)
 
 
 async def _repeated(session: AsyncSession, request: JoinRequest) -> str | None:

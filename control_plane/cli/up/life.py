@@ -16,6 +16,7 @@ from control_plane.cli.up.admin_keys import note_older_admin_keys
 from control_plane.cli.up.first_run import MODEL, QUESTION, serve_first_model
 from control_plane.cli.up.programs import STOP_ORDER, Platform, platform_ready
 from control_plane.cli.up.supervisor import Supervisor
+from infra.names import JOINED_CLOUD
 from infra.private_folder import make_private
 from infra.settings import Settings
 
@@ -73,7 +74,9 @@ class Life:
         async with ApiClient(server) as client:
             if self._settings.admin_key.get_secret_value():
                 await note_older_admin_keys(client, self._screen)
-            if self._first_model:
+            if self._settings.cloud == JOINED_CLOUD:
+                self._screen.note("machines serve here once they join: 'tamer worker token'")
+            elif self._first_model:
                 await serve_first_model(client, self._screen)
         self._show_how_to_go_on(server)
         await asyncio.Event().wait()

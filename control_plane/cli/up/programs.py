@@ -12,6 +12,8 @@ from redis.asyncio import Redis
 from control_plane.cli.up.supervisor import Check, Program
 from infra.connection import REDIS_AWAY
 from infra.embedded import server_command
+from infra.embedded_door import prepare_door
+from infra.names import LOCAL_CLOUD
 from infra.private_folder import make_private
 from infra.settings import Settings
 
@@ -36,7 +38,8 @@ class Platform:
     def valkey(self) -> Program:
         data_dir = make_private(self.settings.home / "valkey")
         self.settings.embedded_socket.unlink(missing_ok=True)
-        command = server_command(self.settings.embedded_socket, data_dir)
+        door = prepare_door(self.settings)
+        command = server_command(self.settings.embedded_socket, data_dir, door)
         return self._program("valkey", command, self._valkey_answers)
 
     def others(self) -> list[Program]:
@@ -46,11 +49,16 @@ class Platform:
         )
         serve_environment = {**serve.environment, "TAMER_ADMIN_KEY": self.admin_key}
         return [
-            self._program("cloud", _module("infra.cloud.local"), self._cloud_answers),
+            *self._cloud(),
             replace(serve, environment=serve_environment),
             self._program("controller", _module("control_plane.controller")),
             self._program("tasks", _module("control_plane.tasks")),
         ]
+
+    def _cloud(self) -> list[Program]:
+        if self.settings.cloud != LOCAL_CLOUD:
+            return []
+        return [self._program("cloud", _module("infra.cloud.local"), self._cloud_answers)]
 
     def _program(self, name: str, command: list[str], ready: Check | None = None) -> Program:
         log_path = self.settings.logs_dir / f"{name}.log"
@@ -72,7 +80,11 @@ class Platform:
         }
 
     async def _valkey_answers(self) -> bool:
-        client = Redis(unix_socket_path=str(self.settings.embedded_socket), socket_timeout=1.0)
+        client = Redis(
+            unix_socket_path=str(self.settings.embedded_socket),
+            password=self.settings.embedded_password or None,
+            socket_timeout=1.0,
+        )
         try:
             return bool(await client.ping())
         except REDIS_AWAY:

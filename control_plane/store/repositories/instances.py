@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store.clock import database_now, read_clock
 from control_plane.store.ids import Prefix, new_id
 from control_plane.store.repositories.replicas import ENDED as REPLICA_ENDED
-from control_plane.store.tables import Instance, Model, Replica, Revision
+from control_plane.store.tables import Instance, Machine, Model, Replica, Revision
 from control_plane.store.writing import write_one
+from infra.names import JOINED_CLOUD
 from infra.states import InstanceState, ReplicaState, advance, is_final
+from infra.storage.served import served_uri
 from infra.wire import Assignment, ReplicaSpec
 
 ENDED = tuple(state.value for state in InstanceState if is_final(state))
@@ -51,6 +53,60 @@ async def add(
     session.add(instance)
     await session.flush()
     return instance
+
+
+async def add_joined(
+    session: AsyncSession, machine: Machine, instance_type: str, capabilities: dict[str, Any]
+) -> Instance:
+    """A machine of its owner's begins as what a launched one becomes."""
+    now = await read_clock(session)
+    instance = Instance(
+        id=new_id(Prefix.INSTANCE),
+        cloud=JOINED_CLOUD,
+        cloud_id=machine.id,
+        instance_type=instance_type,
+        zone=machine.name,
+        market="owned",
+        state=InstanceState.JOINED.value,
+        assignment_version=1,
+        capabilities=capabilities,
+        created_at=now,
+        updated_at=now,
+        joined_at=now,
+    )
+    session.add(instance)
+    await session.flush()
+    return instance
+
+
+async def lock_slot(session: AsyncSession, heard: Collection[str]) -> Instance | None:
+    """A machine that joined and has a device slot to spare, of those that were just heard: the one
+    with most of them, kept from other placings until the end of the transaction."""
+    found = await session.scalars(
+        select(Instance)
+        .where(
+            Instance.cloud == JOINED_CLOUD,
+            Instance.state == InstanceState.JOINED.value,
+            Instance.id.in_(heard),
+        )
+        .order_by(Instance.id)
+        .with_for_update()
+    )
+    joined = {instance.id: instance for instance in found}
+    counted = await session.execute(
+        select(Replica.instance_id, func.count())
+        .where(Replica.instance_id.in_(joined), Replica.state.not_in(REPLICA_ENDED))
+        .group_by(Replica.instance_id)
+    )
+    taken = {row[0]: row[1] for row in counted}
+    spare = {id: slots(each) - taken.get(id, 0) for id, each in joined.items()}
+    most = max(spare, key=lambda id: spare[id], default=None)
+    return joined[most] if most is not None and spare[most] > 0 else None
+
+
+def slots(instance: Instance) -> int:
+    """Replicas that it can run at once, as it said when it joined."""
+    return len(instance.capabilities.get("devices", ()))
 
 
 async def move(
@@ -117,7 +173,9 @@ async def assignment(session: AsyncSession, instance_id: str) -> Assignment | No
     out under the older number and again under its own, never the other way round.
     """
     numbered = await session.execute(
-        select(Instance.assignment_version, Instance.state).where(Instance.id == instance_id)
+        select(Instance.assignment_version, Instance.state, Instance.cloud).where(
+            Instance.id == instance_id
+        )
     )
     row = numbered.one_or_none()
     if row is None:
@@ -132,16 +190,24 @@ async def assignment(session: AsyncSession, instance_id: str) -> Assignment | No
     return Assignment(
         instance_id=instance_id,
         version=row.assignment_version,
-        replicas=[_spec(replica, revision, model) for replica, revision, model in found],
+        replicas=[
+            _spec(replica, revision, _uri(model, row.cloud)) for replica, revision, model in found
+        ],
         leave=row.state == InstanceState.DRAINING.value,
     )
 
 
-def _spec(replica: Replica, revision: Revision, model: Model) -> ReplicaSpec:
+def _uri(model: Model, cloud: str) -> str:
+    """A folder of the control plane's is served to those who cannot look into it."""
+    elsewhere = cloud == JOINED_CLOUD and model.uri.startswith("file:")
+    return served_uri(model.digest) if elsewhere else model.uri
+
+
+def _spec(replica: Replica, revision: Revision, model_uri: str) -> ReplicaSpec:
     return ReplicaSpec(
         replica_id=replica.id,
         revision_id=revision.id,
-        model_uri=model.uri,
+        model_uri=model_uri,
         engine=revision.engine,
         options=revision.options,
         draining=replica.state == ReplicaState.DRAINING.value,

@@ -20,6 +20,7 @@ from control_plane.store.tables import (
     Decision,
     Deployment,
     Instance,
+    Machine,
     Model,
     Operation,
     Replica,
@@ -100,6 +101,10 @@ async def instances(session: AsyncSession, page: Page, ended: bool) -> Listing[I
     if not ended:
         statement = statement.where(Instance.state.not_in(INSTANCE_ENDED))
     return await _entities(session, statement, Instance.id, page)
+
+
+async def machines(session: AsyncSession, page: Page) -> Listing[Machine]:
+    return await _entities(session, select(Machine), Machine.id, page)
 
 
 async def operations(session: AsyncSession, page: Page, ended: bool) -> Listing[Operation]:

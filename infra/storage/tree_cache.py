@@ -1,4 +1,5 @@
-"""Trees of S3 on this machine's disk, each under its digest, for processes that need files."""
+"""Trees of a store elsewhere on this machine's disk, each under its digest, for processes that need
+files."""
 
 from __future__ import annotations
 
@@ -7,14 +8,26 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from infra.storage.base import Damaged, Moved, ignore
 from infra.storage.directory import DirectoryStorage
-from infra.storage.s3 import S3Storage
-from infra.storage.tree import MANIFEST_FILE, verify_tree
+from infra.storage.tree import MANIFEST_FILE, TreeManifest, verify_tree
 
 
-def cached(storage: S3Storage, key: str, cache_dir: Path, moved: Moved = ignore) -> Path:
+class RemoteTrees(Protocol):
+    """Whole trees by key, each with its manifest."""
+
+    def uri(self, key: str) -> str: ...
+
+    def manifest(self, key: str) -> TreeManifest:
+        """Raises NotStored, Damaged."""
+
+    def download(self, key: str, names: list[str], folder: Path, moved: Moved = ignore) -> None:
+        """Write files of a tree into a folder."""
+
+
+def cached(storage: RemoteTrees, key: str, cache_dir: Path, moved: Moved = ignore) -> Path:
     """The tree as a local directory: what is there already, or fetched and verified now.
 
     Processes that want the same tree at once wait for the first of them.
@@ -33,7 +46,7 @@ def cached(storage: S3Storage, key: str, cache_dir: Path, moved: Moved = ignore)
 
 
 def _fetch(
-    storage: S3Storage, key: str, cache: DirectoryStorage, digest: str, moved: Moved
+    storage: RemoteTrees, key: str, cache: DirectoryStorage, digest: str, moved: Moved
 ) -> None:
     with cache.staging() as staged:
         tree = staged / "tree"

@@ -1,0 +1,1 @@
+"""The routes by which machines that joined read the models that they run."""

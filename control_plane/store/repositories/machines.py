@@ -1,0 +1,97 @@
+"""Machines of their owners: let in once by a token, known from then on by their credential."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.store.clock import database_now, read_clock
+from control_plane.store.ids import Prefix, new_id
+from control_plane.store.tables import Instance, Machine
+from infra.names import JOINED_CLOUD
+from infra.states import InstanceState
+
+_PRESENT = (InstanceState.JOINED.value, InstanceState.NOTICED.value)
+
+
+async def add(session: AsyncSession, name: str, token_hash: str, token_s: float) -> Machine:
+    """One that may join with this token, once, within this time."""
+    now = await read_clock(session)
+    machine = Machine(
+        id=new_id(Prefix.MACHINE),
+        name=name,
+        token_hash=token_hash,
+        token_expires_at=now + token_s,
+        created_at=now,
+    )
+    session.add(machine)
+    await session.flush()
+    return machine
+
+
+async def forget_uninvited(session: AsyncSession) -> None:
+    """Remove machines that did not join while their token was good."""
+    await session.execute(
+        delete(Machine).where(
+            Machine.credential_hash.is_(None), Machine.token_expires_at <= database_now()
+        )
+    )
+
+
+async def lock_by_token(session: AsyncSession, token_hash: str) -> Machine | None:
+    """The machine that this token lets in now, locked until the end of the transaction."""
+    statement = select(Machine).where(
+        Machine.token_hash == token_hash, Machine.token_expires_at > database_now()
+    )
+    return await session.scalar(statement.with_for_update())
+
+
+async def lock_by_credential(session: AsyncSession, credential_hash: str) -> Machine | None:
+    """Locked until the end of the transaction."""
+    statement = select(Machine).where(Machine.credential_hash == credential_hash)
+    return await session.scalar(statement.with_for_update())
+
+
+async def present(session: AsyncSession, machine_id: str) -> Instance | None:
+    """The instance that the machine is now; None where it is not here, or leaves."""
+    found = await session.scalars(
+        select(Instance)
+        .where(
+            Instance.cloud == JOINED_CLOUD,
+            Instance.cloud_id == machine_id,
+            Instance.state.in_(_PRESENT),
+        )
+        .order_by(Instance.id.desc())
+        .limit(1)
+    )
+    return found.first()
+
+
+async def newest_instances(
+    session: AsyncSession, machine_ids: Sequence[str]
+) -> dict[str, Instance]:
+    """The instance that each machine is or was, by the machine's id; one that never joined is
+    missing."""
+    newest = (
+        select(func.max(Instance.id))
+        .where(Instance.cloud == JOINED_CLOUD, Instance.cloud_id.in_(machine_ids))
+        .group_by(Instance.cloud_id)
+    )
+    found = await session.scalars(select(Instance).where(Instance.id.in_(newest)))
+    return {instance.cloud_id: instance for instance in found}
+
+
+async def of_credential(session: AsyncSession, credential_hash: str) -> Machine | None:
+    return await session.scalar(select(Machine).where(Machine.credential_hash == credential_hash))
+
+
+async def remove(session: AsyncSession, machine_id: str) -> Machine | None:
+    """It may not join any more; None where it is gone already."""
+    machine = await session.scalar(
+        select(Machine).where(Machine.id == machine_id).with_for_update()
+    )
+    if machine is not None:
+        await session.delete(machine)
+    return machine

@@ -1,0 +1,130 @@
+"""One instance, from its grant to its last word."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+from infra.build import build_name
+from infra.connection import REDIS_AWAY, connect
+from infra.ending import end_tasks
+from infra.redis_check import check_url_at_start
+from infra.registry import AgentRegistry
+from infra.settings import Settings
+from infra.storage.base import Moved
+from infra.telemetry import logger
+from infra.wire import JoinGrant
+from worker.agent.heartbeat import Heart
+from worker.agent.leave_order import LeaveOrder
+from worker.agent.log_shipping import LogShipper, ShippingHandler
+from worker.agent.machine import devices, engine_threads
+from worker.agent.replica import Surroundings
+from worker.agent.supervisor import Supervisor
+
+LocalPath = Callable[[str, Moved], Path]
+"""As `Surroundings.local_path`."""
+Rejoin = Callable[[], Awaitable[JoinGrant]]
+"""Asks the control plane which instance this process is: the same, unless that was given up."""
+
+_FAREWELL_S = 2.0
+_log = logger(__name__)
+
+
+async def serve(
+    settings: Settings,
+    grant: JoinGrant,
+    order: LeaveOrder,
+    local_path: LocalPath,
+    rejoin: Rejoin | None = None,
+) -> JoinGrant | None:
+    """Do what the assignment says until the order to leave comes, then drain; returns None.
+
+    With `rejoin`, a process that could not be heard for a while asks who it is; where the instance
+    was given up, everything ends at once and the grant of the next one is returned.
+
+    Raises:
+        UnfitRedis: jobs would be lost in the Redis that the control plane names.
+    """
+    await check_url_at_start(grant.jobs_url)
+    jobs, tokens = connect(grant.jobs_url), connect(grant.tokens_url)
+    shipper = LogShipper(tokens)
+    slots = len(devices(settings.slots))
+    news = asyncio.Event()
+    surroundings = Surroundings(
+        jobs,
+        tokens,
+        grant.lease_s,
+        engine_threads(settings, slots),
+        asyncio.Semaphore(slots),
+        news.set,
+        local_path,
+    )
+    supervisor = Supervisor(surroundings, settings.drain_limit_s, order.give)
+    heart = Heart(jobs, grant.instance_id, build_name(), grant.heartbeat_s, news)
+    with _shipped_logs(shipper, grant.instance_id):
+        _log.info("joined", instance_id=grant.instance_id, slots=slots)
+        following = asyncio.create_task(supervisor.follow(AgentRegistry(jobs, grant.instance_id)))
+        beating = asyncio.create_task(heart.beat_forever(supervisor))
+        shipping = asyncio.create_task(shipper.ship_forever())
+        ordered = asyncio.create_task(order.wait())
+        replaced = asyncio.create_task(_replaced(heart, grant.instance_id, rejoin))
+        try:
+            await _first_of(ordered, following, beating, shipping, replaced)
+            await end_tasks(following)
+            if not ordered.done():
+                _log.warning("given up while it could not be heard", instance_id=grant.instance_id)
+                await supervisor.abandon()
+                return replaced.result()
+            _log.info("leaving", instance_id=grant.instance_id)
+            heart.leaving = True
+            news.set()
+            leaving = asyncio.create_task(supervisor.leave())
+            await _first_of(leaving, beating, shipping)
+            await end_tasks(beating, shipping)
+            await _try_briefly(heart.beat(supervisor, ring=True))
+            await _try_briefly(shipper.ship())
+        finally:
+            await end_tasks(ordered, following, beating, shipping, replaced)
+            await jobs.aclose()
+            await tokens.aclose()
+    return None
+
+
+async def _replaced(heart: Heart, instance_id: str, rejoin: Rejoin | None) -> JoinGrant:
+    """Returns when this process is another instance by now."""
+    while True:
+        await heart.missed.wait()
+        heart.missed.clear()
+        if rejoin is not None:
+            grant = await rejoin()
+            if grant.instance_id != instance_id:
+                return grant
+
+
+async def _first_of(*tasks: asyncio.Task[Any]) -> None:
+    """Wait for any of them; a loop that broke breaks us, rather than being missed in silence."""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
+
+
+@contextlib.contextmanager
+def _shipped_logs(shipper: LogShipper, instance_id: str) -> Iterator[None]:
+    root = logging.getLogger()
+    handler = ShippingHandler(shipper, instance_id)
+    handler.setFormatter(root.handlers[0].formatter)
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+
+
+async def _try_briefly(farewell: Coroutine[Any, Any, None]) -> None:
+    with contextlib.suppress(*REDIS_AWAY):
+        async with asyncio.timeout(_FAREWELL_S):
+            await farewell

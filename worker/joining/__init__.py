@@ -1,0 +1,1 @@
+"""`tamer worker join`: this machine becomes an instance, until it leaves."""

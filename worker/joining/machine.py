@@ -1,0 +1,95 @@
+"""This machine as an instance of the cloud `joined`: in, at work, in again when it was away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from infra.backoff import Backoff
+from infra.connection import REDIS_AWAY, connect
+from infra.settings import Settings
+from infra.storage import opening
+from infra.storage.base import Moved
+from infra.storage.served import ServedTrees, served_digest
+from infra.storage.tree_cache import cached
+from infra.wire import JoinGrant, JoinRequest
+from worker.agent.join import JoinFailed, join
+from worker.agent.leave_order import LeaveOrder
+from worker.agent.service import serve
+from worker.joining.membership import Membership
+
+_FIRST_TRY_S = 2.0
+_NEXT_TRIES_S = 30.0
+"""A word about a control plane that is away comes this often."""
+
+
+class JoinedMachine:
+    """One process's time in a control plane; `request` is the same at each join."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        membership: Membership,
+        request: JoinRequest,
+        say: Callable[[str], None],
+    ) -> None:
+        self._settings = settings
+        self._membership = membership
+        self._request = request
+        self._say = say
+
+    async def live(self, order: LeaveOrder) -> None:
+        """Until the order to leave.
+
+        Raises:
+            JoinRefused: the control plane does not let this machine in, or not any more.
+            UnfitRedis: jobs would be lost in the Redis that the control plane names.
+        """
+        grant = await order.unless_given(self._enter())
+        while grant is not None:
+            grant = await serve(self._settings, grant, order, self._local_path, self._enter)
+
+    async def _enter(self) -> JoinGrant:
+        """Join, and see that the queue can be reached; tried for as long as it takes."""
+        backoff = Backoff(first_s=1.0, limit_s=15.0)
+        while True:
+            grant = await self._join()
+            problem = await _unreachable(grant.jobs_url) or await _unreachable(grant.tokens_url)
+            if not problem:
+                return grant
+            self._say(f"{self._membership.url} lets us in, but {problem}; trying again")
+            await backoff.pause()
+
+    async def _join(self) -> JoinGrant:
+        limit_s = _FIRST_TRY_S
+        while True:
+            try:
+                return await join(self._membership.url, self._request, limit_s)
+            except JoinFailed as error:
+                self._say(f"{error}; trying again")
+                limit_s = _NEXT_TRIES_S
+
+    def _local_path(self, uri: str, moved: Moved) -> Path:
+        digest = served_digest(uri)
+        if digest is None:
+            return opening.local_path(uri, self._settings, moved)
+        trees = ServedTrees(self._membership.url, self._membership.credential)
+        return cached(trees, digest, self._settings.model_cache_dir, moved)
+
+
+async def _unreachable(redis_url: str) -> str:
+    """Why this Redis does not answer; empty where it does."""
+    redis = connect(redis_url)
+    try:
+        await redis.ping()
+    except REDIS_AWAY as error:
+        parts = urlsplit(redis_url)
+        why = str(error) or type(error).__name__
+        return (
+            f"its Redis at {parts.hostname}:{parts.port or 6379} does not answer ({why}): open "
+            "that port for this machine"
+        )
+    finally:
+        await redis.aclose()
+    return ""
