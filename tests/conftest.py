@@ -3,6 +3,7 @@
 pytest_plugins = [
     "tests.fixtures.database",
     "tests.fixtures.hub_server",
+    "tests.fixtures.neighbour",
     "tests.fixtures.openai_stream",
     "tests.fixtures.platform",
     "tests.fixtures.postgres",
