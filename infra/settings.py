@@ -208,10 +208,10 @@ class Settings(BaseSettings):
 
     @property
     def embedded_password(self) -> str:
-        """Safe in a URL; empty where the embedded Valkey was never opened."""
+        """Safe in a URL; empty where there is none, or it is not ours to read."""
         try:
             return self.embedded_password_file.read_text()
-        except FileNotFoundError:
+        except OSError:
             return ""
 
     @property

@@ -12,7 +12,7 @@ from control_plane.controller.limits import Limits
 from control_plane.controller.replica_plan import ReplicaStep, next_step
 from control_plane.controller.world import World
 from control_plane.store.clock import read_clock
-from control_plane.store.repositories import instances, replicas
+from control_plane.store.repositories import instances, machines, replicas
 from control_plane.store.session import Database
 from control_plane.store.tables import Instance, Replica
 from infra.cloud.base import Market
@@ -102,7 +102,7 @@ class ReplicaReconciler:
         """On a machine that is there and has room; else on a new one, where there are any to get:
         one for each replica, of the cloud's one kind, until placement chooses."""
         seen = ReplicaState(replica.state)
-        instance = await instances.lock_slot(session, heard)
+        instance = await machines.lock_slot(session, heard)
         if instance is not None:
             await instances.change_assignment(session, instance.id)
         elif self._cloud != JOINED_CLOUD:

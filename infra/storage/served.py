@@ -28,7 +28,6 @@ from infra.storage.tree import MANIFEST_FILE, TreeManifest, parse_manifest
 PATH = "/api/v1/model-files"
 _URI = re.compile(r"tamer://models/([0-9A-Za-z][0-9A-Za-z._-]{0,199})")
 _LIMITS = httpx.Timeout(30.0, connect=10.0)
-_CHUNK_BYTES = 1 << 20
 _TRIES = 6
 """In a row that bring nothing."""
 _FIRST_PAUSE_S = 0.25
@@ -55,7 +54,7 @@ class ServedTrees:
     def __init__(self, url: str, credential: str) -> None:
         """`url` is the API's; the credential is what this machine joined with."""
         self._url = url.rstrip("/")
-        self._headers = {"authorization": f"Bearer {credential}"}
+        self._headers = {"authorization": f"Bearer {credential}", "accept-encoding": "identity"}
 
     def uri(self, key: str) -> str:
         return served_uri(key)
@@ -118,13 +117,13 @@ class ServedTrees:
                     f"{self._url} cannot go on in the middle of {name}: use a proxy that "
                     "passes Range on"
                 )
-            for chunk in reply.iter_bytes(_CHUNK_BYTES):
+            for chunk in reply.iter_raw():  # as it comes: what came before a break is kept
                 take(chunk)
 
 
 def _refusal(reply: httpx.Response, what: str) -> StorageError:
     if reply.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-        return StorageDenied(f"this machine may not read {what}: it must run there, or joins anew")
+        return StorageDenied(f"the control plane serves {what} to machines that must run it now")
     if reply.status_code == httpx.codes.NOT_FOUND:
         return NotStored(f"nothing lies at {what}: import the model again")
     return StorageAway(f"it answered {reply.status_code}")

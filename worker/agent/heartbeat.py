@@ -16,6 +16,7 @@ from worker.agent.metrics import EngineMetrics
 from worker.agent.supervisor import Supervisor
 
 BEATS_UNTIL_SILENT = 5
+_BEATS_UNTIL_DOUBT = 2
 
 
 class Heart:
@@ -68,7 +69,7 @@ class Heart:
         async with asyncio.timeout(ttl_s):
             await self._registry.beat(heartbeat, ttl_s)
             now_s = lease_clock_s()
-            if now_s - self._heard_at_s > ttl_s:
+            if now_s - self._heard_at_s > _BEATS_UNTIL_DOUBT * self._heartbeat_s:
                 self.missed.set()
             self._heard_at_s = now_s
             if ring:

@@ -69,9 +69,9 @@ def _join(url: str, token: str, slots: int, name: str) -> Ending:
             )
             say(f"joining {url} with {', '.join(request.devices)} (Ctrl-C leaves)")
             asyncio.run(_live(JoinedMachine(settings, membership, request, say)))
-    except (JoinRefused, AlreadyRuns) as error:
+    except JoinRefused as error:
         return _end(Ending.REFUSED, str(error))
-    except (UnfitRedis, OSError) as error:
+    except (AlreadyRuns, UnfitRedis, OSError) as error:
         return _end(Ending.FAILED, str(error))
     say("left")
     return Ending.OK

@@ -42,7 +42,7 @@ async def join_machine(
         seen = InstanceState(present.state)
         reason = "its machine began anew"
         await instances.move(session, present.id, seen, InstanceState.LOST, reason, **FREE)
-    instance = await instances.add_joined(session, machine, _kind(request), capabilities)
+    instance = await machines.begin_instance(session, machine, _kind(request), capabilities)
     instance.join_token_hash = process
     await audit.record(
         session, machine.id, "instance.join", instance.id, {"hostname": request.hostname}

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store.clock import database_now, read_clock
 from control_plane.store.ids import Prefix, new_id
 from control_plane.store.repositories.replicas import ENDED as REPLICA_ENDED
-from control_plane.store.tables import Instance, Machine, Model, Replica, Revision
+from control_plane.store.tables import Instance, Model, Replica, Revision
 from control_plane.store.writing import write_one
 from infra.names import JOINED_CLOUD
 from infra.states import InstanceState, ReplicaState, advance, is_final
@@ -53,60 +53,6 @@ async def add(
     session.add(instance)
     await session.flush()
     return instance
-
-
-async def add_joined(
-    session: AsyncSession, machine: Machine, instance_type: str, capabilities: dict[str, Any]
-) -> Instance:
-    """A machine of its owner's begins as what a launched one becomes."""
-    now = await read_clock(session)
-    instance = Instance(
-        id=new_id(Prefix.INSTANCE),
-        cloud=JOINED_CLOUD,
-        cloud_id=machine.id,
-        instance_type=instance_type,
-        zone=machine.name,
-        market="owned",
-        state=InstanceState.JOINED.value,
-        assignment_version=1,
-        capabilities=capabilities,
-        created_at=now,
-        updated_at=now,
-        joined_at=now,
-    )
-    session.add(instance)
-    await session.flush()
-    return instance
-
-
-async def lock_slot(session: AsyncSession, heard: Collection[str]) -> Instance | None:
-    """A machine that joined and has a device slot to spare, of those that were just heard: the one
-    with most of them, kept from other placings until the end of the transaction."""
-    found = await session.scalars(
-        select(Instance)
-        .where(
-            Instance.cloud == JOINED_CLOUD,
-            Instance.state == InstanceState.JOINED.value,
-            Instance.id.in_(heard),
-        )
-        .order_by(Instance.id)
-        .with_for_update()
-    )
-    joined = {instance.id: instance for instance in found}
-    counted = await session.execute(
-        select(Replica.instance_id, func.count())
-        .where(Replica.instance_id.in_(joined), Replica.state.not_in(REPLICA_ENDED))
-        .group_by(Replica.instance_id)
-    )
-    taken = {row[0]: row[1] for row in counted}
-    spare = {id: slots(each) - taken.get(id, 0) for id, each in joined.items()}
-    most = max(spare, key=lambda id: spare[id], default=None)
-    return joined[most] if most is not None and spare[most] > 0 else None
-
-
-def slots(instance: Instance) -> int:
-    """Replicas that it can run at once, as it said when it joined."""
-    return len(instance.capabilities.get("devices", ()))
 
 
 async def move(

@@ -1,4 +1,5 @@
-"""Every route is on the list; every route but three asks for an admin key."""
+"""Every route is on the list; every route but three, and those for machines, asks for an admin
+key."""
 
 from __future__ import annotations
 
@@ -12,36 +13,45 @@ from tests.fixtures.database import on_sqlite_alone
 pytestmark = on_sqlite_alone
 
 _OPEN = {("GET", "/livez"), ("GET", "/readyz"), ("POST", "/api/v1/instances/join")}
-_ROUTES = _OPEN | {
-    ("GET", "/metrics"),
-    ("GET", "/api/v1/openapi.json"),
-    ("GET", "/api/v1/status"),
-    ("POST", "/api/v1/deployments"),
-    ("GET", "/api/v1/deployments"),
-    ("GET", "/api/v1/deployments/{name}"),
-    ("PUT", "/api/v1/deployments/{name}"),
-    ("DELETE", "/api/v1/deployments/{name}"),
-    ("GET", "/api/v1/deployments/{name}/decisions"),
-    ("GET", "/api/v1/deployments/{name}/replicas"),
-    ("POST", "/api/v1/models"),
-    ("GET", "/api/v1/models"),
-    ("GET", "/api/v1/models/{name}"),
-    ("POST", "/api/v1/models/collections"),
-    ("DELETE", "/api/v1/models/{name}"),
-    ("GET", "/api/v1/operations"),
-    ("GET", "/api/v1/operations/{operation_id}"),
-    ("GET", "/api/v1/replicas"),
-    ("GET", "/api/v1/replicas/{replica_id}"),
-    ("GET", "/api/v1/replicas/{replica_id}/logs"),
-    ("GET", "/api/v1/instances"),
-    ("GET", "/api/v1/instances/{instance_id}"),
-    ("POST", "/api/v1/keys"),
-    ("GET", "/api/v1/keys"),
-    ("DELETE", "/api/v1/keys/{key_id}"),
-    ("GET", "/api/v1/audit"),
-    ("GET", "/api/v1/dead-letters"),
-    ("POST", "/api/v1/dead-letters/{job_id}/retry"),
-}
+_FOR_MACHINES = {("GET", "/api/v1/model-files/{digest}/{name}")}
+"""These ask for the credential of a machine that joined."""
+_ROUTES = (
+    _OPEN
+    | _FOR_MACHINES
+    | {
+        ("GET", "/metrics"),
+        ("GET", "/api/v1/openapi.json"),
+        ("GET", "/api/v1/status"),
+        ("POST", "/api/v1/deployments"),
+        ("GET", "/api/v1/deployments"),
+        ("GET", "/api/v1/deployments/{name}"),
+        ("PUT", "/api/v1/deployments/{name}"),
+        ("DELETE", "/api/v1/deployments/{name}"),
+        ("GET", "/api/v1/deployments/{name}/decisions"),
+        ("GET", "/api/v1/deployments/{name}/replicas"),
+        ("POST", "/api/v1/models"),
+        ("GET", "/api/v1/models"),
+        ("GET", "/api/v1/models/{name}"),
+        ("POST", "/api/v1/models/collections"),
+        ("DELETE", "/api/v1/models/{name}"),
+        ("GET", "/api/v1/operations"),
+        ("GET", "/api/v1/operations/{operation_id}"),
+        ("GET", "/api/v1/replicas"),
+        ("GET", "/api/v1/replicas/{replica_id}"),
+        ("GET", "/api/v1/replicas/{replica_id}/logs"),
+        ("GET", "/api/v1/instances"),
+        ("GET", "/api/v1/instances/{instance_id}"),
+        ("POST", "/api/v1/keys"),
+        ("GET", "/api/v1/keys"),
+        ("DELETE", "/api/v1/keys/{key_id}"),
+        ("GET", "/api/v1/audit"),
+        ("POST", "/api/v1/machines"),
+        ("GET", "/api/v1/machines"),
+        ("DELETE", "/api/v1/machines/{machine_id}"),
+        ("GET", "/api/v1/dead-letters"),
+        ("POST", "/api/v1/dead-letters/{job_id}/retry"),
+    }
+)
 
 
 def _routes(node: object, prefix: str = "") -> set[tuple[str, str]]:
@@ -86,7 +96,7 @@ async def test_an_inference_key_is_forbidden_on_every_route(
 ) -> None:
     made = await client.post("/keys", json={"name": "chat", "scopes": ["inference"]})
     headers = {"authorization": f"Bearer {made.json()['secret']}"}
-    for method, path in sorted(_ROUTES - _OPEN):
+    for method, path in sorted(_ROUTES - _OPEN - _FOR_MACHINES):
         answer = await anonymous.request(method, path, headers=headers, json={})
         assert (answer.status_code, answer.json()["type"]) == (
             403,

@@ -112,6 +112,38 @@ GONE = CloudInstance("ins-1", "m", CloudInstanceState.TERMINATED, "killed")
 NOTICED = CloudInstance("ins-1", "m", CloudInstanceState.RUNNING, noticed=True)
 
 
+def owned(state: str, age_s: float = 99.0) -> Instance:
+    """A machine that joined."""
+    row = instance(state, age_s=age_s)
+    row.cloud = "joined"
+    return row
+
+
+@pytest.mark.parametrize(
+    ("row", "known", "expected"),
+    [
+        (owned("joined"), {"replicas": 0}, None),
+        (owned("joined"), {"heartbeat": heartbeat("ready")}, None),
+        (owned("joined"), {"heartbeat": heartbeat("ready", leaving=True)}, "draining"),
+        (owned("joined"), {"silent_s": 11.0}, "lost"),
+        (owned("lost"), {}, None),
+        (owned("lost"), {"replicas": 0}, "terminated"),
+        (owned("draining"), {"replicas": 1}, None),
+        (owned("draining"), {"replicas": 0, "heartbeat": heartbeat(None, leaving=True)}, None),
+        (owned("draining"), {"replicas": 0}, "terminated"),
+        (owned("draining"), {"silent_s": 11.0}, "lost"),
+    ],
+)
+def test_a_machine_that_joined_is_believed_alone_and_stays_when_it_is_empty(
+    row: Instance, known: dict[str, Any], expected: str | None
+) -> None:
+    """No cloud knows it, whatever the configured one says."""
+    what = seen(machine=None, **known)
+    step = instance_plan.next_step(row, what, LIMITS)
+    assert (step.to.value if step else None) == expected
+    assert not instance_plan.needs_termination(row, what, LIMITS)
+
+
 def operation(state: str) -> Operation:
     return Operation(state=state, error="because")
 

@@ -16,6 +16,7 @@ from control_plane.store.repositories import (
     imports,
     keys,
     listings,
+    machines,
     models,
     revisions,
 )
@@ -167,6 +168,7 @@ async def test_listings(database: Database) -> None:
     async with database.transaction() as session:
         replica = await add_replica(session)
         await add_instance(session)
+        await machines.add(session, "spare", "hash", 60.0)
         await keys.add(session, "k", "hash", "default", ["admin"], 1.0)
         await audit.record(session, "key-1", "test", "subject", {})
         await add_operation(session)
@@ -180,6 +182,7 @@ async def test_listings(database: Database) -> None:
                 await listings.keys(session, page),
                 await listings.decisions(session, replica.deployment_id, page),
                 await listings.audit_events(session, page),
+                await listings.machines(session, page),
                 await listings.instances(session, page, ended=False),
                 await listings.instances(session, page, ended=True),
                 await listings.operations(session, page, ended=False),

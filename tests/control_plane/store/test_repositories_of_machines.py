@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from control_plane.store.repositories import instances, joins, operations, replicas
+from control_plane.store.repositories import (
+    instances,
+    joins,
+    listings,
+    machines,
+    operations,
+    replicas,
+)
+from control_plane.store.repositories.listings import Page
 from control_plane.store.repositories.operations import OperationKind, OperationState
 from control_plane.store.session import Database
-from control_plane.store.tables import Operation
+from control_plane.store.tables import Machine, Operation
 from infra.states import InstanceState, ReplicaState
 from tests.control_plane.store.exercised import every_function_of
 from tests.control_plane.store.rows import (
@@ -42,6 +50,76 @@ async def test_instances(database: Database) -> None:
             assert told is not None and (told.version, told.leave) == (2, False)
             assert [each.replica_id for each in told.replicas] == [replica.id]
             assert await instances.assignment(session, "ins-none") is None
+
+
+async def test_machines(database: Database) -> None:
+    with every_function_of(machines):
+        await _let_one_in(database)
+        await _fill_its_slots(database)
+        async with database.transaction() as session:
+            [machine] = (await listings.machines(session, Page())).rows
+            removed = await machines.remove(session, machine.id)
+            assert removed is not None and removed.name == "spare"
+        async with database.transaction() as session:
+            assert await machines.remove(session, machine.id) is None
+
+
+async def _let_one_in(database: Database) -> None:
+    async with database.transaction() as session:
+        late = await machines.add(session, "late", "late-hash", -1.0)
+        machine = await machines.add(session, "spare", "hash", 60.0)
+        assert await machines.lock_by_token(session, "late-hash") is None
+        found = await machines.lock_by_token(session, "hash")
+        assert found is not None and found.id == machine.id
+        assert await machines.lock_by_credential(session, "secret") is None
+        machine.token_hash, machine.credential_hash = None, "secret"
+        first = await machines.begin_instance(session, machine, "cpu", {})
+        assert (first.cloud, first.cloud_id, first.state) == ("joined", machine.id, "joined")
+    async with database.transaction() as session:
+        await machines.forget_uninvited(session)
+        assert await session.get(Machine, late.id) is None
+        assert await machines.lock_by_token(session, "hash") is None
+        for known in (
+            await machines.lock_by_credential(session, "secret"),
+            await machines.of_credential(session, "secret"),
+        ):
+            assert known is not None and known.id == machine.id
+        present = await machines.present(session, machine.id)
+        assert present is not None and present.id == first.id
+        seen, lost = InstanceState.JOINED, InstanceState.LOST
+        assert await instances.move(session, first.id, seen, lost, "silent")
+        assert await machines.present(session, machine.id) is None
+        second = await machines.begin_instance(session, machine, "cpu", {})
+    async with database.snapshot() as session:
+        newest = await machines.newest_instances(session, [machine.id, "mac-none"])
+    assert {id: each.id for id, each in newest.items()} == {machine.id: second.id}
+
+
+async def _fill_its_slots(database: Database) -> None:
+    async with database.transaction() as session:
+        [machine] = (await listings.machines(session, Page())).rows
+        two = await machines.begin_instance(session, machine, "cpu", {"devices": ["cpu", "cpu"]})
+        one = await machines.begin_instance(session, machine, "cuda", {"devices": ["cuda:0"]})
+        heard = [two.id, one.id]
+        model = await add_model(session)
+        model.uri = "file:///models/digest-tiny"
+        deployment = await add_deployment(session, model)
+        on: list[str] = []
+        while slot := await machines.lock_slot(session, heard):
+            replica = await add_replica(session, deployment)
+            replica.instance_id = slot.id
+            await session.flush()
+            on.append(slot.id)
+        assert on[0] == two.id
+        assert sorted(on) == sorted([two.id, two.id, one.id])
+        requested, failed = ReplicaState.REQUESTED, ReplicaState.FAILED
+        assert await replicas.move(session, replica.id, requested, failed, "it ended")
+        free = await machines.lock_slot(session, heard)
+        assert free is not None and free.id == on[-1]
+        assert await machines.lock_slot(session, []) is None
+        told = await instances.assignment(session, two.id)
+        assert told is not None
+        assert {each.model_uri for each in told.replicas} == {"tamer://models/digest-tiny"}
 
 
 async def test_joins(database: Database) -> None:

@@ -34,12 +34,15 @@ async def test_an_api_that_is_ill_is_asked_again(server: JoinServer) -> None:
     assert len(server.requests) == 3
 
 
-@pytest.mark.parametrize(("status", "advice"), [(401, "new join token"), (409, "used before")])
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(401, "ask for another"), (409, "ask for another"), (422, "ask for another.*check TAMER_J")],
+)
 async def test_a_refusal_ends_it_at_once_and_says_what_to_do(
-    server: JoinServer, status: int, advice: str
+    server: JoinServer, status: int, said: str
 ) -> None:
-    server.answers = [Response(b'{"detail": "no such token"}', status)]
-    with pytest.raises(JoinRefused, match=f"no such token.*{advice}"):
+    server.answers = [Response(b'{"detail": "used up: ask for another"}', status)]
+    with pytest.raises(JoinRefused, match=said):
         await join(server.url, REQUEST, limit_s=5.0)
     assert len(server.requests) == 1
 
