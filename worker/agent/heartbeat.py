@@ -25,7 +25,7 @@ class Heart:
     ) -> None:
         self.leaving = False
         self.missed = asyncio.Event()
-        """Set after a silence in which we may have been given up."""
+        """Set by a silence in which we may have been given up."""
         self._jobs = jobs
         self._registry = AgentRegistry(jobs, instance_id)
         self._instance_id = instance_id
@@ -46,6 +46,7 @@ class Heart:
             except REDIS_AWAY:
                 if has_news:
                     self._news.set()
+                self._doubt()
                 await backoff.pause()
                 continue
             backoff.reset()
@@ -68,9 +69,11 @@ class Heart:
         ttl_s = BEATS_UNTIL_SILENT * self._heartbeat_s
         async with asyncio.timeout(ttl_s):
             await self._registry.beat(heartbeat, ttl_s)
-            now_s = lease_clock_s()
-            if now_s - self._heard_at_s > _BEATS_UNTIL_DOUBT * self._heartbeat_s:
-                self.missed.set()
-            self._heard_at_s = now_s
+            self._doubt()
+            self._heard_at_s = lease_clock_s()
             if ring:
                 await ring_controller(self._jobs)
+
+    def _doubt(self) -> None:
+        if lease_clock_s() - self._heard_at_s > _BEATS_UNTIL_DOUBT * self._heartbeat_s:
+            self.missed.set()

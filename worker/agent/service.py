@@ -28,7 +28,7 @@ from worker.agent.supervisor import Supervisor
 LocalPath = Callable[[str, Moved], Path]
 """As `Surroundings.local_path`."""
 Rejoin = Callable[[], Awaitable[JoinGrant]]
-"""Asks the control plane which instance this process is: the same, unless that was given up."""
+"""Asks the control plane what this process is: the same instance, unless that was given up."""
 
 _FAREWELL_S = 2.0
 _log = logger(__name__)
@@ -43,8 +43,8 @@ async def serve(
 ) -> JoinGrant | None:
     """Do what the assignment says until the order to leave comes, then drain; returns None.
 
-    With `rejoin`, a process that could not be heard for a while asks who it is; where the instance
-    was given up, everything ends at once and the grant of the next one is returned.
+    With `rejoin`, a process that could not be heard for a while asks who it is; where the answer is
+    not what it was granted, everything ends at once and the new grant is returned.
 
     Raises:
         UnfitRedis: jobs would be lost in the Redis that the control plane names.
@@ -71,14 +71,15 @@ async def serve(
         beating = asyncio.create_task(heart.beat_forever(supervisor))
         shipping = asyncio.create_task(shipper.ship_forever())
         ordered = asyncio.create_task(order.wait())
-        replaced = asyncio.create_task(_replaced(heart, grant.instance_id, rejoin))
+        replaced = asyncio.create_task(_replaced(heart, grant, rejoin))
         try:
             await _first_of(ordered, following, beating, shipping, replaced)
             await end_tasks(following)
             if not ordered.done():
-                _log.warning("given up while it could not be heard", instance_id=grant.instance_id)
+                another = replaced.result()
+                _log.warning(_why(grant, another), instance_id=grant.instance_id)
                 await supervisor.abandon()
-                return replaced.result()
+                return another
             _log.info("leaving", instance_id=grant.instance_id)
             heart.leaving = True
             news.set()
@@ -94,15 +95,21 @@ async def serve(
     return None
 
 
-async def _replaced(heart: Heart, instance_id: str, rejoin: Rejoin | None) -> JoinGrant:
-    """Returns when this process is another instance by now."""
+async def _replaced(heart: Heart, granted: JoinGrant, rejoin: Rejoin | None) -> JoinGrant:
+    """Returns when this process is another instance by now, or must speak to another Redis."""
     while True:
         await heart.missed.wait()
         heart.missed.clear()
         if rejoin is not None:
             grant = await rejoin()
-            if grant.instance_id != instance_id:
+            if grant != granted:
                 return grant
+
+
+def _why(granted: JoinGrant, another: JoinGrant) -> str:
+    if another.instance_id != granted.instance_id:
+        return "given up while it could not be heard"
+    return "told of other addresses or times"
 
 
 async def _first_of(*tasks: asyncio.Task[Any]) -> None:

@@ -26,7 +26,7 @@ class JoinServer:
         self.requests: list[JoinRequest] = []
         self.url = ""
         self.wire_version = WIRE_VERSION
-        self._redis_url = redis_url
+        self.redis_url = redis_url
         self._lease_s = lease_s
         self._heartbeat_s = heartbeat_s
 
@@ -40,8 +40,8 @@ class JoinServer:
             return Response(b'{"detail": "unknown token"}', 401)
         grant = JoinGrant(
             instance_id=instance_id,
-            jobs_url=self._redis_url,
-            tokens_url=self._redis_url,
+            jobs_url=self.redis_url,
+            tokens_url=self.redis_url,
             wire_version=self.wire_version,
             heartbeat_s=self._heartbeat_s,
             lease_s=self._lease_s,

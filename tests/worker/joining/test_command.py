@@ -147,6 +147,28 @@ async def test_it_waits_for_a_queue_that_it_cannot_reach_and_says_where_that_is(
         assert await join.ended() == ExitCode.OK
 
 
+async def test_it_follows_a_queue_that_has_moved(
+    typed: TypeJoin, valkey: Redis, valkey_server: EmbeddedValkey, tmp_path: Path
+) -> None:
+    old = EmbeddedValkey(tmp_path / "old.sock", data_dir=None)
+    old.start()
+    async with JoinServer(old.url).running() as server:
+        server.instances["token"] = "instance-a"
+        join = await typed("--url", server.url, "--token", "token")
+        await join.says("joined (instance_id instance-a")
+        server.instances["token"] = "instance-a"
+        server.redis_url = valkey_server.url
+        old.kill()
+        await join.says("told of other addresses")
+
+        async def beats() -> bool:
+            return bool(await valkey.exists("tamer:instance:instance-a:heartbeat"))
+
+        await eventually(beats)
+        join.interrupt()
+        assert await join.ended() == ExitCode.OK
+
+
 async def test_a_silence_makes_it_ask_who_it_is_and_go_on_as_that(
     server: JoinServer, typed: TypeJoin, valkey: Redis
 ) -> None:
