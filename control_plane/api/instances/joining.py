@@ -48,10 +48,11 @@ async def join(context: Context, request: JoinRequest, host: str) -> JoinGrant:
     _check_version(request.wire_version)
     settings = context.settings
     reach = Addresses(settings.jobs, settings.tokens)
-    if request.credential:
-        reach = addresses(settings, host)
     async with context.database.transaction() as session:
         instance_id = await _become(session, request)
+        if request.credential:
+            # What it raises takes back the join: the token is as good as before.
+            reach = addresses(settings, host)
     await ring_controller(context.jobs)
     return JoinGrant(
         instance_id=instance_id,

@@ -10,11 +10,6 @@ from infra.address import is_loopback
 from infra.embedded_door import agent_url
 from infra.settings import Settings
 
-_OPEN_IT = (
-    "set TAMER_EMBEDDED_PORT to a free port and TAMER_EMBEDDED_HOST to an address that the machine "
-    "can reach"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
@@ -59,7 +54,8 @@ def _embedded(settings: Settings, host: str | None) -> str:
     if not (settings.embedded_port and settings.embedded_password):
         raise _unreachable(
             "the queue is on a Unix socket that no other machine can reach: "
-            f"{_OPEN_IT}, and start 'tamer up' again"
+            "set TAMER_EMBEDDED_PORT to a free port and TAMER_EMBEDDED_HOST to an address that "
+            "the machine can reach, and start 'tamer up' again"
         )
     if _only_here(settings.embedded_host, host):
         raise _unreachable(

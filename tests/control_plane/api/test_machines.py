@@ -198,6 +198,8 @@ async def test_addresses_that_only_this_machine_reaches_are_refused_to_others(
     )
     assert refused.status_code == 409
     assert "TAMER_AGENT_JOBS_URL" in refused.json()["detail"]
+    stranger = await anonymous.post(_JOIN, json=_request(), headers={"host": "10.0.0.7:8000"})
+    assert stranger.status_code == 401, "who is not let in learns nothing of the queue"
     near = await anonymous.post(
         _JOIN, json=_request(made["token"]), headers={"host": "127.0.0.1:8000"}
     )
