@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,15 +12,18 @@ import redis
 
 from infra.embedded import server_command
 from infra.embedded_door import agent_url, prepare_door
+from infra.private_folder import make_private
 from infra.settings import Settings
 from tests.fixtures.platform import free_port
 from tests.fixtures.waiting import block_until
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    (tmp_path / "run").mkdir()
-    return Settings(home=tmp_path, embedded_port=free_port())
+def settings(tmp_path: Path) -> Iterator[Settings]:
+    settings = Settings(home=tmp_path, embedded_port=free_port())
+    make_private(settings.run_dir)
+    yield settings
+    shutil.rmtree(settings.run_dir)  # not in the home where that has a long path
 
 
 Start = Callable[[Settings], None]
