@@ -20,8 +20,16 @@ class Detokenizer:
     half a character and is held back until it is whole or the output ends.
     """
 
-    def __init__(self, tokenizer: Tokenizer, special_ids: frozenset[int]) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        special_ids: frozenset[int],
+        lengths: dict[int, int] | None = None,
+    ) -> None:
+        """`lengths`: where to keep how many characters a token alone is, for all outputs of a
+        tokenizer."""
         self._tokenizer = tokenizer
+        self._lengths = {} if lengths is None else lengths
         self._special_ids = special_ids
         self._window: list[int] = []
         self._piece_start = 0
@@ -35,12 +43,14 @@ class Detokenizer:
             return ""
         self._window.append(token)
         text = self._decode(self._window)
+        if not text.endswith(_REPLACEMENT):
+            piece = text[self._given :]
+            self._move_window()
+            return piece
         stable = text.rstrip(_REPLACEMENT)
         piece = stable[self._given :]
         self._given = max(self._given, len(stable))
-        if len(stable) == len(text):
-            self._move_window()
-        elif len(self._window) > _MAX_WINDOW_TOKENS:
+        if len(self._window) > _MAX_WINDOW_TOKENS:
             piece += self._cut_noise(text)
         return piece
 
@@ -53,7 +63,17 @@ class Detokenizer:
     def _move_window(self) -> None:
         del self._window[: self._piece_start]
         self._piece_start = len(self._window)
-        self._given = len(self._decode(self._window))
+        self._given = self._window_length()
+
+    def _window_length(self) -> int:
+        """Characters of the window; nearly always it is one token, one of not so many."""
+        if len(self._window) != 1:
+            return len(self._decode(self._window))
+        token = self._window[0]
+        length = self._lengths.get(token)
+        if length is None:
+            length = self._lengths[token] = len(self._decode(self._window))
+        return length
 
     def _cut_noise(self, text: str) -> str:
         """Bytes that never become characters must not make every further token dearer.

@@ -26,21 +26,19 @@ async def events(generation: Generation, shape: Shape, comment_s: float) -> Asyn
     opened = [False] * len(generation.sequences)
     closed = [False] * len(generation.sequences)
     while True:
-        body = b"".join(
-            _data(shape.chunk(each)) for each in _news(generation, shape, opened, closed)
-        )
-        if body:
-            yield body
+        choices = _news(generation, shape, opened, closed)
+        if choices:
+            yield b"".join([_event(shape.chunk(each)) for each in choices])
         failure = generation.failure
         if failure is not None:
-            yield _data(ending_error(failure).body())
+            yield _event(msgspec.json.encode(ending_error(failure).body()))
             return
         if all(closed):
             break
         while not await generation.wait(comment_s):
             yield _KEEP_ALIVE if any(opened) else _WAITING
     if shape.include_usage:
-        yield _data(shape.usage_chunk(generation))
+        yield _event(shape.usage_chunk(generation))
     yield _DONE
 
 
@@ -66,8 +64,8 @@ def _news(
     return choices
 
 
-def _data(body: dict[str, Any]) -> bytes:
-    return b"data: " + msgspec.json.encode(body) + b"\n\n"
+def _event(data: bytes) -> bytes:
+    return b"data: %b\n\n" % data
 
 
 async def disconnected(receive: Receive) -> None:

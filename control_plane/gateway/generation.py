@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence as Seq
 from types import TracebackType
 
+from control_plane.gateway.bell import Bell
 from control_plane.gateway.consumer import Consumer
 from control_plane.gateway.metrics import RequestEnd, observe
 from control_plane.gateway.sequence import Ending, Finish, Sequence
 from control_plane.gateway.text_models import TextModel
 from infra.states import JobState
-from infra.waiting import set_within
 from infra.wire import JobSpec
 
 
@@ -31,7 +30,7 @@ class Generation:
         self.deployment = deployment
         self.arrived_at_s = arrived_at_s
         self._consumer = consumer
-        self._news = asyncio.Event()
+        self._news = Bell()
 
     def add(
         self,
@@ -55,14 +54,11 @@ class Generation:
         self.close()
 
     def notify(self) -> None:
-        self._news.set()
+        self._news.ring()
 
     async def wait(self, limit_s: float | None = None) -> bool:
         """Wait for news of any sequence; False when the time ran out."""
-        if not await set_within(self._news, limit_s):
-            return False
-        self._news.clear()
-        return True
+        return await self._news.wait(limit_s)
 
     async def finish(self) -> None:
         """Wait until all have ended, or one has not ended well."""

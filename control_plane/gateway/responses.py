@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+import msgspec
+
 from control_plane.gateway.sequence import Finish
 
 
@@ -55,6 +57,8 @@ class Shape(ABC):
             "system_fingerprint": revision_id,
         }
         self.include_usage = include_usage
+        # A stream has one chunk a token: what they have in common is encoded once.
+        self._before, _, self._after = self._encoded_chunk([], None).rpartition(b"[]")
 
     @classmethod
     def new_id(cls) -> str:
@@ -87,17 +91,16 @@ class Shape(ABC):
             "usage": None if counted is None else usage(counted),
         }
 
-    def chunk(self, choice: dict[str, Any]) -> dict[str, Any]:
-        body = {**self._head, "object": self.chunk_object, "choices": [choice]}
-        return {**body, "usage": None} if self.include_usage else body
+    def chunk(self, choice: dict[str, Any]) -> bytes:
+        """One choice of a stream, as JSON."""
+        return b"%b[%b]%b" % (self._before, msgspec.json.encode(choice), self._after)
 
-    def usage_chunk(self, counted: Counted) -> dict[str, Any]:
-        return {
-            **self._head,
-            "object": self.chunk_object,
-            "choices": [],
-            "usage": usage(counted),
-        }
+    def usage_chunk(self, counted: Counted) -> bytes:
+        return self._encoded_chunk([], usage(counted))
+
+    def _encoded_chunk(self, choices: list[dict[str, Any]], used: dict[str, int] | None) -> bytes:
+        body = {**self._head, "object": self.chunk_object, "choices": choices}
+        return msgspec.json.encode({**body, "usage": used} if self.include_usage else body)
 
 
 class ChatShape(Shape):

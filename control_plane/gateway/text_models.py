@@ -22,9 +22,10 @@ class TextModel:
         self.assets = assets
         self._tokenizer = Tokenizer.from_str(assets.tokenizer_json)
         self._special_ids = special_token_ids(self._tokenizer)
+        self._lengths: dict[int, int] = {}
 
     def detokenizer(self) -> Detokenizer:
-        return Detokenizer(self._tokenizer, self._special_ids)
+        return Detokenizer(self._tokenizer, self._special_ids, self._lengths)
 
 
 class TextModels:
