@@ -26,6 +26,7 @@ from infra.build import build_name
 from infra.metrics.port import start_metrics
 from infra.settings import Settings
 from infra.telemetry import configure_logging
+from infra.tracing.setup import start_tracing
 
 _SHUTDOWN_LIMIT_S = 5.0
 
@@ -110,6 +111,7 @@ def main() -> None:
     settings = Settings()
     configure_logging("serve", settings.log_level)
     start_metrics(settings, "serve")
+    start_tracing("serve", settings)
     gateway = build_gateway(settings)
     app = join_applications(build_api(settings), gateway)
     serve(app, settings, _SHUTDOWN_LIMIT_S, lambda: end_requests(gateway))

@@ -161,11 +161,16 @@ class Settings(BaseSettings):
         10.0, gt=0, description="Time to render and tokenise one prompt before it is refused."
     )
     log_level: str = Field("info", description="debug, info, warning or error.")
+    trace_file: Path | None = Field(
+        None,
+        description="Append the spans of requests to this file, as lines of OTLP/JSON; "
+        "empty: no file (OTEL_EXPORTER_OTLP_ENDPOINT sends them to a collector).",
+    )
 
-    @field_validator("home")
+    @field_validator("home", "trace_file")
     @classmethod
-    def _absolute(cls, home: Path) -> Path:
-        return home.expanduser().absolute()
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.expanduser().absolute()
 
     @property
     def api_url(self) -> str:
@@ -269,7 +274,14 @@ _SECRET_VARIABLES = frozenset(
     f"TAMER_{name.upper()}"
     for name, field in Settings.model_fields.items()
     if field.annotation is SecretStr
-) | {"HF_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
+) | {
+    "HF_TOKEN",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+}
 
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
@@ -299,7 +311,7 @@ def document() -> str:
 
 def _shown(default: object) -> str:
     text = default.get_secret_value() if isinstance(default, SecretStr) else str(default)
-    return f"`{text}`" if text and default != {} else ""
+    return f"`{text}`" if text and default not in ({}, None) else ""
 
 
 if __name__ == "__main__":

@@ -66,6 +66,8 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     choice: int = 0
     delivered: list[int] = []
     """Output tokens that the client already has: the next attempt continues after them."""
+    traceparent: str = ""
+    """W3C Trace Context of the request, for the spans of whoever runs it; empty: not traced."""
 
 
 class FinishReason(StrEnum):

@@ -7,12 +7,14 @@ from control_plane.http.server import serve
 from infra.metrics.port import start_metrics
 from infra.settings import Settings
 from infra.telemetry import configure_logging
+from infra.tracing.setup import start_tracing
 
 
 def main() -> None:
     settings = Settings()
     configure_logging("gateway", settings.log_level)
     start_metrics(settings, "gateway")
+    start_tracing("gateway", settings)
     app = build_gateway(settings)
     serve(app, settings, settings.drain_limit_s, lambda: end_requests(app))
 

@@ -16,6 +16,7 @@ from control_plane.gateway.tokenizer_pool import (
     TokenizerBusy,
     TokenizerTimeout,
 )
+from infra.tracing.span import span, traceparent
 from infra.wire import JobSpec, Route, Sampling
 
 _RETRY_AWAY_S = 2.0
@@ -27,7 +28,8 @@ async def encode_prompts(
 ) -> list[Prompt]:
     """Raises ApiError: 400 where the prompt is at fault, 503 where we are."""
     try:
-        return await services.tokenizers.encode(request, destination.text.assets)
+        with span("tokenise"):
+            return await services.tokenizers.encode(request, destination.text.assets)
     except PromptUnacceptable as error:
         raise bad_request(
             f"The prompt cannot be rendered: {error}", code="invalid_prompt"
@@ -83,6 +85,7 @@ def job_specs(
 ) -> list[JobSpec]:
     """`options.n` jobs for each (prompt, output limit), numbered as the client numbers choices."""
     seed = secrets.randbits(63) if options.seed is None else options.seed & _SEED_MASK
+    parent = traceparent()
     each_choice = [pair for pair in prompts for _ in range(options.n)]
     return [
         JobSpec(
@@ -91,6 +94,7 @@ def job_specs(
             prompt=prompt.ids,
             sampling=sampling(options, destination.text, max_tokens, seed),
             choice=choice,
+            traceparent=parent,
         )
         for choice, (prompt, max_tokens) in enumerate(each_choice)
     ]

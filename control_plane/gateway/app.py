@@ -24,6 +24,7 @@ from control_plane.http import exposition
 from control_plane.http.body_limit import BodyLimit
 from control_plane.http.metrics import Measured
 from control_plane.http.request_id import RequestId
+from control_plane.http.traced import Traced
 from control_plane.http.unexpected import Unexpected
 from infra.settings import Settings
 
@@ -51,6 +52,7 @@ def build_gateway(settings: Settings) -> FastAPI:
         middleware=[
             Middleware(RequestId),
             Middleware(Measured),
+            Middleware(Traced),
             Middleware(Unexpected, answer=answer_unexpected),
             Middleware(BodyLimit, max_bytes=settings.max_body_bytes, refuse=refuse_too_large),
         ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from control_plane.gateway.consumer import Consumer, QueueAway, QueueFull
 from control_plane.gateway.errors import overloaded, unavailable
 from control_plane.gateway.generation import Generation
+from infra.tracing.span import span
 
 _RETRY_FULL_S = 5.0
 """Where the queue has not been seen to drain."""
@@ -21,7 +22,8 @@ async def enqueue(
     accepted = 0
     try:
         for sequence in generation.sequences:
-            await consumer.submit(sequence, tenant, queue_limit_s, max_queued)
+            with span("offer", sequence.identity):
+                await consumer.submit(sequence, tenant, queue_limit_s, max_queued)
             accepted += 1
     except QueueFull as error:
         generation.withdraw(accepted)

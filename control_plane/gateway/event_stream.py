@@ -13,8 +13,10 @@ from starlette.types import Message, Receive, Scope, Send
 from control_plane.gateway.endings import ending_error
 from control_plane.gateway.generation import Generation
 from control_plane.gateway.responses import Shape
+from control_plane.gateway.sequence import Sequence
 from infra.ending import end_tasks
 from infra.states import JobState
+from infra.tracing.span import is_recording, now_ns, record
 
 _DONE = b"data: [DONE]\n\n"
 _WAITING = b": waiting for a replica\n\n"
@@ -25,10 +27,13 @@ async def events(generation: Generation, shape: Shape, comment_s: float) -> Asyn
     """The stream's body; while nothing comes, a comment every `comment_s` keeps it alive."""
     opened = [False] * len(generation.sequences)
     closed = [False] * len(generation.sequences)
+    untold = set(generation.sequences) if is_recording() else set()
     while True:
         choices = _news(generation, shape, opened, closed)
         if choices:
             yield b"".join([_event(shape.chunk(each)) for each in choices])
+            if untold:  # whoever takes the next piece has written this one
+                untold -= _tell_first_write(untold, generation, opened)
         failure = generation.failure
         if failure is not None:
             yield _event(msgspec.json.encode(ending_error(failure).body()))
@@ -62,6 +67,20 @@ def _news(
             closed[index] = True
             choices.append(shape.closing(index, ending.finish))
     return choices
+
+
+def _tell_first_write(
+    untold: set[Sequence], generation: Generation, opened: list[bool]
+) -> set[Sequence]:
+    """Record, for those whose first text has just been written, how long that took since its token
+    was read; returns them."""
+    pairs = zip(generation.sequences, opened, strict=True)
+    written = {sequence for sequence, is_open in pairs if is_open and sequence in untold}
+    for sequence in written:
+        read_at_s = sequence.first_token_at_s
+        if read_at_s is not None:
+            record("deliver", round(read_at_s * 1e9), now_ns(), attributes=sequence.identity)
+    return written
 
 
 def _event(data: bytes) -> bytes:

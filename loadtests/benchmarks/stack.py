@@ -3,9 +3,11 @@
 1. Output tokens per second at 1, 8 and 32 streams through the whole stack, against the same engine
    in a bare loop: same prompts, same options, greedy, one thread. In both arms the engine has one
    core for itself; everything else, this client included, shares another one.
-2. The paced engine, which costs next to nothing: tokens and requests per second through one
+2. What the serving path adds to the time to the first token, from the spans of requests to that
+   engine (`added_ttft.py`).
+3. The paced engine, which costs next to nothing: tokens and requests per second through one
    gateway process, and the processor time of every process (`gateway_load.py`).
-3. The job queue alone: jobs per second on a real Valkey, client and server on one core.
+4. The job queue alone: jobs per second on a real Valkey, client and server on one core.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from loadtests.benchmarks import gateway_load, job_queue
+from loadtests.benchmarks import added_ttft, gateway_load, job_queue
 from loadtests.benchmarks.engine_arm import EngineArm, EngineArmFailed
 from loadtests.benchmarks.home import Home, NotRunning
 from loadtests.benchmarks.processes import Cores, TooFewCores, pin
@@ -42,10 +44,12 @@ class Size:
     """Of each stream through the real engine."""
     paced_s: float
     jobs: int
+    traced: int
+    """Requests of each stream whose spans are looked at."""
 
 
-FULL = Size(rounds=3, output_tokens=64, paced_s=6.0, jobs=10_000)
-QUICK = Size(rounds=1, output_tokens=16, paced_s=2.0, jobs=2_000)
+FULL = Size(rounds=3, output_tokens=64, paced_s=6.0, jobs=10_000, traced=12)
+QUICK = Size(rounds=1, output_tokens=16, paced_s=2.0, jobs=2_000, traced=3)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         NotRunning,
         EngineArmFailed,
         StreamFailed,
+        added_ttft.SpansMissing,
         job_queue.QueueFailed,
     ) as error:
         print(f"benchmark: {error}", file=sys.stderr)
@@ -87,11 +92,9 @@ def measure(report: Report, size: Size, cores: Cores) -> None:
     _note("the job queue alone")
     rates = job_queue.jobs_per_s(size.jobs, size.rounds)
     report.rows.append(row("queue.jobs_per_s", rates, "jobs/s"))
-    report.notes += [
-        "added_ttft_ms is not measured: it needs timestamps inside the serving path, and the "
-        "difference of two clients' TTFT would count the engine's queue as well",
-        "queue.jobs_per_s: offer, lease and settle, 32 at a time, Valkey without persistence",
-    ]
+    report.notes.append(
+        "queue.jobs_per_s: offer, lease and settle, 32 at a time, Valkey without persistence"
+    )
 
 
 def _note(text: str) -> None:
@@ -125,6 +128,8 @@ def _stack_against_engine(report: Report, size: Size, cores: Cores, home: Home) 
         ours, theirs = rates["stack", streams], rates["engine", streams]
         name = f"stack_vs_engine.{streams}_streams"
         report.rows.append(row(name, ours, "tok/s", theirs, STACK_GOAL if streams == 8 else None))
+    _note("what the serving path adds to the first token")
+    added_ttft.measure(report, stack, home.spans, size.traced)
     home.delete("bench-torch")
 
 

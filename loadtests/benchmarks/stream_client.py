@@ -81,14 +81,17 @@ class StreamClient:
         lists = await asyncio.gather(*map(repeat, prompts))
         return _wave([each for done in lists for each in done], time.perf_counter() - began)
 
-    async def stream(self, prompt: Sequence[int], max_tokens: int) -> Streamed:
-        """
+    async def stream(
+        self, prompt: str | Sequence[int], max_tokens: int, traceparent: str = ""
+    ) -> Streamed:
+        """`traceparent`: W3C Trace Context, so that the server records the request.
+
         Raises:
             StreamFailed: any answer but a whole stream of `max_tokens` tokens.
         """
         try:
             async with asyncio.timeout(self._limit_s):
-                answer = await self._exchange(self._request(prompt, max_tokens))
+                answer = await self._exchange(self._request(prompt, max_tokens, traceparent))
         except (OSError, TimeoutError) as error:
             raise StreamFailed(f"{type(error).__name__}: {error}") from error
         usage = _USAGE.findall(answer)
@@ -110,10 +113,10 @@ class StreamClient:
         finally:
             writer.close()
 
-    def _request(self, prompt: Sequence[int], max_tokens: int) -> bytes:
+    def _request(self, prompt: str | Sequence[int], max_tokens: int, traceparent: str) -> bytes:
         body: dict[str, Any] = {
             "model": self._model,
-            "prompt": list(prompt),
+            "prompt": prompt,
             "max_tokens": max_tokens,
             "temperature": 0,
             "ignore_eos": True,
@@ -124,8 +127,9 @@ class StreamClient:
         head = (
             f"POST /v1/completions HTTP/1.1\r\nhost: {self._host}:{self._port}\r\n"
             f"authorization: Bearer {self._key}\r\ncontent-type: application/json\r\n"
-            f"content-length: {len(content)}\r\nconnection: close\r\n\r\n"
+            f"content-length: {len(content)}\r\nconnection: close\r\n"
         )
+        head += f"traceparent: {traceparent}\r\n\r\n" if traceparent else "\r\n"
         return head.encode() + content
 
 

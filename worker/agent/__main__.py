@@ -10,6 +10,7 @@ from infra.redis_check import UnfitRedis
 from infra.settings import Settings
 from infra.storage.opening import local_path
 from infra.telemetry import configure_logging, logger
+from infra.tracing.setup import start_tracing
 from worker.agent.join import JoinFailed, JoinRefused, join
 from worker.agent.leave_order import LeaveOrder
 from worker.agent.machine import join_request
@@ -34,6 +35,7 @@ def main() -> int:
     settings = Settings()
     configure_logging("agent", settings.log_level)
     start_metrics(settings, "agent")
+    start_tracing("agent", settings)
     if not settings.join_url or not settings.join_token.get_secret_value():
         _log.error("set TAMER_JOIN_URL and TAMER_JOIN_TOKEN: where to join, and the right to")
         return _EXIT_REFUSED

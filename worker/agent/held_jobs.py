@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from infra.queue.queue import Lease, Progress
 from infra.wire import JobSpec, TokenEvent
+from worker.agent.job_trace import JobTrace
 
 
 @dataclass(slots=True)
@@ -22,6 +23,8 @@ class HeldJob:
     """Over all attempts."""
     speak_until_s: float
     request_id: str = ""
+    trace: JobTrace | None = None
+    """Until its first token; None where the request is not traced."""
     started: bool = False
     dropped: bool = False
 

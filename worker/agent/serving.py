@@ -13,12 +13,14 @@ from infra.connection import REDIS_AWAY
 from infra.ending import end_tasks
 from infra.queue.queue import JobQueue, Lease
 from infra.telemetry import logger
+from infra.tracing.span import now_ns
 from infra.waiting import set_within
 from infra.wire import FinishReason, JobSpec, Malformed, Sampling, TokenEvent, decode
 from worker.agent.capacity import UNLIMITED_TOKENS, free_capacity
 from worker.agent.clock import lease_clock_s
 from worker.agent.engine_process import EngineEnded, EngineProcess
 from worker.agent.held_jobs import HeldJob, HeldJobs
+from worker.agent.job_trace import JobTrace
 from worker.agent.outbox import Outbox, Said
 from worker.agent.pulse import Pulse
 from worker.engine.messages import Cancel, Failed, LongStep, Stats, StepDone, Submit
@@ -133,17 +135,17 @@ class Serving:
         free = free_capacity(self.stats, len(self.held), self.held.unstarted_tokens())
         if free.jobs == 0 or (self._owes_sign and not self._pulse.alive(lease_clock_s())):
             return False
-        sent_at_s = lease_clock_s()
+        sent_at_s, asked_ns = lease_clock_s(), now_ns()
         leases = await self._queue.lease(self._replica_id, free.jobs, free.tokens, self._lease_s)
         if not leases and not self.held:
             # A job too large for an empty cache would block the queue: the engine says why not.
-            sent_at_s = lease_clock_s()
+            sent_at_s, asked_ns = lease_clock_s(), now_ns()
             leases = await self._queue.lease(self._replica_id, 1, UNLIMITED_TOKENS, self._lease_s)
         for lease in leases:
-            await self._start(lease, sent_at_s)
+            await self._start(lease, sent_at_s, asked_ns)
         return bool(leases)
 
-    async def _start(self, lease: Lease, sent_at_s: float) -> None:
+    async def _start(self, lease: Lease, sent_at_s: float, asked_ns: int) -> None:
         try:
             spec = decode(lease.spec, JobSpec)
         except Malformed as error:
@@ -155,8 +157,15 @@ class Serving:
         if not self._owes_sign:
             self._pulse.work_given(lease_clock_s())
         job = self.held.take(lease, spec, sent_at_s)
+        self._trace(job, spec.traceparent, asked_ns)
         self._log.debug("job leased", **job.identity)
         await self._engine.tell(Submit(spec, lease.attempt))
+
+    def _trace(self, job: HeldJob, traceparent: str, asked_ns: int) -> None:
+        who = {"replica_id": self._replica_id, "revision_id": self._queue.revision_id}
+        job.trace = JobTrace.of(traceparent, {**job.identity, **who})
+        if job.trace is not None:
+            job.trace.leased(asked_ns)
 
     def _refuse(self, lease: Lease, error: str, sent_at_s: float) -> None:
         self.held.take(lease, JobSpec(lease.job_id, "", [], Sampling(0)), sent_at_s)
@@ -187,13 +196,13 @@ class Serving:
             if isinstance(message, StepDone):
                 self._stats = message.stats
                 self._pulse.step_ended(lease_clock_s())
-                await self._speak(message.events)
+                await self._speak(message.events, message.ended_ns)
             elif isinstance(message, LongStep):
                 self._pulse.expect_long_step(message.bound_s, lease_clock_s())
             elif isinstance(message, Failed):
                 raise EngineEnded(message.reason)
 
-    async def _speak(self, events: Sequence[TokenEvent]) -> None:
+    async def _speak(self, events: Sequence[TokenEvent], ended_ns: int) -> None:
         """Pass a step on to its consumers, as far as we may still speak for its jobs."""
         self._drop(self.held.drop_overdue(lease_clock_s()))
         said = []
@@ -201,6 +210,9 @@ class Serving:
             job = self.held.hear(event)
             if job is not None:
                 said.append(Said(job, event))
+                if job.trace is not None and event.tokens:
+                    job.trace.first_token(ended_ns)
+                    job.trace = None
         refused = self._outbox.put(said)
         self._drop(refused)
         await self._cancel_unwanted()

@@ -58,6 +58,8 @@ class StepDone(msgspec.Struct, frozen=True, tag=True):
 
     events: list[TokenEvent]
     stats: Stats
+    ended_ns: int = 0
+    """When the step ended, on the monotonic clock that the processes of a machine share."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):

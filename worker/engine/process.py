@@ -14,6 +14,7 @@ import socket
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 
+from infra.tracing.span import now_ns
 from infra.wire import Malformed
 from worker.engine.base import Engine, EngineError, EngineSpec
 from worker.engine.channel import Channel, ChannelClosed
@@ -48,7 +49,7 @@ class EngineLoop:
             if self._engine.expected_step_s() > LONG_STEP_S:
                 self._channel.send(LongStep(self._engine.expected_step_s()))
             events = self._engine.step()
-            self._channel.send(StepDone(events, self._engine.stats()))
+            self._channel.send(StepDone(events, self._engine.stats(), now_ns()))
 
     def _take_messages(self) -> bool:
         """Drain what has arrived; False after `Shutdown`."""
