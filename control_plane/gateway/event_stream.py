@@ -31,19 +31,19 @@ async def events(generation: Generation, shape: Shape, comment_s: float) -> Asyn
     while True:
         choices = _news(generation, shape, opened, closed)
         if choices:
-            yield b"".join([_event(shape.chunk(each)) for each in choices])
+            yield b"".join([event(shape.chunk(each)) for each in choices])
             if untold:  # whoever takes the next piece has written this one
                 untold -= _tell_first_write(untold, generation, opened)
         failure = generation.failure
         if failure is not None:
-            yield _event(msgspec.json.encode(ending_error(failure).body()))
+            yield event(msgspec.json.encode(ending_error(failure).body()))
             return
         if all(closed):
             break
         while not await generation.wait(comment_s):
             yield _KEEP_ALIVE if any(opened) else _WAITING
     if shape.include_usage:
-        yield _event(shape.usage_chunk(generation))
+        yield event(shape.usage_chunk(generation))
     yield _DONE
 
 
@@ -83,7 +83,8 @@ def _tell_first_write(
     return written
 
 
-def _event(data: bytes) -> bytes:
+def event(data: bytes) -> bytes:
+    """One server-sent event of JSON."""
     return b"data: %b\n\n" % data
 
 

@@ -292,11 +292,12 @@ class JobQueue:
     async def wait(self, replica_id: str, timeout_s: float) -> list[str]:
         """Block until the bell rings; returns ids of jobs to stop (none: look for work)."""
         bell = f"{self._base}:bell:{replica_id}"
-        first: Any = await self._redis.blpop([bell], timeout=timeout_s)
-        if first is None:
+        rung: Any = await self._redis.blmpop(
+            timeout_s, 1, bell, direction="LEFT", count=_BELL_BATCH
+        )
+        if rung is None:
             return []
-        rest: Any = await self._redis.lpop(bell, _BELL_BATCH) or []
-        return [message[1:].decode() for message in (first[1], *rest) if message[:1] == b"s"]
+        return [message[1:].decode() for message in rung[1] if message[:1] == b"s"]
 
     # --- the controller ---
 

@@ -2,8 +2,8 @@
 
 Added is what is not the engine's: from the arrival of the request to its lease, and from the end of
 the engine's step that gave the first token to the first write to the client. Between the two a job
-waits for the engine's current step to end, and for its own. All times are read on one machine, whose
-processes share one monotonic clock (`spans.py`).
+waits for the engine's current step to end, and for its own. All times are read on one machine,
+whose processes share one monotonic clock (`spans.py`).
 """
 
 from __future__ import annotations

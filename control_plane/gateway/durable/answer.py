@@ -11,6 +11,7 @@ import msgspec
 from control_plane.gateway.durable.keeper import DurableRequests
 from control_plane.gateway.endings import ending_error
 from control_plane.gateway.errors import ApiError, unavailable
+from control_plane.gateway.event_stream import event
 from control_plane.gateway.responses import ChatShape, Shape, TextShape
 from control_plane.gateway.sequence import Ending, Finish
 from infra.connection import REDIS_AWAY
@@ -162,7 +163,7 @@ async def events(
         for choice in range(request.choices):
             opening = shape.opening(choice)
             if opening is not None:
-                yield _data(shape.chunk(opening))
+                yield event(shape.chunk(opening))
     try:
         async for entries in follow(durable, request.request_id, comment_s):
             if not entries:
@@ -170,18 +171,20 @@ async def events(
             for number, entry in entries:
                 answer.take(entry)
                 if answer.failure is not None:
-                    yield _event(number, ending_error(answer.failure).body())
+                    yield _numbered(
+                        number, msgspec.json.encode(ending_error(answer.failure).body())
+                    )
                     return
                 shown = _shown(shape, entry)
                 if shown is not None and number > after:
-                    yield _event(number, shape.chunk(shown))
+                    yield _numbered(number, shape.chunk(shown))
             if answer.ended:
                 break
     except ApiError as error:
-        yield _data(error.body())
+        yield event(msgspec.json.encode(error.body()))
         return
     if request.include_usage:
-        yield _data(shape.usage_chunk(answer))
+        yield event(shape.usage_chunk(answer))
     yield _DONE
 
 
@@ -192,9 +195,5 @@ def _shown(shape: Shape, entry: LogEntry) -> dict[str, Any] | None:
     return shape.piece(entry.choice, entry.text) if entry.text else None
 
 
-def _event(number: int, body: dict[str, Any]) -> bytes:
-    return b"id: %d\n" % number + _data(body)
-
-
-def _data(body: dict[str, Any]) -> bytes:
-    return b"data: " + msgspec.json.encode(body) + b"\n\n"
+def _numbered(number: int, data: bytes) -> bytes:
+    return b"id: %d\n%b" % (number, event(data))
