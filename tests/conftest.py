@@ -9,6 +9,7 @@ pytest_plugins = [
     "tests.fixtures.postgres",
     "tests.fixtures.s3_server",
     "tests.fixtures.smollm2",
+    "tests.fixtures.spans",
     "tests.fixtures.tiny_llama",
     "tests.fixtures.valkey",
 ]

@@ -36,7 +36,7 @@ async def open_context(settings: Settings) -> AsyncIterator[Context]:
         await database.close()
 
 
-def _context(request: Request) -> Context:
+async def _context(request: Request) -> Context:
     return cast(Context, request.app.state.context)
 
 

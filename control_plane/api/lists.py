@@ -20,7 +20,7 @@ class ListOf(BaseModel, Generic[Shown]):
     """For `cursor` of the next request; null at the end."""
 
 
-def _page(
+async def _page(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(pattern=r"^[a-z0-9-]{1,64}$")] = None,
 ) -> Page:

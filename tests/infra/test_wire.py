@@ -24,6 +24,13 @@ def test_fields_that_an_older_version_lacks_have_defaults() -> None:
     assert decode(msgspec.msgpack.encode(older), JobSpec).delivered == []
 
 
+def test_a_job_of_wire_version_1_is_not_traced() -> None:
+    older = {"job_id": "j", "request_id": "r", "prompt": [1], "sampling": {"max_tokens": 1}}
+    assert decode(msgspec.msgpack.encode(older), JobSpec).traceparent == ""
+    untraced = msgspec.msgpack.decode(encode(SPEC))
+    assert "traceparent" not in untraced
+
+
 def test_an_array_message_of_a_newer_version_is_understood() -> None:
     newer = msgspec.msgpack.encode(["job-1", 1, 0, [5], None, "", "from the future"])
     assert decode(newer, TokenEvent) == TokenEvent("job-1", 1, 0, [5])

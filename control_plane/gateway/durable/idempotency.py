@@ -15,7 +15,7 @@ _HEADER = "idempotency-key"
 _SANE = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-def _read(request: Request) -> str:
+async def _read(request: Request) -> str:
     """Empty where there is none. Raises ApiError 400 for one that cannot be a key."""
     given = request.headers.get(_HEADER)
     if given is None:

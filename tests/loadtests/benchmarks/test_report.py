@@ -20,6 +20,11 @@ def test_without_a_peer_the_goal_is_for_the_value() -> None:
     assert row("x", [9.9], "tok/s").verdict == ""
 
 
+def test_of_some_figures_less_is_better() -> None:
+    assert row("x", [9.0], "ms", goal=10.0, less_is_better=True).verdict == "met"
+    assert row("x", [11.0], "ms", goal=10.0, less_is_better=True).verdict == "missed"
+
+
 def test_machines_get_every_field_that_the_style_names() -> None:
     report = Report("stack", quick=True, rows=[row("x", [1.0, 3.0], "s")], notes=["n"])
     found = json.loads(report.json())

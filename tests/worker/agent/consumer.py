@@ -37,8 +37,10 @@ class Consumer:
         self._name = name
         self._reader = TokenReader(redis, name)
 
-    async def ask(self, job_id: str, prompt: list[int], max_tokens: int) -> Stream:
-        spec = JobSpec(job_id, "request", prompt, Sampling(max_tokens))
+    async def ask(
+        self, job_id: str, prompt: list[int], max_tokens: int, traceparent: str = ""
+    ) -> Stream:
+        spec = JobSpec(job_id, "request", prompt, Sampling(max_tokens), traceparent=traceparent)
         stream = self.streams[job_id] = Stream(spec)
         offer = Offer(job_id, self._name, encode(spec), len(prompt) + max_tokens, len(prompt), 60.0)
         await self.queue.offer(offer, max_queued=1000)
