@@ -9,16 +9,14 @@ Exit codes: 0 every request was answered, 1 some failed, 2 the test could not be
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import httpx
 
 from loadtests.ask import Ask, read_ask
+from loadtests.locust_run import RECORDS, CannotRun, run_locust
 from loadtests.statistics.log import read_records
 from loadtests.statistics.record import Outcome
 from loadtests.statistics.report import markdown
@@ -26,13 +24,7 @@ from loadtests.statistics.summary import Summary, summarise
 from loadtests.traffic.choice import Choice, choose
 from loadtests.traffic.target import ForbiddenTarget, check_target
 
-_LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 _ASK_LIMIT_S = 10.0
-_START_AND_STOP_S = 90.0
-
-
-class CannotRun(RuntimeError):
-    """The load test cannot be run; the message says what to do."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"load test of {choice.said}\n")
         sys.stdout.flush()
         ask = replace(ask, model=choice.model)
-        ended = _run_locust(ask)
+        ended = run_locust(ask)
         summary = _report(ask, choice)
     except (CannotRun, ForbiddenTarget) as error:
         sys.stderr.write(f"load test: {error}\n")
@@ -107,33 +99,8 @@ def _model_names(url: str, reply: httpx.Response) -> list[str]:
         raise CannotRun(f"{url} is no OpenAI-compatible server ({reply.status_code})") from error
 
 
-def _run_locust(ask: Ask) -> int:
-    try:
-        ask.report.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CannotRun(f"cannot write the report: {error}; name a folder with --report") from error
-    command = [sys.executable, "-m", "locust", "-f", str(_LOCUSTFILE), "--headless"]
-    command += ["--only-summary", "--host", ask.url, "--model", ask.model]
-    command += ["--users", str(ask.users), "--spawn-rate", str(ask.users)]
-    command += ["--run-time", f"{ask.run_time_s}s", "--arrivals", ask.arrivals]
-    command += ["--slo-ttft-ms", f"{ask.slo.ttft_ms:g}", "--slo-tpot-ms", f"{ask.slo.tpot_ms:g}"]
-    command += ["--csv", str(ask.report / "locust"), "--html", str(ask.report / "locust.html")]
-    command += ["--records", str(ask.report / "requests.jsonl")]
-    command += [*(["--allow-remote"] if ask.allow_remote else []), *ask.passed_on]
-    environment = {**os.environ, "TAMER_API_KEY": ask.key}
-    process = subprocess.Popen(command, env=environment)
-    try:
-        return process.wait(ask.run_time_s + _START_AND_STOP_S)
-    except KeyboardInterrupt:
-        return process.wait(_START_AND_STOP_S)  # Locust has seen it as well and writes its report
-    except subprocess.TimeoutExpired as error:
-        raise CannotRun("locust did not end in time and was stopped") from error
-    finally:
-        process.kill()
-
-
 def _report(ask: Ask, choice: Choice) -> Summary:
-    records = ask.report / "requests.jsonl"
+    records = ask.report / RECORDS
     if not records.exists():
         raise CannotRun("locust ended before it sent anything; it says why above")
     summary = summarise(read_records(records), ask.slo)

@@ -1,0 +1,1 @@
+"""`tamer bench`: a deployment measured from its client's side."""
