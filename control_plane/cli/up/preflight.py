@@ -60,7 +60,9 @@ def prepare_home(settings: Settings) -> None:
         free = shutil.disk_usage(home).free
     except OSError as error:
         raise CommandError(unusable(home, error)) from error
-    needed = _OLD_HOME_BYTES if (home / "tamer.db").exists() else _NEW_HOME_BYTES
+    # On PostgreSQL a home has no database of its own.
+    is_old = any((home / name).exists() for name in ("tamer.db", "models"))
+    needed = _OLD_HOME_BYTES if is_old else _NEW_HOME_BYTES
     if free < needed:
         raise CommandError(
             f"{home} has {free >> 20} MiB free and {needed >> 20} MiB are needed: "
