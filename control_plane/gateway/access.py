@@ -21,10 +21,10 @@ class CallerIdentity:
 
 
 async def authenticate(request: Request) -> CallerIdentity:
-    """It waits for nothing, but FastAPI sends a dependency that is not async to a thread, which
-    costs more than all the rest of a request.
+    """Raises ApiError: 503 where the projection is too old, 401 or 403 for the key.
 
-    Raises ApiError: 503 where the projection is too old, 401 or 403 for the key."""
+    Async though it waits for nothing: FastAPI sends other dependencies to a thread and back.
+    """
     return _identify(request, _SCOPES, "inference")
 
 

@@ -13,6 +13,10 @@ from infra.tracing.span import Recording, now_ns
 CLOCK_OFFSET = "tamer.clock_offset_ns"
 """Resource attribute: epoch time minus the monotonic clock, when the process began to record. Times
 of two processes of one machine are compared without it, on the clock that they share."""
+_EXPORT_LIMITS = ("OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT")
+_EXPORT_LIMIT_S = 2.0
+"""A process that ends waits this long for a collector that is away; OpenTelemetry's own 10 s are
+as long as we give a process to stop."""
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 _log = logger(__name__)
@@ -23,7 +27,7 @@ def start_tracing(process: str, settings: Settings) -> None:
 
     A process that cannot be traced still does its work: it logs why, and what to do.
     """
-    to_collector = any(os.environ.get(name) for name in _ENDPOINTS)
+    to_collector = _is_set(*_ENDPOINTS)
     if not (to_collector or settings.trace_file):
         return
     try:
@@ -59,7 +63,12 @@ def _record(process: str, settings: Settings, to_collector: bool) -> None:
     if to_collector:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        limit_s = None if _is_set(*_EXPORT_LIMITS) else _EXPORT_LIMIT_S
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=limit_s)))
     # Not the global provider: libraries would begin to record spans of their own.
     Recording.tracer = provider.get_tracer("tamer", build_name())
     _log.info("tracing", collector=to_collector, file=str(settings.trace_file or ""))
+
+
+def _is_set(*variables: str) -> bool:
+    return any(os.environ.get(name) for name in variables)

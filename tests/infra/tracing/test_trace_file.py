@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import stat
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 from loadtests.benchmarks.spans import read_spans
@@ -28,13 +31,14 @@ print(traceparent())
 """
 
 
-def run(**environment: str) -> subprocess.CompletedProcess[str]:
+def run(timeout_s: float = 60.0, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", _PROGRAM],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
         check=True,
+        timeout=timeout_s,
     )
 
 
@@ -80,6 +84,34 @@ def test_a_file_that_cannot_be_written_is_said_and_nothing_else_changes(tmp_path
     ended = run(TAMER_TRACE_FILE=str(tmp_path / "no-such-folder" / "spans.jsonl"))
     assert ended.stdout == "\n"
     assert "TAMER_TRACE_FILE cannot be written to" in ended.stderr
+
+
+def test_a_collector_gets_them_over_http() -> None:
+    bodies: list[tuple[str, bytes]] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:  # noqa: N802 - the base class names it
+            body = self.rfile.read(int(self.headers["content-length"]))
+            bodies.append((self.path, gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            return
+
+    server = HTTPServer(("127.0.0.1", 0), Collector)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    run(OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{server.server_port}")
+    server.shutdown()
+    server.server_close()
+    [(path, body)] = bodies
+    assert path == "/v1/traces"
+    assert b"outer" in body and b"inner" in body and b"tamer.job_id" in body
+
+
+def test_a_collector_that_is_away_does_not_hold_a_process_up(unused_tcp_port: int) -> None:
+    ended = run(10.0, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{unused_tcp_port}")
+    assert ended.returncode == 0
 
 
 def test_without_a_destination_opentelemetry_is_not_loaded() -> None:
