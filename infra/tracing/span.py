@@ -35,7 +35,7 @@ def is_recording() -> bool:
 @contextmanager
 def span(name: str, attributes: Attributes | None = None) -> Iterator[None]:
     """What happens within is a span, and the parent of spans that begin within."""
-    if Recording.tracer is None:
+    if Recording.tracer is None or _is_left_out():
         yield
         return
     with _current(_start(Recording.tracer, name, now_ns(), None, attributes)):
@@ -62,7 +62,7 @@ def record(
     name: str, began_ns: int, ended_ns: int, parent: str = "", attributes: Attributes | None = None
 ) -> None:
     """A span that is over. `parent` is a `traceparent`; empty: the current span."""
-    if Recording.tracer is None:
+    if Recording.tracer is None or (not parent and _is_left_out()):
         return
     context = _context(parent) if parent else None
     done = _start(Recording.tracer, name, began_ns, context, attributes)
@@ -70,14 +70,22 @@ def record(
 
 
 def traceparent() -> str:
-    """The current span as W3C Trace Context writes it; empty where nothing is recorded."""
-    if Recording.tracer is None:
+    """The current span as W3C Trace Context writes it; empty where it is not recorded."""
+    if Recording.tracer is None or _is_left_out():
         return ""
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     carrier: dict[str, str] = {}
     TraceContextTextMapPropagator().inject(carrier)
     return carrier.get("traceparent", "")
+
+
+def _is_left_out() -> bool:
+    """Whether the sampler has decided against the trace that we are in."""
+    from opentelemetry.trace import get_current_span
+
+    current = get_current_span()
+    return current.get_span_context().is_valid and not current.is_recording()
 
 
 def _start(

@@ -46,6 +46,7 @@ def _join(url: str, token: str, slots: int, name: str) -> Ending:
     from infra.private_folder import make_private
     from infra.redis_check import UnfitRedis
     from infra.settings import Settings
+    from infra.tracing.setup import start_tracing
     from worker.agent.join import JoinRefused
     from worker.agent.machine import join_request
     from worker.joining.machine import JoinedMachine
@@ -63,6 +64,7 @@ def _join(url: str, token: str, slots: int, name: str) -> Ending:
         with alone(folder):
             show_progress(settings.log_level, make_private(settings.logs_dir) / "worker.log")
             start_metrics(settings, "agent")
+            start_tracing("agent", settings)
             membership = membership_of(url, folder)
             request = join_request(
                 settings, token or told.join_token.get_secret_value(), membership.credential, name

@@ -72,3 +72,10 @@ async def test_a_request_is_served_without_going_through_a_thread(
     await ask(gateway, replica, {})
     new = {each.name for each in threading.enumerate() if each not in before}
     assert not [name for name in new if name.startswith("AnyIO")]
+
+
+async def test_a_caller_that_does_not_sample_leaves_no_spans(
+    gateway: Gateway, replica: Replica, spans: SpansSeen
+) -> None:
+    assert await ask(gateway, replica, {"traceparent": CALLER[:-2] + "00"}) == ""
+    assert spans.ended() == []

@@ -90,7 +90,7 @@ def test_a_collector_gets_them_over_http() -> None:
     bodies: list[tuple[str, bytes]] = []
 
     class Collector(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802 - the base class names it
+        def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             bodies.append((self.path, gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body))
             self.send_response(200)
