@@ -11,4 +11,6 @@ pytest_plugins = [
     "tests.fixtures.smollm2",
     "tests.fixtures.tiny_llama",
     "tests.fixtures.valkey",
+    "tests.fixtures.valkey_cluster",
+    "tests.fixtures.valkey_sentinel",
 ]
