@@ -24,7 +24,7 @@ from control_plane.gateway.app import build_gateway, end_requests
 from control_plane.http.server import serve
 from infra.build import build_name
 from infra.metrics.port import start_metrics
-from infra.settings import Settings
+from infra.process_settings import process_settings
 from infra.telemetry import configure_logging
 from infra.tracing.setup import start_tracing
 
@@ -108,7 +108,7 @@ async def _ask(part: ASGIApp, request: Request) -> tuple[int, Any]:
 
 
 def main() -> None:
-    settings = Settings()
+    settings = process_settings()
     configure_logging("serve", settings.log_level)
     start_metrics(settings, "serve")
     start_tracing("serve", settings)

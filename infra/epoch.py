@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from redis.asyncio import Redis
+from infra.connection import RedisClient
 
 _KEY = "tamer:epoch"
 
@@ -13,7 +13,7 @@ _KEY = "tamer:epoch"
 class Epoch:
     """One process's view: the epoch at its first look is the one it lives in."""
 
-    def __init__(self, jobs: Redis) -> None:
+    def __init__(self, jobs: RedisClient) -> None:
         self._jobs = jobs
         self._known: bytes | None = None
 

@@ -10,8 +10,9 @@ import hashlib
 from importlib.resources import files
 from typing import Any
 
-from redis.asyncio import Redis
 from redis.exceptions import ResponseError
+
+from infra.connection import RedisClient, at_key
 
 
 class FunctionLibrary:
@@ -23,13 +24,15 @@ class FunctionLibrary:
         self._name = f"tamer_{room}_{hashlib.sha256(source.encode()).hexdigest()[:12]}"
         self._code = f"#!lua name={self._name}\n" + source.replace("NAME_", f"{self._name}_")
 
-    async def call(self, redis: Redis, function: str, key: str, *args: str | int | bytes) -> Any:
+    async def call(
+        self, redis: RedisClient, function: str, key: str, *args: str | int | bytes
+    ) -> Any:
         """Run one function on what `key` names; its result as Redis sends it."""
         name = f"{self._name}_{function}"
         try:
-            return await redis.fcall(name, 1, key, *args)
+            return await at_key(redis, key, "FCALL", name, 1, key, *args)
         except ResponseError as error:
             if "function not found" not in str(error).lower():
                 raise
-        await redis.function_load(self._code, replace=True)
-        return await redis.fcall(name, 1, key, *args)
+        await at_key(redis, key, "FUNCTION LOAD", "REPLACE", self._code)
+        return await at_key(redis, key, "FCALL", name, 1, key, *args)

@@ -5,9 +5,7 @@ A stream of length one: the newest entry is the state, and reading past it block
 
 from __future__ import annotations
 
-from redis.asyncio import Redis
-
-from infra.connection import read_stream
+from infra.connection import RedisClient, read_stream
 
 _FIELD = b"body"
 
@@ -15,7 +13,7 @@ _FIELD = b"body"
 class Latest:
     """Redis must return bytes (`decode_responses=False`)."""
 
-    def __init__(self, redis: Redis, key: str) -> None:
+    def __init__(self, redis: RedisClient, key: str) -> None:
         self._redis = redis
         self._key = key
         self._seen = b"0"

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-from redis.asyncio import Redis
-
-from infra.connection import StreamEntry
+from infra.connection import RedisClient, StreamEntry
 
 _FIELD = b"line"
 _MAX_LINES = 2_000
@@ -18,7 +16,7 @@ def _key(subject_id: str) -> str:
     return f"tamer:logs:{subject_id}"
 
 
-async def append_lines(tokens: Redis, subject_id: str, lines: Sequence[str]) -> None:
+async def append_lines(tokens: RedisClient, subject_id: str, lines: Sequence[str]) -> None:
     async with tokens.pipeline(transaction=False) as pipe:
         for line in lines:
             pipe.xadd(_key(subject_id), {_FIELD: line}, maxlen=_MAX_LINES, approximate=True)
@@ -27,7 +25,7 @@ async def append_lines(tokens: Redis, subject_id: str, lines: Sequence[str]) -> 
 
 
 async def read_lines(
-    tokens: Redis, subject_id: str, after: str = "0", count: int = 500
+    tokens: RedisClient, subject_id: str, after: str = "0", count: int = 500
 ) -> tuple[list[str], str]:
     """Lines after a position, oldest first, and the position to go on from."""
     reply: Any = await tokens.xrange(_key(subject_id), min=f"({after}", count=count)

@@ -8,9 +8,7 @@ import hashlib
 import zlib
 from typing import Any, cast
 
-from redis.asyncio import Redis
-
-from infra.connection import StreamEntry
+from infra.connection import RedisClient, StreamEntry, at_key
 from infra.latest import Latest
 from infra.wire import Malformed, Projection, TextAssets, decode, encode
 
@@ -28,7 +26,7 @@ def text_digest(assets: TextAssets) -> str:
 class ProjectionPublisher:
     """The controller's side. Publishing again the same content tells gateways it is still true."""
 
-    def __init__(self, jobs: Redis) -> None:
+    def __init__(self, jobs: RedisClient) -> None:
         self._jobs = jobs
         self._latest = Latest(jobs, _PROJECTION)
 
@@ -51,7 +49,7 @@ class ProjectionPublisher:
 class ProjectionReader:
     """A gateway's side."""
 
-    def __init__(self, jobs: Redis) -> None:
+    def __init__(self, jobs: RedisClient) -> None:
         self._jobs = jobs
         self._latest = Latest(jobs, _PROJECTION)
 
@@ -78,7 +76,7 @@ class ProjectionReader:
         return decode(body, TextAssets)
 
 
-async def wait_until_published(jobs: Redis, after_version: int, limit_s: float) -> bool:
+async def wait_until_published(jobs: RedisClient, after_version: int, limit_s: float) -> bool:
     """Wait until gateways have a projection above `after_version` (milliseconds of the database).
 
     Returns False when the time ran out, or at once where no controller publishes.
@@ -93,11 +91,12 @@ async def wait_until_published(jobs: Redis, after_version: int, limit_s: float) 
     return False
 
 
-async def _is_repeated(jobs: Redis) -> bool:
+async def _is_repeated(jobs: RedisClient) -> bool:
     """By the server's own clock, which numbers the entries of a stream."""
     newest: Any = await jobs.xrevrange(_PROJECTION, count=1)
     if not newest:
         return False
     [(entry, _)] = cast(list[StreamEntry], newest)
-    seconds, microseconds = await jobs.time()
+    now: tuple[int, int] = await at_key(jobs, _PROJECTION, "TIME")
+    seconds, microseconds = now
     return seconds * 1000 + microseconds // 1000 - int(entry.partition(b"-")[0]) < _SILENT_MS

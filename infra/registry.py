@@ -6,12 +6,10 @@ absolute desired state, so hearing it twice or missing one is harmless.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
-from typing import Any, cast
 
-from redis.asyncio import Redis
-
-from infra.connection import REDIS_AWAY
+from infra.connection import LONGEST_WAIT_S, REDIS_AWAY, RedisClient
 from infra.latest import Latest
 from infra.telemetry import logger
 from infra.wire import Assignment, Heartbeat, Malformed, decode, encode
@@ -32,7 +30,7 @@ def _assignment_key(instance_id: str) -> str:
 class Registry:
     """The controller's side."""
 
-    def __init__(self, jobs: Redis) -> None:
+    def __init__(self, jobs: RedisClient) -> None:
         self._jobs = jobs
 
     async def heartbeats(self, instance_ids: Iterable[str]) -> dict[str, Heartbeat]:
@@ -41,8 +39,10 @@ class Registry:
         ids = list(instance_ids)
         if not ids:
             return {}
-        reply: Any = await self._jobs.mget([_heartbeat_key(each) for each in ids])
-        bodies = cast(list[bytes | None], reply)
+        async with self._jobs.pipeline(transaction=False) as pipe:  # MGET stops at a shard's edge
+            for each in ids:
+                pipe.get(_heartbeat_key(each))
+            bodies: list[bytes | None] = await pipe.execute()
         found = {
             each: _understood(each, body)
             for each, body in zip(ids, bodies, strict=True)
@@ -60,8 +60,12 @@ class Registry:
 
     async def wait_for_bell(self, timeout_s: float) -> bool:
         """Sleep until somebody has news for the controller, or the time runs out."""
-        rung = await self._jobs.blpop([_BELL], timeout=timeout_s)
-        return rung is not None
+        clock = asyncio.get_running_loop().time
+        end_s = clock() + timeout_s
+        while (left_s := end_s - clock()) > 0:
+            if await self._jobs.blpop([_BELL], timeout=min(left_s, LONGEST_WAIT_S)) is not None:
+                return True
+        return False
 
 
 def _understood(instance_id: str, body: bytes) -> Heartbeat | None:
@@ -76,7 +80,7 @@ def _understood(instance_id: str, body: bytes) -> Heartbeat | None:
 class AgentRegistry:
     """One agent's side."""
 
-    def __init__(self, jobs: Redis, instance_id: str) -> None:
+    def __init__(self, jobs: RedisClient, instance_id: str) -> None:
         self._jobs = jobs
         self._key = _heartbeat_key(instance_id)
         self._assignments = Latest(jobs, _assignment_key(instance_id))
@@ -89,7 +93,7 @@ class AgentRegistry:
         return None if body is None else decode(body, Assignment)
 
 
-async def ring_controller(jobs: Redis) -> None:
+async def ring_controller(jobs: RedisClient) -> None:
     """Ask the controller to look now and not at its next pass. A hint: losing it costs a pass, so
     where Redis is away that is logged and nothing is raised."""
     try:

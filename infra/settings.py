@@ -18,6 +18,7 @@ from pydantic_settings import (
 )
 
 from infra.names import LOCAL_CLOUD
+from infra.redis_url import parse_redis_url
 
 SOCKET_PATH_BYTES = 107
 """What Linux allows the path of a Unix socket (macOS: 103)."""
@@ -32,7 +33,9 @@ def _home() -> Path:
 class Settings(BaseSettings):
     """Every setting of every process. `docs/configuration.md` is generated from this class."""
 
-    model_config = SettingsConfigDict(env_prefix="TAMER_", extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix="TAMER_", extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
 
     home: Path = Field(default_factory=_home, description="Folder that holds all local state.")
 
@@ -65,8 +68,15 @@ class Settings(BaseSettings):
     database_url: str = Field(
         "", description="SQLAlchemy URL of the store; empty: SQLite in the home folder."
     )
-    jobs_url: str = Field("", description="Redis of the job queue (persistent); empty: embedded.")
-    tokens_url: str = Field("", description="Redis of the token streams; empty: same as jobs_url.")
+    jobs_url: str = Field(
+        "",
+        description="Redis of the job queue (persistent): redis://HOST:PORT/0, "
+        "redis+sentinel://HOST:PORT,HOST:PORT/MASTER or redis+cluster://HOST:PORT,HOST:PORT, "
+        "rediss for TLS, USER:PASSWORD@ before the hosts; empty: embedded.",
+    )
+    tokens_url: str = Field(
+        "", description="Redis of the token streams, written alike; empty: same as jobs_url."
+    )
     agent_jobs_url: str = Field(
         "",
         description="`jobs_url` as machines that join reach it; empty: as it is, or the embedded "
@@ -83,7 +93,11 @@ class Settings(BaseSettings):
         "is made once; 0: none, a Unix socket only.",
     )
     embedded_host: str = Field("127.0.0.1", description="Address of `embedded_port`.")
-    broker_url: str = Field("", description="Redis of the Celery broker; empty: embedded.")
+    broker_url: str = Field(
+        "",
+        description="Redis of the Celery broker, one plain server: redis://HOST:PORT/1; "
+        "empty: embedded.",
+    )
     storage_url: str = Field(
         "",
         description="Object store of models: file:///FOLDER or s3://BUCKET/PREFIX; "
@@ -171,6 +185,23 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()
+
+    @field_validator("jobs_url", "tokens_url", "agent_jobs_url", "agent_tokens_url")
+    @classmethod
+    def _of_redis(cls, url: str) -> str:
+        if url:
+            parse_redis_url(url)
+        return url
+
+    @field_validator("broker_url")
+    @classmethod
+    def _one_server(cls, url: str) -> str:
+        if url.partition("://")[0].endswith(("+sentinel", "+cluster")):
+            raise ValueError(
+                "the broker of Celery is one plain server: write redis://host:port/1 "
+                "(what it loses is sent again)"
+            )
+        return url
 
     @property
     def api_url(self) -> str:

@@ -6,9 +6,7 @@ gap is handled like an expired lease: the consumer offers the job again from wha
 
 from __future__ import annotations
 
-from redis.asyncio import Redis
-
-from infra.connection import read_stream
+from infra.connection import RedisClient, read_stream
 from infra.wire import StepTokens, decode, encode
 
 _FIELD = b"step"
@@ -23,7 +21,7 @@ def _key(consumer: str) -> str:
 class TokenWriter:
     """A replica's side."""
 
-    def __init__(self, tokens: Redis) -> None:
+    def __init__(self, tokens: RedisClient) -> None:
         self._tokens = tokens
 
     async def write(self, steps: dict[str, StepTokens]) -> None:
@@ -39,7 +37,7 @@ class TokenWriter:
 class TokenReader:
     """A consumer's side; the consumer's id must be new at each start of its process."""
 
-    def __init__(self, tokens: Redis, consumer: str) -> None:
+    def __init__(self, tokens: RedisClient, consumer: str) -> None:
         self._tokens = tokens
         self._key = _key(consumer)
         self._seen = b"0"

@@ -12,4 +12,6 @@ pytest_plugins = [
     "tests.fixtures.spans",
     "tests.fixtures.tiny_llama",
     "tests.fixtures.valkey",
+    "tests.fixtures.valkey_cluster",
+    "tests.fixtures.valkey_sentinel",
 ]

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Annotated, cast
 
 from fastapi import Depends
-from redis.asyncio import Redis
 from starlette.requests import Request
 
 from control_plane.store.session import Database
-from infra.connection import connect
+from infra.connection import RedisClient, connect
 from infra.settings import Settings
 
 
@@ -20,8 +19,8 @@ from infra.settings import Settings
 class Context:
     settings: Settings
     database: Database
-    jobs: Redis
-    tokens: Redis
+    jobs: RedisClient
+    tokens: RedisClient
 
 
 @asynccontextmanager

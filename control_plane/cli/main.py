@@ -33,6 +33,7 @@ from control_plane.cli.options import offer_formats
 from control_plane.cli.screen import Screen
 from control_plane.cli.up import command as up
 from infra.build import build_name
+from infra.process_settings import wrong_setting
 
 _Misuse = cast(type[Exception], typer.BadParameter.__mro__[2])
 """`ClickException`, from wherever this version of typer keeps it."""
@@ -119,7 +120,7 @@ def run(arguments: Sequence[str]) -> int:
     except _Misuse as error:
         return _misused(error)
     except ValidationError as error:
-        return _fail(_wrong_setting(error), ExitCode.USAGE)
+        return _fail(wrong_setting(error), ExitCode.USAGE)
     except (KeyboardInterrupt, typer.Abort):
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
@@ -140,12 +141,6 @@ def _misused(error: Any) -> int:
     command = error.ctx.command_path if getattr(error, "ctx", None) else "tamer"
     said = error.format_message().rstrip(".")
     return _fail(f"{said[:1].lower()}{said[1:]} (see '{command} --help')", ExitCode.USAGE)
-
-
-def _wrong_setting(error: ValidationError) -> str:
-    wrong = error.errors()[0]
-    name = "_".join(str(part) for part in wrong["loc"]).upper()
-    return f"TAMER_{name}={wrong['input']!r}: {wrong['msg'].lower()}"
 
 
 def _silence_stdout() -> None:

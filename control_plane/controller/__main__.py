@@ -13,7 +13,8 @@ from control_plane.tasks.messages import Messages
 from infra.cloud import open_cloud
 from infra.connection import connect
 from infra.metrics.port import start_metrics
-from infra.redis_check import UnfitRedis, check_url_at_start
+from infra.process_settings import process_settings
+from infra.redis_check import UnfitRedis, check_at_start
 from infra.settings import Settings
 from infra.telemetry import configure_logging, logger
 
@@ -23,7 +24,7 @@ async def main(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await check_url_at_start(settings.jobs)
+    await check_at_start(settings.jobs, settings.tokens)
     await upgrade(settings)
     database, jobs = Database(settings), connect(settings.jobs)
     cloud, messages = open_cloud(settings), Messages(settings)
@@ -37,7 +38,7 @@ async def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    settings = Settings()
+    settings = process_settings()
     configure_logging("controller", settings.log_level)
     start_metrics(settings, "controller")
     try:

@@ -6,10 +6,10 @@ import time
 from collections import deque
 from collections.abc import Collection
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from control_plane.autoscaler.observation import Demand
+from infra.connection import RedisClient
 from infra.queue.queue import JobQueue, Signals
 from infra.telemetry import logger
 
@@ -36,7 +36,7 @@ class DemandWatch:
     """One process's memory of demand. A process that has just started remembers that what runs
     was needed: it counts the capacity that it finds as the first peak."""
 
-    def __init__(self, jobs: Redis) -> None:
+    def __init__(self, jobs: RedisClient) -> None:
         self._jobs = jobs
         self._peaks: dict[tuple[str, float], Peak] = {}
 

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -27,6 +26,7 @@ from control_plane.controller.world import Watch, World
 from control_plane.store.session import Database
 from control_plane.tasks.messages import BrokerAway, Messages
 from infra.cloud.base import Cloud
+from infra.connection import RedisClient
 from infra.projection import ProjectionPublisher
 from infra.registry import Registry
 from infra.settings import Settings
@@ -43,7 +43,12 @@ class Controller:
     """Several may run at once: what one of them does to a row, the others find done."""
 
     def __init__(
-        self, settings: Settings, database: Database, jobs: Redis, cloud: Cloud, messages: Messages
+        self,
+        settings: Settings,
+        database: Database,
+        jobs: RedisClient,
+        cloud: Cloud,
+        messages: Messages,
     ) -> None:
         limits = Limits.of(settings)
         crash = CrashPolicy(first_wait_s=settings.crash_wait_s, limit=settings.crash_limit)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.controller.hold import each_row, hold
@@ -16,6 +15,7 @@ from control_plane.store.repositories import instances, machines, replicas
 from control_plane.store.session import Database
 from control_plane.store.tables import Instance, Replica
 from infra.cloud.base import Market
+from infra.connection import RedisClient
 from infra.names import JOINED_CLOUD
 from infra.queue.queue import JobQueue
 from infra.states import ReplicaState, is_final
@@ -29,7 +29,7 @@ log = logger(__name__)
 class ReplicaReconciler:
     name = "replica"
 
-    def __init__(self, database: Database, jobs: Redis, cloud: str, limits: Limits) -> None:
+    def __init__(self, database: Database, jobs: RedisClient, cloud: str, limits: Limits) -> None:
         self._database = database
         self._jobs = jobs
         self._cloud = cloud

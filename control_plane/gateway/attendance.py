@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -42,9 +43,14 @@ class Attendance:
         """By revision: jobs that the queue last told with an attempt older than ours."""
 
     async def attend(self) -> None:
-        """Renew the lease everywhere. Raises RedisError, OSError: Redis is away."""
-        for revision_id, unused in self._jobs.revisions(self._lease_s):
-            await self._attend(revision_id)
+        """Renew the lease everywhere, at once and each for itself: in a cluster one queue may be
+        away while others are here, and must not cost us our lease there."""
+        revisions = self._jobs.revisions(self._lease_s)
+        limit_s = self._lease_s / 2
+        await asyncio.gather(
+            *(self._calls.try_once(self._attend(each), limit_s) for each, _ in revisions)
+        )
+        for revision_id, unused in revisions:
             if unused:
                 self._acknowledged.pop(revision_id, None)
                 self._outdated.pop(revision_id, None)

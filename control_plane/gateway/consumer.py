@@ -10,15 +10,13 @@ import asyncio
 import contextlib
 import secrets
 
-from redis.asyncio import Redis
-
 from control_plane.gateway.attendance import Attendance
 from control_plane.gateway.delivery import News
 from control_plane.gateway.open_jobs import OpenJobs
 from control_plane.gateway.queue_calls import QueueCalls
 from control_plane.gateway.recovery import Recovery
 from control_plane.gateway.sequence import Ending, Sequence
-from infra.connection import REDIS_AWAY
+from infra.connection import REDIS_AWAY, RedisClient
 from infra.ending import end_tasks
 from infra.epoch import Epoch
 from infra.queue.queue import Full, Offer, Taken
@@ -50,11 +48,14 @@ class QueueAway(Exception):
 class Consumer:
     """`lease_s`: after this silence the queue ends our jobs."""
 
-    def __init__(self, jobs: Redis, tokens: Redis, lease_s: float, max_attempts: int) -> None:
+    def __init__(
+        self, jobs: RedisClient, tokens: RedisClient, lease_s: float, max_attempts: int
+    ) -> None:
         self.id = f"gateway-{secrets.token_hex(8)}"
         """New at each start: nobody else's tokens can reach this process."""
         self._reader = TokenReader(tokens, self.id)
         self._epoch = Epoch(jobs)
+        self._lease_s = lease_s
         self._pause_s = min(_ATTEND_S, lease_s / 4)
         self._open = OpenJobs()
         self._calls = QueueCalls(jobs)
@@ -193,13 +194,15 @@ class Consumer:
 
     async def _attend_for_ever(self) -> None:
         while True:
-            try:
-                if await self._epoch.changed():
-                    self._end_all("queue_lost")
-                await self._attendance.attend()
-            except REDIS_AWAY as error:
-                _log.warning("queue cannot be attended", error=str(error))
+            await asyncio.gather(
+                self._calls.try_once(self._notice_loss(), self._lease_s / 2),
+                self._attendance.attend(),
+            )
             await asyncio.sleep(self._pause_s)
+
+    async def _notice_loss(self) -> None:
+        if await self._epoch.changed():
+            self._end_all("queue_lost")
 
     def orphaned(self, sequence: Sequence, attempt: int) -> None:
         self._recovery.begin(sequence, attempt, "orphaned")

@@ -6,10 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from redis.asyncio import Redis
-
 from infra.backoff import Backoff
-from infra.connection import REDIS_AWAY
+from infra.connection import REDIS_AWAY, RedisClient
 from infra.ending import end_tasks
 from infra.queue.queue import JobQueue
 from infra.telemetry import logger
@@ -24,7 +22,7 @@ T = TypeVar("T")
 class QueueCalls:
     """Errands outlive the request that they are for."""
 
-    def __init__(self, jobs: Redis) -> None:
+    def __init__(self, jobs: RedisClient) -> None:
         self._jobs = jobs
         self._errands: set[asyncio.Task[Any]] = set()
         self._at_once = asyncio.Semaphore(_CALLS_AT_ONCE)
@@ -42,6 +40,15 @@ class QueueCalls:
             except REDIS_AWAY as error:
                 _log.warning("queue cannot be reached", error=str(error))
                 await backoff.pause()
+
+    async def try_once(self, call: Coroutine[Any, Any, None], limit_s: float) -> None:
+        """A call that will be made again anyway: one that fails, or says nothing for so long, is
+        logged."""
+        try:
+            async with asyncio.timeout(limit_s):
+                await call
+        except REDIS_AWAY as error:
+            _log.warning("queue cannot be attended", error=str(error) or type(error).__name__)
 
     def run(self, errand: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.create_task(errand)

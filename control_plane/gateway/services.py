@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 
-from redis.asyncio import Redis
-
 from control_plane.gateway.consumer import Consumer
 from control_plane.gateway.durable.keeper import DurableRequests
 from control_plane.gateway.errors import unavailable
@@ -14,7 +12,7 @@ from control_plane.gateway.known import Known
 from control_plane.gateway.metrics import DURABLE_REQUESTS, OPEN_JOBS, PROJECTION_AGE
 from control_plane.gateway.text_models import TextModels
 from control_plane.gateway.tokenizer_pool import TokenizerPool
-from infra.connection import REDIS_AWAY, connect
+from infra.connection import REDIS_AWAY, RedisClient, connect
 from infra.durable.idempotency import IdempotencyKeys
 from infra.durable.log import DurableLog
 from infra.durable.owners import Owners
@@ -30,8 +28,8 @@ class Services:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.jobs: Redis = connect(settings.jobs)
-        self.tokens: Redis = connect(settings.tokens)
+        self.jobs: RedisClient = connect(settings.jobs)
+        self.tokens: RedisClient = connect(settings.tokens)
         reader = ProjectionReader(self.jobs)
         self.known = Known(reader, settings.projection_max_age_s, time.monotonic)
         self.texts = TextModels(reader.text)

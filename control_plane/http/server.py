@@ -12,7 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 
-from infra.redis_check import UnfitRedis, check_url_at_start
+from infra.redis_check import UnfitRedis, check_at_start
 from infra.settings import Settings
 from infra.telemetry import logger
 
@@ -34,7 +34,7 @@ def serve(
     jobs is refused before anything is served.
     """
     try:
-        asyncio.run(check_url_at_start(settings.jobs))
+        asyncio.run(check_at_start(settings.jobs, settings.tokens))
     except UnfitRedis as error:
         _log.error(str(error))
         sys.exit(STARTUP_FAILURE)

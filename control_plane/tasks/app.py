@@ -13,6 +13,7 @@ from typing import Any
 from celery import Celery
 from celery.signals import setup_logging, worker_shutting_down
 
+from infra.process_settings import process_settings
 from infra.settings import Settings
 from infra.telemetry import configure_logging
 
@@ -51,7 +52,7 @@ def build_app(settings: Settings) -> Celery:
     return app
 
 
-app = build_app(Settings())
+app = build_app(process_settings())
 
 
 @app.task(name=TASK)  # type: ignore[untyped-decorator]

@@ -6,8 +6,8 @@ import hashlib
 from typing import Any
 
 import msgspec
-from redis.asyncio import Redis
 
+from infra.connection import RedisClient
 from infra.durable.functions import call
 from infra.wire import decode
 
@@ -23,7 +23,7 @@ class Repeated(msgspec.Struct, frozen=True):
 class IdempotencyKeys:
     """`keep_s`: how long a key is known after its first use, or after its request's end."""
 
-    def __init__(self, jobs: Redis, keep_s: float) -> None:
+    def __init__(self, jobs: RedisClient, keep_s: float) -> None:
         self._jobs = jobs
         self._keep_s = max(1, round(keep_s))
 

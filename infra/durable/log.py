@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, cast
 
-from redis.asyncio import Redis
-
-from infra.connection import StreamEntry, read_stream
+from infra.connection import RedisClient, StreamEntry, read_stream
 from infra.durable.functions import call
 from infra.wire import DurableRequest, LogEntry, decode, encode
 
@@ -56,7 +54,7 @@ class Mark:
 class DurableLog:
     """`keep_s`: how long an ended request and its answer can be read."""
 
-    def __init__(self, jobs: Redis, keep_s: float) -> None:
+    def __init__(self, jobs: RedisClient, keep_s: float) -> None:
         self._jobs = jobs
         self._keep_s = max(1, round(keep_s))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from redis.asyncio import Redis
+from infra.connection import RedisClient
 
 _OWNERS = "tamer:durable:owners"
 _NOBODY = "nobody"
@@ -23,7 +23,7 @@ def _requests_key(owner: str) -> str:
 
 
 class Owners:
-    def __init__(self, jobs: Redis) -> None:
+    def __init__(self, jobs: RedisClient) -> None:
         self._jobs = jobs
 
     async def add(self, owner: str, request_id: str, lease_s: float) -> None:

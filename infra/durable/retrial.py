@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import msgspec
-from redis.asyncio import Redis
 
+from infra.connection import RedisClient
 from infra.durable.log import DurableLog
 from infra.durable.owners import Owners
 from infra.states import JobState
@@ -14,7 +14,7 @@ class NotRetried(Exception):
     """The request cannot be begun again; the message says why."""
 
 
-async def retry(jobs: Redis, keep_s: float, request_id: str) -> None:
+async def retry(jobs: RedisClient, keep_s: float, request_id: str) -> None:
     """Let any gateway go on with a failed request: what was delivered stays, the rest is generated
     as new jobs. Doing it twice is doing it once.
 

@@ -18,9 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from redis.asyncio import Redis
-
 from infra import ordering
+from infra.connection import RedisClient
 from infra.queue.functions import call
 from infra.queue.recount import Balance, Recount, recount
 from infra.states import JobState, is_final
@@ -155,7 +154,7 @@ def base_key(revision_id: str, shard: int = 0) -> str:
 class JobQueue:
     """The queue of one revision. Cheap to make: it holds no connection of its own."""
 
-    def __init__(self, redis: Redis, revision_id: str, shard: int = 0) -> None:
+    def __init__(self, redis: RedisClient, revision_id: str, shard: int = 0) -> None:
         self.revision_id = revision_id
         self._redis = redis
         self._base = base_key(revision_id, shard)

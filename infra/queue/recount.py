@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from redis.asyncio import Redis
-
+from infra.connection import RedisClient
 from infra.queue.functions import call
 
 PENDING_STATES = ("queued", "leased", "streaming", "orphaned")
@@ -81,7 +80,7 @@ class Recount:
         return self.balance.holds and not self.differences
 
 
-async def recount(redis: Redis, bases: Iterable[str]) -> dict[str, Recount]:
+async def recount(redis: RedisClient, bases: Iterable[str]) -> dict[str, Recount]:
     """Recount queues by their base keys; one that was never used is left out.
 
     It looks through the whole key space once, in small steps, for consumers that a queue has
@@ -92,7 +91,7 @@ async def recount(redis: Redis, bases: Iterable[str]) -> dict[str, Recount]:
     return {base: each for base, each in found.items() if each is not None}
 
 
-async def _consumers(redis: Redis) -> defaultdict[str, list[str]]:
+async def _consumers(redis: RedisClient) -> defaultdict[str, list[str]]:
     """Base key of a queue -> consumers that own unsettled jobs in it."""
     owners: defaultdict[str, list[str]] = defaultdict(list)
     async for key in redis.scan_iter("tamer:{*}:of:*", count=_SCAN_BATCH):
@@ -101,7 +100,7 @@ async def _consumers(redis: Redis) -> defaultdict[str, list[str]]:
     return owners
 
 
-async def _recount_one(redis: Redis, base: str, consumers: list[str]) -> Recount | None:
+async def _recount_one(redis: RedisClient, base: str, consumers: list[str]) -> Recount | None:
     counts, found = await call(redis, "recount", base, *consumers)
     counted = _numbers(counts)
     if not counted:

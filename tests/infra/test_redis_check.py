@@ -38,7 +38,7 @@ async def test_a_server_that_evicts_is_refused_with_or_without_a_limit(
     with pytest.raises(
         UnfitRedis, match=rf"{policy}.*CONFIG SET maxmemory-policy noeviction"
     ) as no:
-        await check_at_start(server)
+        await check_jobs_server(server)
     assert len(str(no.value).splitlines()) == 1
 
 
@@ -60,6 +60,5 @@ def test_newer_servers_are_taken(version: str) -> None:
 
 
 async def test_a_server_that_is_away_is_no_reason_not_to_start(tmp_path: Path) -> None:
-    client = connect(f"unix://{tmp_path / 'nobody.sock'}")
-    await check_at_start(client)
-    await client.aclose()
+    nobody = f"unix://{tmp_path / 'nobody.sock'}"
+    await check_at_start(nobody, nobody)

@@ -6,6 +6,7 @@ import asyncio
 import sys
 
 from infra.metrics.port import start_metrics
+from infra.process_settings import process_settings
 from infra.redis_check import UnfitRedis
 from infra.settings import Settings
 from infra.storage.opening import local_path
@@ -32,7 +33,7 @@ async def run(settings: Settings) -> None:
 
 
 def main() -> int:
-    settings = Settings()
+    settings = process_settings()
     configure_logging("agent", settings.log_level)
     start_metrics(settings, "agent")
     start_tracing("agent", settings)

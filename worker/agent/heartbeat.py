@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from redis.asyncio import Redis
-
 from infra.backoff import Backoff
-from infra.connection import REDIS_AWAY
+from infra.connection import REDIS_AWAY, RedisClient
 from infra.registry import AgentRegistry, ring_controller
 from infra.waiting import set_within
 from infra.wire import WIRE_VERSION, Heartbeat
@@ -21,7 +19,12 @@ _BEATS_UNTIL_DOUBT = 2
 
 class Heart:
     def __init__(
-        self, jobs: Redis, instance_id: str, build: str, heartbeat_s: float, news: asyncio.Event
+        self,
+        jobs: RedisClient,
+        instance_id: str,
+        build: str,
+        heartbeat_s: float,
+        news: asyncio.Event,
     ) -> None:
         self.leaving = False
         self.missed = asyncio.Event()

@@ -10,10 +10,8 @@ import asyncio
 import logging
 from collections import defaultdict, deque
 
-from redis.asyncio import Redis
-
 from infra.backoff import Backoff
-from infra.connection import REDIS_AWAY
+from infra.connection import REDIS_AWAY, RedisClient
 from infra.log_stream import append_lines
 
 _MAX_LINES = 2000
@@ -22,7 +20,7 @@ _PAUSE_S = 0.25
 
 
 class LogShipper:
-    def __init__(self, tokens: Redis) -> None:
+    def __init__(self, tokens: RedisClient) -> None:
         self._tokens = tokens
         self._lines: deque[tuple[str, str]] = deque()
         self._dropped = 0

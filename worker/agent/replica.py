@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from redis.asyncio import Redis
-
+from infra.connection import RedisClient
 from infra.ending import end_tasks
 from infra.queue.queue import JobQueue
 from infra.states import ReplicaState, advance, is_final
@@ -29,8 +28,8 @@ _log = logger(__name__)
 class Surroundings:
     """What every replica of an instance shares."""
 
-    jobs: Redis
-    tokens: Redis
+    jobs: RedisClient
+    tokens: RedisClient
     lease_s: float
     threads: int
     slots: asyncio.Semaphore

@@ -12,7 +12,7 @@ from typing import Any
 from infra.build import build_name
 from infra.connection import REDIS_AWAY, connect
 from infra.ending import end_tasks
-from infra.redis_check import check_url_at_start
+from infra.redis_check import check_at_start
 from infra.registry import AgentRegistry
 from infra.settings import Settings
 from infra.storage.base import Moved
@@ -49,7 +49,7 @@ async def serve(
     Raises:
         UnfitRedis: jobs would be lost in the Redis that the control plane names.
     """
-    await check_url_at_start(grant.jobs_url)
+    await check_at_start(grant.jobs_url, grant.tokens_url)
     jobs, tokens = connect(grant.jobs_url), connect(grant.tokens_url)
     shipper = LogShipper(tokens)
     slots = len(devices(settings.slots))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from infra.backoff import Backoff
 from infra.connection import REDIS_AWAY, connect
+from infra.redis_trouble import said_by
+from infra.redis_url import parse_redis_url
 from infra.settings import Settings
 from infra.storage import opening
 from infra.storage.base import Moved
@@ -84,11 +85,9 @@ async def _unreachable(redis_url: str) -> str:
     try:
         await redis.ping()
     except REDIS_AWAY as error:
-        parts = urlsplit(redis_url)
-        why = str(error) or type(error).__name__
         return (
-            f"its Redis at {parts.hostname}:{parts.port or 6379} does not answer ({why}): open "
-            "that port for this machine"
+            f"its Redis at {parse_redis_url(redis_url).place} does not answer ({said_by(error)}): "
+            "open that port for this machine"
         )
     finally:
         await redis.aclose()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from control_plane.api.problem import Problem
 from infra.address import is_loopback
 from infra.embedded_door import agent_url
+from infra.redis_url import parse_redis_url
 from infra.settings import Settings
 
 
@@ -37,12 +37,8 @@ def _reachable(settings: Settings, url: str, host: str | None, role: str) -> str
     """`url`, or the embedded server's where that is empty."""
     if not url:
         return _embedded(settings, host)
-    try:
-        parts = urlsplit(url)
-        lies_at, is_socket = parts.hostname or "", parts.scheme == "unix"
-    except ValueError:
-        return url
-    if is_socket or _only_here(lies_at, host):
+    hosts = parse_redis_url(url).hosts
+    if not hosts or any(_only_here(lies_at, host) for lies_at, _ in hosts):
         raise _unreachable(
             f"TAMER_{role}_URL leads nowhere from another machine: set TAMER_AGENT_{role}_URL to "
             "the URL under which machines that join reach that Redis"

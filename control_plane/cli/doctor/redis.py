@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from urllib.parse import urlsplit
 
 from control_plane.cli.doctor.finding import Finding, fail, ok, warn
-from infra.connection import REDIS_AWAY, connect
-from infra.redis_check import UnfitRedis, check_jobs_server
+from infra.connection import REDIS_AWAY, at_primaries, connect
+from infra.redis_check import UnfitRedis, check_jobs_server, check_tokens_server
+from infra.redis_trouble import advice, said_by, wrong_url
+from infra.redis_url import parse_redis_url
 from infra.settings import Settings
 
 
@@ -22,34 +23,30 @@ async def examine_redis(settings: Settings) -> AsyncIterator[Finding]:
 
 
 async def _examine(subject: str, url: str, holds_jobs: bool) -> Finding:
+    setting = "TAMER_JOBS_URL" if holds_jobs else "TAMER_TOKENS_URL"
+    place, redis = parse_redis_url(url).place, connect(url)
     try:
-        redis = connect(url)
-    except ValueError as error:
-        return fail(subject, f"its URL is none ({error})", "write it like redis://host:6379/0")
-    try:
-        server, persistence = await redis.info("server"), await redis.info("persistence")
-        if holds_jobs:
-            await check_jobs_server(redis)
+        servers = await at_primaries(redis, "INFO", "server")
+        persistence = await at_primaries(redis, "INFO", "persistence")
+        await (check_jobs_server(redis) if holds_jobs else check_tokens_server(redis))
     except UnfitRedis as error:
         return fail(subject, str(error))
     except REDIS_AWAY as error:
-        said = f"{_place(url)} does not answer ({str(error) or type(error).__name__})"
-        return fail(subject, said, "start it, or correct TAMER_JOBS_URL and TAMER_TOKENS_URL")
+        wrong = wrong_url(error, setting)
+        if wrong is not None:
+            return fail(subject, wrong)
+        said = f"{place} does not answer ({said_by(error)})"
+        return fail(subject, said, advice(error, setting))
     finally:
         await redis.aclose()
+    [server, *_] = servers
     name = "Valkey" if "valkey_version" in server else "Redis"
     version = server.get("valkey_version") or server.get("redis_version")
-    said = f"{name} {version} at {_place(url)}"
-    if holds_jobs and not int(persistence.get("aof_enabled", 0)):
+    said = f"{name} {version} at {place}"
+    if holds_jobs and not all(int(each.get("aof_enabled", 0)) for each in persistence):
         return warn(
             subject,
             f"{said} writes no append-only file: jobs are lost when it restarts",
             "type: redis-cli CONFIG SET appendonly yes",
         )
     return ok(subject, said)
-
-
-def _place(url: str) -> str:
-    """A URL without its password."""
-    parts = urlsplit(url)
-    return parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"

@@ -15,6 +15,7 @@ from infra.cloud.local.app import build_app
 from infra.cloud.local.host import Host
 from infra.metrics.port import start_metrics
 from infra.private_folder import make_private
+from infra.process_settings import process_settings
 from infra.settings import Settings
 from infra.telemetry import configure_logging
 
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--stop-limit-s", type=float, default=None)
     parser.add_argument("command", nargs="*", default=[sys.executable, "-m", "worker.agent"])
     options = parser.parse_args(arguments)
-    settings = Settings()
+    settings = process_settings()
     configure_logging("cloud", settings.log_level)
     path = settings.cloud_socket
     try:

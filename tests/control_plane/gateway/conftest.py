@@ -16,6 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from control_plane.gateway.app import build_gateway
 from control_plane.gateway.services import Services
+from infra.connection import RedisClient
 from infra.embedded import EmbeddedValkey
 from infra.keys import hash_secret
 from infra.projection import ProjectionPublisher, text_digest
@@ -67,7 +68,12 @@ def tokenizer() -> Tokenizer:
 
 
 @pytest.fixture(scope="session")
-def assets(tokenizer: Tokenizer) -> TextAssets:
+def assets() -> TextAssets:
+    return text_assets()
+
+
+def text_assets() -> TextAssets:
+    tokenizer = build_tokenizer()
     return TextAssets(
         tokenizer_json=tokenizer.to_str(),
         chat_template=TEMPLATE,
@@ -79,9 +85,17 @@ def assets(tokenizer: Tokenizer) -> TextAssets:
 class Replica:
     """A worker that does only what a test tells it to, over the real queue and token stream."""
 
-    def __init__(self, redis: Redis, tokenizer: Tokenizer, replica_id: str = "replica-1") -> None:
-        self.queue = JobQueue(redis, REVISION)
-        self._writer = TokenWriter(redis)
+    def __init__(
+        self,
+        redis: RedisClient,
+        tokenizer: Tokenizer,
+        replica_id: str = "replica-1",
+        *,
+        revision: str = REVISION,
+        tokens: RedisClient | None = None,
+    ) -> None:
+        self.queue = JobQueue(redis, revision)
+        self._writer = TokenWriter(tokens or redis)
         self._tokenizer = tokenizer
         self.id = replica_id
 
@@ -147,7 +161,7 @@ class Replica:
 class Gateway:
     """One gateway process's worth of server, and the controller's side of its projection."""
 
-    def __init__(self, settings: Settings, redis: Redis, assets: TextAssets) -> None:
+    def __init__(self, settings: Settings, redis: RedisClient, assets: TextAssets) -> None:
         self.settings = settings
         self.app = build_gateway(settings)
         self.publisher = ProjectionPublisher(redis)

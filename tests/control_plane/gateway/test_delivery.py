@@ -108,3 +108,18 @@ def test_whatever_replicas_say_each_index_is_delivered_once_in_order(
             if answered:
                 delivery.begin_attempt(attempt + 1)
     assert seen == delivery.tokens == OUTPUT[: len(seen)]
+
+
+def test_an_attempt_has_one_voice() -> None:
+    delivery = Delivery(10)
+    assert delivery.accept(event(0, [1]), "replica-1").tokens == (1,)
+    assert delivery.accept(event(1, [9]), "replica-2").news is News.LOST
+    assert delivery.end_attempt(1)
+    assert delivery.accept(event(1, [2], attempt=2), "replica-2").tokens == (2,)
+    assert delivery.tokens == [1, 2]
+
+
+def test_what_cannot_be_used_gives_nobody_the_voice() -> None:
+    delivery = Delivery(10)
+    assert delivery.accept(event(-3, [9]), "replica-2").news is News.NOTHING
+    assert delivery.accept(event(0, [1]), "replica-1").tokens == (1,)

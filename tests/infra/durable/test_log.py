@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from redis.asyncio import Redis
 
+from infra.connection import RedisClient
 from infra.durable.idempotency import IdempotencyKeys, Repeated, key_name
 from infra.durable.log import OPEN, DurableLog, Found, Written
 from infra.durable.owners import Owners
@@ -31,8 +31,8 @@ END = LogEntry(0, outcome="failed", reason="max_attempts")
 
 
 @pytest.fixture
-async def log(valkey: Redis) -> DurableLog:
-    log = DurableLog(valkey, keep_s=60.0)
+async def log(each_redis: RedisClient) -> DurableLog:
+    log = DurableLog(each_redis, keep_s=60.0)
     assert await log.create(REQUEST, "first")
     return log
 
@@ -92,16 +92,16 @@ async def test_what_has_ended_is_neither_written_nor_claimed(log: DurableLog) ->
 
 
 async def test_an_ended_answer_is_kept_for_a_while_and_an_open_one_for_ever(
-    log: DurableLog, valkey: Redis
+    log: DurableLog, each_redis: RedisClient
 ) -> None:
     key = f"tamer:request:{{{REQUEST.request_id}}}"
-    assert await valkey.ttl(key) > 0, "nobody has accepted it yet"
+    assert await each_redis.ttl(key) > 0, "nobody has accepted it yet"
     await log.accept(REQUEST, 1)
     await log.append(REQUEST, 1, 1, PIECES)
-    assert await valkey.ttl(key) == -1
+    assert await each_redis.ttl(key) == -1
     await log.finish(REQUEST, 1, "completed")
-    assert 0 < await valkey.ttl(key) <= 60
-    assert 0 < await valkey.ttl(f"{key}:log") <= 60
+    assert 0 < await each_redis.ttl(key) <= 60
+    assert 0 < await each_redis.ttl(f"{key}:log") <= 60
 
 
 async def test_a_wish_to_cancel_is_a_mark_for_the_owner(log: DurableLog) -> None:
@@ -132,8 +132,8 @@ async def test_a_discarded_request_never_was(log: DurableLog) -> None:
     assert await log.find(REQUEST.request_id) is None
 
 
-async def test_a_key_stands_for_the_first_that_takes_it(valkey: Redis) -> None:
-    keys = IdempotencyKeys(valkey, keep_s=60.0)
+async def test_a_key_stands_for_the_first_that_takes_it(each_redis: RedisClient) -> None:
+    keys = IdempotencyKeys(each_redis, keep_s=60.0)
     mine, other = Repeated("chatcmpl-1", "d"), Repeated("chatcmpl-2", "d")
     name = key_name("t", "k")
     assert await keys.take(name, mine) is None
@@ -150,8 +150,8 @@ def test_a_key_is_its_tenants() -> None:
     assert len(names) == 4
 
 
-async def test_an_owner_without_a_lease_is_silent(valkey: Redis) -> None:
-    owners = Owners(valkey)
+async def test_an_owner_without_a_lease_is_silent(each_redis: RedisClient) -> None:
+    owners = Owners(each_redis)
     await owners.add("first", "chatcmpl-1", lease_s=60.0)
     await owners.add("second", "chatcmpl-2", lease_s=60.0)
     assert await owners.silent() == []

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
-from redis.asyncio import Redis
 
+from infra.connection import RedisClient
 from infra.queue.queue import Adopted, Full, JobQueue, Lease, Offer, Progress, Taken
 from infra.states import JobState
 from tests.fixtures.waiting import eventually
@@ -15,8 +15,8 @@ TTL_S = 30.0
 
 
 @pytest.fixture
-def queue(valkey: Redis) -> JobQueue:
-    return JobQueue(valkey, "rev-test")
+def queue(each_redis: RedisClient) -> JobQueue:
+    return JobQueue(each_redis, "rev-test")
 
 
 def offer(
@@ -89,30 +89,30 @@ async def test_a_full_queue_refuses_and_does_not_accept(queue: JobQueue) -> None
 
 
 async def test_a_job_that_would_wait_past_its_deadline_is_refused_with_the_time_to_wait(
-    queue: JobQueue, valkey: Redis
+    queue: JobQueue, each_redis: RedisClient
 ) -> None:
     """The rate is set as if ten jobs had been taken in ten seconds of waiting."""
     for job_id in ("a", "b", "c"):
         await queue.offer(offer(job_id), 10)
     rate = {"taken": 10, "busy_ms": 10_000}
-    await valkey.hset("tamer:{rev-test:0}:rate", mapping=rate)  # type: ignore[misc]
+    await each_redis.hset("tamer:{rev-test:0}:rate", mapping=rate)  # type: ignore[misc]
     assert await queue.offer(offer("d", deadline_s=1.5), 10) == Full(retry_after_s=2.5)
     assert await queue.offer(offer("d", deadline_s=5.0), 4) is JobState.QUEUED
     assert await queue.offer(offer("e", deadline_s=60.0), 4) == Full(retry_after_s=1.0)
 
 
 async def test_the_rate_counts_only_time_in_which_jobs_waited(
-    queue: JobQueue, valkey: Redis
+    queue: JobQueue, each_redis: RedisClient
 ) -> None:
     await queue.offer(offer("a"), 10)
-    await valkey.hincrby("tamer:{rev-test:0}:rate", "at_ms", -2000)  # type: ignore[misc]
+    await each_redis.hincrby("tamer:{rev-test:0}:rate", "at_ms", -2000)  # type: ignore[misc]
     await lease_one(queue)
-    rate = await valkey.hgetall("tamer:{rev-test:0}:rate")  # type: ignore[misc]
+    rate = await each_redis.hgetall("tamer:{rev-test:0}:rate")  # type: ignore[misc]
     assert float(rate[b"taken"]) == 1.0
     assert 2000 <= float(rate[b"busy_ms"]) < 5000
     await queue.offer(offer("b"), 10)
     await lease_one(queue)
-    rate = await valkey.hgetall("tamer:{rev-test:0}:rate")  # type: ignore[misc]
+    rate = await each_redis.hgetall("tamer:{rev-test:0}:rate")  # type: ignore[misc]
     assert float(rate[b"taken"]) > 1.9
     assert float(rate[b"busy_ms"]) < 5000
 
@@ -136,10 +136,12 @@ async def test_settling_wants_a_final_state(queue: JobQueue) -> None:
         await queue.settle("a", "gateway", JobState.QUEUED, "", 0)
 
 
-async def test_the_prompt_is_gone_after_settlement(queue: JobQueue, valkey: Redis) -> None:
+async def test_the_prompt_is_gone_after_settlement(
+    queue: JobQueue, each_redis: RedisClient
+) -> None:
     await queue.offer(offer("a"), 10)
     await queue.settle("a", "gateway", JobState.CANCELLED, "", 0)
-    assert [key async for key in valkey.scan_iter("*:spec:*")] == []
+    assert [key async for key in each_redis.scan_iter("*:spec:*")] == []
 
 
 async def test_an_expired_lease_makes_an_orphan_for_its_consumer(queue: JobQueue) -> None:
@@ -308,13 +310,13 @@ async def test_an_abandoned_queue_ends_durable_jobs_of_consumers_that_are_gone(
 
 
 async def test_an_outage_of_the_server_is_not_the_silence_of_consumers(
-    queue: JobQueue, valkey: Redis
+    queue: JobQueue, each_redis: RedisClient
 ) -> None:
     await queue.attend("gateway", 10.0)
     await queue.offer(offer("a"), 10)
     minute_ms = 60_000
-    await valkey.hincrby("tamer:{rev-test:0}:counts", "swept_ms", -minute_ms)
-    await valkey.zincrby("tamer:{rev-test:0}:consumers", -minute_ms, "gateway")
+    await each_redis.hincrby("tamer:{rev-test:0}:counts", "swept_ms", -minute_ms)
+    await each_redis.zincrby("tamer:{rev-test:0}:consumers", -minute_ms, "gateway")
     await queue.sweep()
     assert await state_counts(queue) == (1, 0, 0, 0)
 
@@ -347,11 +349,11 @@ async def test_the_bell_rings_for_work_and_for_stops(queue: JobQueue) -> None:
 
 
 async def test_no_offer_is_missed_between_looking_and_waiting(
-    queue: JobQueue, valkey: Redis
+    queue: JobQueue, each_redis: RedisClient
 ) -> None:
     await queue.lease("r1", 5, 100, TTL_S)
     await queue.offer(offer("a"), 10)
-    assert await valkey.llen("tamer:{rev-test:0}:bell:r1") == 1
+    assert await each_redis.llen("tamer:{rev-test:0}:bell:r1") == 1
 
 
 async def test_signals_tell_waiting_work_and_idleness(queue: JobQueue) -> None:
@@ -363,8 +365,8 @@ async def test_signals_tell_waiting_work_and_idleness(queue: JobQueue) -> None:
 
 
 async def test_the_functions_are_loaded_again_after_the_server_forgot_them(
-    queue: JobQueue, valkey: Redis
+    queue: JobQueue, each_redis: RedisClient
 ) -> None:
     await queue.offer(offer("a"), 10)
-    await valkey.execute_command("FUNCTION", "FLUSH")
+    await each_redis.function_flush()
     assert await queue.offer(offer("b"), 10) is JobState.QUEUED

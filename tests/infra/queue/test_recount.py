@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from redis.asyncio import Redis
 
+from infra.connection import RedisClient
 from infra.queue.queue import JobQueue, Lease, Offer, Progress, base_key
 from infra.queue.recount import Balance, Difference, Recount
 from infra.states import JobState
@@ -13,8 +13,8 @@ LONG_S = 60.0
 
 
 @pytest.fixture
-def queue(valkey: Redis) -> JobQueue:
-    return JobQueue(valkey, "rev-audited")
+def queue(each_redis: RedisClient) -> JobQueue:
+    return JobQueue(each_redis, "rev-audited")
 
 
 async def offer(queue: JobQueue, job_id: str, *, durable: bool = False) -> None:
@@ -59,16 +59,18 @@ async def test_counters_say_what_is_there_in_every_state(queue: JobQueue) -> Non
 
 
 async def test_a_durable_job_whose_consumer_is_forgotten_is_found(
-    queue: JobQueue, valkey: Redis
+    queue: JobQueue, each_redis: RedisClient
 ) -> None:
     await offer(queue, "job-1", durable=True)
-    await valkey.delete(f"{base_key('rev-audited')}:consumers")
+    await each_redis.delete(f"{base_key('rev-audited')}:consumers")
     assert (await counted(queue)).holds
 
 
-async def test_a_lost_acceptance_breaks_the_balance(queue: JobQueue, valkey: Redis) -> None:
+async def test_a_lost_acceptance_breaks_the_balance(
+    queue: JobQueue, each_redis: RedisClient
+) -> None:
     await one_job_in_each_state(queue)
-    await valkey.hincrby(f"{base_key('rev-audited')}:counts", "completed", -1)
+    await each_redis.hincrby(f"{base_key('rev-audited')}:counts", "completed", -1)
     found = await counted(queue)
     assert found.balance.missing == 1
     assert not found.holds
@@ -76,12 +78,12 @@ async def test_a_lost_acceptance_breaks_the_balance(queue: JobQueue, valkey: Red
 
 @pytest.mark.parametrize("state", ["queued", "leased", "streaming", "orphaned"])
 async def test_a_job_that_only_its_counter_knows_is_seen_though_the_sum_is_right(
-    queue: JobQueue, valkey: Redis, state: str
+    queue: JobQueue, each_redis: RedisClient, state: str
 ) -> None:
     await one_job_in_each_state(queue)
     counts = f"{base_key('rev-audited')}:counts"
-    await valkey.hincrby(counts, "accepted", 1)
-    await valkey.hincrby(counts, state, 1)
+    await each_redis.hincrby(counts, "accepted", 1)
+    await each_redis.hincrby(counts, state, 1)
     found = await counted(queue)
     assert found.balance.holds
     assert found.differences == (Difference(state, 2, 1), Difference("pending", 5, 4))
@@ -89,8 +91,8 @@ async def test_a_job_that_only_its_counter_knows_is_seen_though_the_sum_is_right
 
 
 async def test_a_job_that_no_consumer_waits_for_any_more_is_seen(
-    queue: JobQueue, valkey: Redis
+    queue: JobQueue, each_redis: RedisClient
 ) -> None:
     await offer(queue, "job-1")
-    await valkey.delete(f"{base_key('rev-audited')}:of:gateway")
+    await each_redis.delete(f"{base_key('rev-audited')}:of:gateway")
     assert (await counted(queue)).differences == (Difference("pending", 1, 0),)

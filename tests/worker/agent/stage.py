@@ -11,8 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from redis.asyncio import Redis
-
+from infra.connection import RedisClient
 from infra.log_stream import read_lines
 from infra.registry import Registry
 from infra.states import ReplicaState
@@ -40,7 +39,7 @@ class Agent:
     """One agent process and what is heard of it."""
 
     def __init__(
-        self, instance_id: str, process: asyncio.subprocess.Process, redis: Redis, log: Path
+        self, instance_id: str, process: asyncio.subprocess.Process, redis: RedisClient, log: Path
     ) -> None:
         self.instance_id = instance_id
         self.process = process
@@ -99,7 +98,7 @@ class Agent:
 
 
 class Stage:
-    def __init__(self, folder: Path, redis: Redis, server: JoinServer) -> None:
+    def __init__(self, folder: Path, redis: RedisClient, server: JoinServer) -> None:
         self._folder = folder
         self._redis = redis
         self._server = server
@@ -154,7 +153,7 @@ class Stage:
 
 @contextlib.asynccontextmanager
 async def staged(
-    folder: Path, redis: Redis, redis_url: str, lease_s: float = 1.0
+    folder: Path, redis: RedisClient, redis_url: str, lease_s: float = 1.0
 ) -> AsyncIterator[Stage]:
     async with JoinServer(redis_url, lease_s).running() as server:
         stage = Stage(folder, redis, server)
