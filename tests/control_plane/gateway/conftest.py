@@ -78,8 +78,14 @@ def assets(tokenizer: Tokenizer) -> TextAssets:
 class Replica:
     """A worker that does only what a test tells it to, over the real queue and token stream."""
 
-    def __init__(self, redis: Redis, tokenizer: Tokenizer, replica_id: str = "replica-1") -> None:
-        self.queue = JobQueue(redis, REVISION)
+    def __init__(
+        self,
+        redis: Redis,
+        tokenizer: Tokenizer,
+        replica_id: str = "replica-1",
+        revision_id: str = REVISION,
+    ) -> None:
+        self.queue = JobQueue(redis, revision_id)
         self._writer = TokenWriter(redis)
         self._tokenizer = tokenizer
         self.id = replica_id
