@@ -6,18 +6,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from control_plane.gateway import completions, health, models
+from control_plane.gateway import completions, health, models, openapi
 from control_plane.gateway.access import authenticate_admin
 from control_plane.gateway.durable import endpoints as durable
 from control_plane.gateway.errors import (
     ApiError,
     answer_api_error,
+    answer_invalid,
     answer_unexpected,
     answer_unknown_route,
     refuse_too_large,
+    refuse_too_late,
 )
 from control_plane.gateway.services import Services
 from control_plane.http import exposition
@@ -45,20 +48,28 @@ def build_gateway(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="Tamer gateway",
         lifespan=lifespan,
-        openapi_url=None,
+        openapi_url=None,  # served by openapi.py, behind a key
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        responses=openapi.ERRORS,
         middleware=[
             Middleware(RequestId),
             Middleware(Measured),
             Middleware(Traced),
             Middleware(Unexpected, answer=answer_unexpected),
-            Middleware(BodyLimit, max_bytes=settings.max_body_bytes, refuse=refuse_too_large),
+            Middleware(
+                BodyLimit,
+                max_bytes=settings.max_body_bytes,
+                limit_s=settings.receive_limit_s,
+                refuse=refuse_too_large,
+                refuse_late=refuse_too_late,
+            ),
         ],
         exception_handlers={
             ApiError: answer_api_error,
             HTTPException: answer_unknown_route,
+            RequestValidationError: answer_invalid,
         },
     )
     app.include_router(health.router)
@@ -66,6 +77,7 @@ def build_gateway(settings: Settings) -> FastAPI:
     app.include_router(models.router)
     app.include_router(completions.router)
     app.include_router(durable.router)
+    app.include_router(openapi.router)
     return app
 
 

@@ -20,6 +20,7 @@ from control_plane.gateway.enqueue import enqueue
 from control_plane.gateway.errors import bad_request
 from control_plane.gateway.event_stream import EventStream, disconnected
 from control_plane.gateway.generation import Generation
+from control_plane.gateway.openapi import CHAT_ANSWERS, TEXT_ANSWERS, request_body
 from control_plane.gateway.responses import ChatShape, Shape, TextShape
 from control_plane.gateway.schemas import ChatRequest, CompletionOptions, TextRequest
 from control_plane.gateway.services import Services
@@ -36,7 +37,11 @@ Limited = list[tuple[Prompt, int]]
 """Prompts, each with its output limit."""
 
 
-@router.post("/v1/chat/completions")
+@router.post(
+    "/v1/chat/completions",
+    responses=CHAT_ANSWERS,
+    openapi_extra=request_body(ChatRequest),
+)
 async def create_chat_completion(
     request: Request,
     caller: Caller,
@@ -57,7 +62,11 @@ async def create_chat_completion(
     return await _answer(request, generation, shape, chat)
 
 
-@router.post("/v1/completions")
+@router.post(
+    "/v1/completions",
+    responses=TEXT_ANSWERS,
+    openapi_extra=request_body(TextRequest),
+)
 async def create_completion(
     request: Request,
     caller: Caller,
@@ -127,7 +136,12 @@ async def _generate(
     for spec in job_specs(destination, options, prompts, identity, job_prefix):
         generation.add(destination.revision_id, spec, destination.text, options.stop)
     await enqueue(
-        services.consumer, generation, caller.tenant, route.queue_limit_s, route.max_queued_jobs
+        services.consumer,
+        generation,
+        caller.tenant,
+        route.queue_limit_s,
+        route.max_queued_jobs,
+        route.boot_s,
     )
     if route.ready_replicas == 0:
         await ring_controller(services.jobs)

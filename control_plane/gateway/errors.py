@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
+
+from control_plane.http.allow import allowed_methods
 
 
 class ApiError(Exception):
@@ -85,6 +88,17 @@ async def refuse_too_large(scope: Scope, receive: Receive, send: Send) -> None:
     await error.response()(scope, receive, send)
 
 
+async def refuse_too_late(scope: Scope, receive: Receive, send: Send) -> None:
+    """What `control_plane.http.body_limit` answers where a body does not arrive."""
+    error = ApiError(
+        408,
+        "The request body did not arrive in time; send it again.",
+        code="request_timeout",
+        headers={"connection": "close"},
+    )
+    await error.response()(scope, receive, send)
+
+
 async def answer_unexpected(scope: Scope, receive: Receive, send: Send) -> None:
     """What `control_plane.http.unexpected` answers."""
     error = ApiError(
@@ -100,6 +114,15 @@ async def answer_api_error(_: Request, error: Exception) -> JSONResponse:
     return error.response()
 
 
+async def answer_invalid(_: Request, error: Exception) -> JSONResponse:
+    """What FastAPI refuses by itself: parameters of the query and of headers."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    param = str(first["loc"][-1])
+    message = f"Invalid value for '{param}': {first['msg']}."
+    return bad_request(message, param, "invalid_value").response()
+
+
 async def answer_unknown_route(request: Request, error: Exception) -> JSONResponse:
     """404 and 405 of the router itself."""
     status = int(getattr(error, "status_code", 404))
@@ -108,5 +131,5 @@ async def answer_unknown_route(request: Request, error: Exception) -> JSONRespon
         status,
         f"{said}: {request.method} {request.url.path}",
         code="unknown_url" if status == 404 else None,
-        headers=getattr(error, "headers", None),
+        headers={"allow": allowed_methods(request)} if status == 405 else None,
     ).response()

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from control_plane.gateway import completions, health, models
+from control_plane.gateway import completions, health, models, openapi
 from infra.settings import Settings
 from infra.wire import TextAssets
 from tests.control_plane.gateway.conftest import CONTEXT_TOKENS, MODEL, Gateway
@@ -131,6 +131,17 @@ async def test_what_changes_nothing_is_accepted(gateway: Gateway) -> None:
             assert error["code"] == "rate_limit_exceeded", "it got as far as the queue"
 
 
+async def test_retry_after_is_what_a_replica_takes_to_start_where_none_is_ready(
+    gateway: Gateway,
+) -> None:
+    await gateway.publish(max_queued_jobs=0, ready_replicas=0, boot_s=42.0)
+    async with gateway.http() as client:
+        path, body = chat()
+        reply = await client.post(path, json=body)
+    assert refused(reply, 429)
+    assert reply.headers["retry-after"] == "42"
+
+
 async def test_an_unknown_argument_is_refused_with_the_nearest_known(gateway: Gateway) -> None:
     async with gateway.http() as client:
         path, body = chat(max_completion_token=5)
@@ -205,12 +216,13 @@ async def test_only_a_key_that_may_infer_gets_in(gateway: Gateway) -> None:
 async def test_every_route_but_the_probes_asks_who_calls(gateway: Gateway) -> None:
     paths = {
         path: methods
-        for router in (health.router, models.router, completions.router)
+        for router in (health.router, models.router, completions.router, openapi.router)
         for path, methods in ((each.path, each.methods) for each in router.routes)  # type: ignore[attr-defined]
     }
     assert set(paths) == {
         "/livez",
         "/readyz",
+        "/v1/openapi.json",
         "/v1/models",
         "/v1/models/{name:path}",
         "/v1/completions",
