@@ -25,6 +25,8 @@ STREAMS = 8
 PROMPT_TOKENS = 32
 OUTPUT_TOKENS = range(8, 25)
 """Of different lengths, so that the streams do not all ask at the same moment."""
+_APART_S = 0.1
+"""Between the first requests of two streams."""
 GOAL_MS = 10.0
 _NAMES = ("tokenise", "offer", "lease", "first token", "deliver")
 _WRITTEN_LIMIT_S = 10.0
@@ -97,6 +99,7 @@ async def _closed_loop(client: StreamClient, requests: int) -> list[str]:
 
     async def stream(number: int) -> list[str]:
         random = Random(f"added-ttft/{number}")
+        await asyncio.sleep(number * _APART_S)
         return [await _ask(client, random) for _ in range(requests)]
 
     lists = await asyncio.gather(*map(stream, range(STREAMS)))
