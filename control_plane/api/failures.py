@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from control_plane.api.problem import Problem, invalid_request
+from control_plane.http.allow import allowed_methods
 from control_plane.http.request_id import request_id
 from infra.telemetry import logger
 
@@ -33,20 +34,20 @@ def install(app: FastAPI) -> None:
 
 
 async def _answer(request: Request, error: Exception) -> Response:
-    problem = _problem(error)
+    problem = _problem(request, error)
     if problem.status >= 500:
         _log.error("request_failed", path=request.url.path, exc_info=error)
     return problem.response(request_id(request.scope))
 
 
-def _problem(error: Exception) -> Problem:
+def _problem(request: Request, error: Exception) -> Problem:
     match error:
         case Problem():
             return error
         case RequestValidationError():
             return invalid_request(error)
         case HTTPException():
-            return _http(error)
+            return _http(request, error)
         case IntegrityError():
             detail = "another request changed the same thing just now; read it and try again"
             return Problem(409, "conflict", detail)
@@ -64,14 +65,16 @@ def _problem(error: Exception) -> Problem:
             return Problem(503, "unavailable", detail, headers=_RETRY)
 
 
-def _http(error: HTTPException) -> Problem:
+def _http(request: Request, error: HTTPException) -> Problem:
     headers = {name.lower(): value for name, value in (error.headers or {}).items()}
     if error.status_code == 404:
         detail = "no such route; GET /api/v1/openapi.json lists them"
         return Problem(404, "no-route", detail, headers=headers)
     if error.status_code == 405:
-        allowed = headers.get("allow", "another method")
-        return Problem(405, "method", f"this route takes {allowed}", headers=headers)
+        allowed = allowed_methods(request)
+        return Problem(
+            405, "method", f"this route takes {allowed}", headers={**headers, "allow": allowed}
+        )
     return Problem(error.status_code, "http", str(error.detail), headers=headers)
 
 

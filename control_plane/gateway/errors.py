@@ -8,6 +8,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
+from control_plane.http.allow import allowed_methods
+
 
 class ApiError(Exception):
     """An answer other than 2xx. `retry_after_s` says when trying again may help."""
@@ -108,5 +110,5 @@ async def answer_unknown_route(request: Request, error: Exception) -> JSONRespon
         status,
         f"{said}: {request.method} {request.url.path}",
         code="unknown_url" if status == 404 else None,
-        headers=getattr(error, "headers", None),
+        headers={"allow": allowed_methods(request)} if status == 405 else None,
     ).response()

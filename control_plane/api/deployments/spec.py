@@ -6,8 +6,16 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, JsonValue, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    JsonValue,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import PydanticCustomError, core_schema
 
 from control_plane.api.deployments.engines import engine_hint, engine_names
 from control_plane.api.deployments.options import check_options
@@ -18,17 +26,31 @@ Name = Annotated[str, Field(pattern=NAME_PATTERN, description=NAME_RULE)]
 Positive = Annotated[float, Field(gt=0)]
 
 
-def _no_effect_beyond(*accepted: Any) -> AfterValidator:
-    said = " or ".join(json.dumps(each) for each in accepted)
+class _NoEffectBeyond:
+    """Refuses every value but these; OpenAPI says so too."""
 
-    def check(value: Any) -> Any:
-        if value not in accepted:
+    def __init__(self, *accepted: Any) -> None:
+        self._accepted = accepted
+        self._said = " or ".join(json.dumps(each) for each in accepted)
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {**handler(schema), "enum": list(self._accepted)}
+
+    def _check(self, value: Any) -> Any:
+        if value not in self._accepted:
             raise PydanticCustomError(
-                "no_effect_yet", "has no effect yet: leave it out, or say {said}", {"said": said}
+                "no_effect_yet",
+                "has no effect yet: leave it out, or say {said}",
+                {"said": self._said},
             )
         return value
-
-    return AfterValidator(check)
 
 
 def _known_engine(kind: str) -> str:
@@ -42,19 +64,19 @@ def _known_engine(kind: str) -> str:
 class EngineSpec(StrictBody):
     kind: Annotated[str, AfterValidator(_known_engine)] = "torch"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    quantization: Annotated[str, _no_effect_beyond("auto", "none")] = "auto"
+    quantization: Annotated[str, _NoEffectBeyond("auto", "none")] = "auto"
     max_context_tokens: Annotated[int, Field(ge=1)] | None = None
     """Null: the model's own limit, at most 4096."""
-    tensor_parallel: Annotated[int, _no_effect_beyond(1)] = 1
+    tensor_parallel: Annotated[int, _NoEffectBeyond(1)] = 1
     exact: bool = False
     options: Annotated[dict[str, JsonValue], AfterValidator(check_options)] = {}
     """Handed to the engine as they are."""
 
 
 class SloSpec(StrictBody):
-    ttft_ms: Annotated[float | None, _no_effect_beyond(None)] = None
-    tpot_ms: Annotated[float | None, _no_effect_beyond(None)] = None
-    attainment: Annotated[float | None, _no_effect_beyond(None)] = None
+    ttft_ms: Annotated[float | None, _NoEffectBeyond(None)] = None
+    tpot_ms: Annotated[float | None, _NoEffectBeyond(None)] = None
+    attainment: Annotated[float | None, _NoEffectBeyond(None)] = None
 
 
 class ScalingSpec(StrictBody):
@@ -62,8 +84,8 @@ class ScalingSpec(StrictBody):
     max_replicas: Annotated[int, Field(ge=1, le=64)] = 1
     idle_s: Annotated[float, Field(gt=0, le=30 * 86_400)] = 300.0
     cold_start_limit_s: Annotated[float, Field(gt=0, le=86_400)] = 600.0
-    keep_warm: Annotated[str, _no_effect_beyond("none")] = "none"
-    schedule: Annotated[list[JsonValue], _no_effect_beyond([])] = []
+    keep_warm: Annotated[str, _NoEffectBeyond("none")] = "none"
+    schedule: Annotated[list[JsonValue], _NoEffectBeyond([])] = []
 
     @model_validator(mode="after")
     def _is_a_range(self) -> ScalingSpec:
@@ -77,9 +99,9 @@ class ScalingSpec(StrictBody):
 
 
 class PlacementSpec(StrictBody):
-    accelerators: Annotated[list[str], _no_effect_beyond([])] = []
-    regions: Annotated[list[str], _no_effect_beyond([])] = []
-    spot: Annotated[str, _no_effect_beyond("prefer")] = "prefer"
+    accelerators: Annotated[list[str], _NoEffectBeyond([])] = []
+    regions: Annotated[list[str], _NoEffectBeyond([])] = []
+    spot: Annotated[str, _NoEffectBeyond("prefer")] = "prefer"
     max_usd_per_hour: Positive | None = None
 
 
@@ -88,9 +110,9 @@ class BudgetSpec(StrictBody):
 
 
 class RolloutSpec(StrictBody):
-    strategy: Annotated[str, _no_effect_beyond("replace")] = "replace"
-    steps: Annotated[list[int], _no_effect_beyond([])] = []
-    rollback_on: Annotated[str, _no_effect_beyond("none")] = "none"
+    strategy: Annotated[str, _NoEffectBeyond("replace")] = "replace"
+    steps: Annotated[list[int], _NoEffectBeyond([])] = []
+    rollback_on: Annotated[str, _NoEffectBeyond("none")] = "none"
 
 
 class SpecFields(StrictBody):

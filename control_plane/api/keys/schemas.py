@@ -20,7 +20,11 @@ def _each_once(scopes: list[Scope]) -> list[Scope]:
 
 class KeyWanted(StrictBody):
     name: Annotated[str, Field(min_length=1, max_length=63, pattern=PLAIN_TEXT_PATTERN)]
-    scopes: Annotated[list[Scope], Field(min_length=1), AfterValidator(_each_once)] = ["inference"]
+    scopes: Annotated[
+        list[Scope],
+        Field(min_length=1, json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_each_once),
+    ] = ["inference"]
     tenant: Annotated[str, Field(pattern=NAME_PATTERN)] = "default"
 
 
