@@ -9,7 +9,7 @@ from fastapi import Depends, FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from control_plane.gateway import completions, health, models
+from control_plane.gateway import completions, health, models, openapi
 from control_plane.gateway.access import authenticate_admin
 from control_plane.gateway.durable import endpoints as durable
 from control_plane.gateway.errors import (
@@ -45,10 +45,11 @@ def build_gateway(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="Tamer gateway",
         lifespan=lifespan,
-        openapi_url=None,
+        openapi_url=None,  # served by openapi.py, behind a key
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        responses=openapi.ERRORS,
         middleware=[
             Middleware(RequestId),
             Middleware(Measured),
@@ -66,6 +67,7 @@ def build_gateway(settings: Settings) -> FastAPI:
     app.include_router(models.router)
     app.include_router(completions.router)
     app.include_router(durable.router)
+    app.include_router(openapi.router)
     return app
 
 

@@ -15,7 +15,7 @@ from control_plane.gateway.errors import ApiError, bad_request, unsupported
 
 R = TypeVar("R", bound=BaseModel)
 
-_NEUTRAL: Mapping[str, tuple[Any, ...]] = {
+NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "audio": (),
     "echo": (False,),
     "frequency_penalty": (0,),
@@ -40,7 +40,7 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 """OpenAI's parameters that would change the answer and that we do not have, with the values that
 mean "without"."""
 
-_MESSAGE_NEUTRAL: Mapping[str, tuple[Any, ...]] = {
+MESSAGE_NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "annotations": ([],),
     "audio": (),
     "function_call": (),
@@ -60,11 +60,11 @@ def parse(body: bytes, kind: type[R]) -> R:
         raise bad_request(f"We could not parse the JSON body of your request: {error}") from error
     if not isinstance(fields, dict):
         raise bad_request("The JSON body of your request must be an object.")
-    fields = _without_neutral(fields, _NEUTRAL, kind, "")
+    fields = _without_neutral(fields, NEUTRAL, kind, "")
     messages = fields.get("messages")
     if isinstance(messages, list):
         fields["messages"] = [
-            _without_neutral(each, _MESSAGE_NEUTRAL, None, f"messages[{index}].")
+            _without_neutral(each, MESSAGE_NEUTRAL, None, f"messages[{index}].")
             if isinstance(each, dict)
             else each
             for index, each in enumerate(messages)

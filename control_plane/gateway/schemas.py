@@ -24,7 +24,12 @@ def _one_or_more_stops(value: Any) -> Any:
 
 
 Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARS)]
-Stops = Annotated[list[Stop], BeforeValidator(_one_or_more_stops), Field(max_length=MAX_STOPS)]
+_StopInput = Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)]
+Stops = Annotated[
+    list[Stop],
+    Field(max_length=MAX_STOPS),
+    BeforeValidator(_one_or_more_stops, json_schema_input_type=_StopInput),
+]
 
 
 class StreamOptions(RequestPart):
@@ -88,7 +93,13 @@ def _joined_text(value: Any) -> Any:
 
 class ChatMessage(RequestPart):
     role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[str, BeforeValidator(_joined_text)]
+    content: Annotated[
+        str,
+        BeforeValidator(
+            _joined_text,
+            json_schema_input_type=str | Annotated[list[TextPart], Field(min_length=1)],
+        ),
+    ]
     name: str | None = None
 
     def for_template(self) -> dict[str, Any]:
@@ -115,6 +126,9 @@ class ChatRequest(CompletionOptions):
 
 
 Prompts = list[str] | list[list[int]]
+_Tokens = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+_Texts = Annotated[list[str], Field(min_length=1)]
+_PromptInput = str | _Texts | _Tokens | Annotated[list[_Tokens], Field(min_length=1)]
 
 
 def _prompt_list(value: Any) -> Any:
@@ -139,7 +153,7 @@ def _is_token(value: Any) -> bool:
 
 
 class TextRequest(CompletionOptions):
-    prompt: Annotated[Prompts, BeforeValidator(_prompt_list)]
+    prompt: Annotated[Prompts, BeforeValidator(_prompt_list, json_schema_input_type=_PromptInput)]
     best_of: int | None = None
 
     @model_validator(mode="after")

@@ -19,6 +19,4 @@ async def test_every_answer_is_one_that_the_document_describes(
 ) -> None:
     await make_model()
     async with served(app) as url:
-        await fuzz(
-            f"{url}/api/v1/openapi.json", ADMIN_KEY, tmp_path, "--url", url, "--max-examples", "3"
-        )
+        await fuzz(app.openapi(), url, ADMIN_KEY, tmp_path)

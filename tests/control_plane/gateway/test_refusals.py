@@ -8,7 +8,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from control_plane.gateway import completions, health, models
+from control_plane.gateway import completions, health, models, openapi
 from infra.settings import Settings
 from infra.wire import TextAssets
 from tests.control_plane.gateway.conftest import CONTEXT_TOKENS, MODEL, Gateway
@@ -205,12 +205,13 @@ async def test_only_a_key_that_may_infer_gets_in(gateway: Gateway) -> None:
 async def test_every_route_but_the_probes_asks_who_calls(gateway: Gateway) -> None:
     paths = {
         path: methods
-        for router in (health.router, models.router, completions.router)
+        for router in (health.router, models.router, completions.router, openapi.router)
         for path, methods in ((each.path, each.methods) for each in router.routes)  # type: ignore[attr-defined]
     }
     assert set(paths) == {
         "/livez",
         "/readyz",
+        "/v1/openapi.json",
         "/v1/models",
         "/v1/models/{name:path}",
         "/v1/completions",

@@ -1,0 +1,124 @@
+"""The answers of `/v1` as OpenAPI describes them; `responses.py` writes them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class AnswerPart(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Usage(AnswerPart):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class ChatAnswerMessage(AnswerPart):
+    role: Literal["assistant"]
+    content: str
+    refusal: None
+
+
+class ChatChoice(AnswerPart):
+    index: int
+    message: ChatAnswerMessage
+    logprobs: None
+    finish_reason: Literal["stop", "length"]
+
+
+class ChatCompletion(AnswerPart):
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    """Epoch seconds."""
+    model: str
+    system_fingerprint: str
+    """The revision that answered."""
+    choices: list[ChatChoice]
+    usage: Usage
+
+
+class TextChoice(AnswerPart):
+    index: int
+    text: str
+    logprobs: None
+    finish_reason: Literal["stop", "length"]
+
+
+class TextCompletion(AnswerPart):
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[TextChoice]
+    usage: Usage
+
+
+class Delta(AnswerPart):
+    role: Literal["assistant"] = "assistant"
+    content: str = ""
+
+
+class ChatChunkChoice(AnswerPart):
+    index: int
+    delta: Delta
+    logprobs: None
+    finish_reason: Literal["stop", "length"] | None
+
+
+class ChatChunk(AnswerPart):
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[ChatChunkChoice]
+    usage: Usage | None = None
+    """With `stream_options.include_usage`: null but in the last chunk, which has no choices."""
+
+
+class TextChunkChoice(AnswerPart):
+    index: int
+    text: str
+    logprobs: None
+    finish_reason: Literal["stop", "length"] | None
+
+
+class TextChunk(AnswerPart):
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[TextChunkChoice]
+    usage: Usage | None = None
+
+
+class ModelAnswer(AnswerPart):
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    max_model_len: int
+    """Tokens of prompt and completion together."""
+
+
+class ModelList(AnswerPart):
+    object: Literal["list"]
+    data: list[ModelAnswer]
+
+
+class ErrorDetail(AnswerPart):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorAnswer(AnswerPart):
+    error: ErrorDetail

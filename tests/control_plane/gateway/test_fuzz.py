@@ -1,0 +1,50 @@
+"""Whatever is sent to `/v1`, it answers as its OpenAPI document says, and never with a 5xx."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from tests.control_plane.gateway.conftest import KEY, MODEL, Gateway, Replica
+from tests.fixtures.schemathesis import fuzz
+
+_RUNS: dict[str, Any] = {
+    "model": {"enum": [MODEL]},
+    "prompt": {"enum": ["a b", ["a", "b"], [1, 2], [[1], [2]]]},
+}
+
+
+async def test_every_answer_is_one_that_the_document_describes(
+    gateway: Gateway, replica: Replica, tmp_path: Path
+) -> None:
+    async with gateway.http() as client:
+        document = (await client.get("/v1/openapi.json")).json()
+    _narrow(document)
+    serving = asyncio.create_task(_serve(replica))
+    try:
+        await fuzz(document, gateway.url, KEY, tmp_path, examples=20)
+    finally:
+        serving.cancel()
+    balance = await gateway.queue.balance()
+    assert balance.completed > 0, "nothing was valid enough to be run"
+    assert balance.holds
+    await gateway.settled(failed=0, expired=0)
+
+
+async def _serve(replica: Replica) -> None:
+    while True:
+        await replica.answer("ok")
+
+
+def _narrow(schema: Any) -> None:
+    """Let what is valid be run as well: a name of a model that exists, prompts that have tokens."""
+    if isinstance(schema, list):
+        for each in schema:
+            _narrow(each)
+    elif isinstance(schema, dict):
+        properties = schema.get("properties")
+        if isinstance(properties, dict):
+            properties.update({name: _RUNS[name] for name in _RUNS.keys() & properties.keys()})
+        for each in schema.values():
+            _narrow(each)
