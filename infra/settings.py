@@ -64,6 +64,14 @@ class Settings(BaseSettings):
     )
     metrics_host: str = Field("127.0.0.1", description="Address of `metrics_port`.")
     max_body_bytes: int = Field(8 << 20, gt=0, description="Largest request body that is read.")
+    receive_limit_s: float = Field(
+        60.0, gt=0, description="Time a client has to send a request's head, and again its body."
+    )
+    send_limit_s: float = Field(
+        30.0,
+        gt=0,
+        description="A client that takes nothing of its answer for this long is cut off.",
+    )
 
     database_url: str = Field(
         "", description="SQLAlchemy URL of the store; empty: SQLite in the home folder."

@@ -67,7 +67,11 @@ def build_api(settings: Settings) -> FastAPI:
     app.include_router(_guarded(app), prefix=_PREFIX)
     failures.install(app)
     app.add_middleware(
-        BodyLimit, max_bytes=settings.max_body_bytes, refuse=failures.refuse_large_body
+        BodyLimit,
+        max_bytes=settings.max_body_bytes,
+        limit_s=settings.receive_limit_s,
+        refuse=failures.refuse_large_body,
+        refuse_late=failures.refuse_late_body,
     )
     app.add_middleware(Unexpected, answer=failures.answer_unexpected)
     app.add_middleware(Measured)

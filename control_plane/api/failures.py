@@ -88,3 +88,13 @@ async def answer_unexpected(scope: Scope, receive: Receive, send: Send) -> None:
 async def refuse_large_body(scope: Scope, receive: Receive, send: Send) -> None:
     problem = Problem(413, "too-large", "the body is larger than TAMER_MAX_BODY_BYTES allows")
     await problem.response(request_id(scope))(scope, receive, send)
+
+
+async def refuse_late_body(scope: Scope, receive: Receive, send: Send) -> None:
+    problem = Problem(
+        408,
+        "too-late",
+        "the body did not arrive within TAMER_RECEIVE_LIMIT_S; send it again",
+        headers={"connection": "close"},
+    )
+    await problem.response(request_id(scope))(scope, receive, send)

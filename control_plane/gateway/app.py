@@ -18,6 +18,7 @@ from control_plane.gateway.errors import (
     answer_unexpected,
     answer_unknown_route,
     refuse_too_large,
+    refuse_too_late,
 )
 from control_plane.gateway.services import Services
 from control_plane.http import exposition
@@ -55,7 +56,13 @@ def build_gateway(settings: Settings) -> FastAPI:
             Middleware(Measured),
             Middleware(Traced),
             Middleware(Unexpected, answer=answer_unexpected),
-            Middleware(BodyLimit, max_bytes=settings.max_body_bytes, refuse=refuse_too_large),
+            Middleware(
+                BodyLimit,
+                max_bytes=settings.max_body_bytes,
+                limit_s=settings.receive_limit_s,
+                refuse=refuse_too_large,
+                refuse_late=refuse_too_late,
+            ),
         ],
         exception_handlers={
             ApiError: answer_api_error,

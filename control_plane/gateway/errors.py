@@ -87,6 +87,17 @@ async def refuse_too_large(scope: Scope, receive: Receive, send: Send) -> None:
     await error.response()(scope, receive, send)
 
 
+async def refuse_too_late(scope: Scope, receive: Receive, send: Send) -> None:
+    """What `control_plane.http.body_limit` answers where a body does not arrive."""
+    error = ApiError(
+        408,
+        "The request body did not arrive in time; send it again.",
+        code="request_timeout",
+        headers={"connection": "close"},
+    )
+    await error.response()(scope, receive, send)
+
+
 async def answer_unexpected(scope: Scope, receive: Receive, send: Send) -> None:
     """What `control_plane.http.unexpected` answers."""
     error = ApiError(

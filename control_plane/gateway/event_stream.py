@@ -14,6 +14,7 @@ from control_plane.gateway.endings import ending_error
 from control_plane.gateway.generation import Generation
 from control_plane.gateway.responses import Shape
 from control_plane.gateway.sequence import Sequence
+from control_plane.http.connection import why_gone
 from infra.ending import end_tasks
 from infra.states import JobState
 from infra.tracing.span import is_recording, now_ns, record
@@ -108,7 +109,7 @@ class EventStream(Response):
         self._shape = shape
         self._comment_s = comment_s
 
-    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._generation:
             sending = asyncio.create_task(self._send(send))
             leaving = asyncio.create_task(disconnected(receive))
@@ -116,6 +117,7 @@ class EventStream(Response):
                 await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 await end_tasks(leaving, sending)
+                self._generation.close(why_gone(scope))
         if sending.done() and not sending.cancelled():
             _raise_unless_gone(sending.exception())
 

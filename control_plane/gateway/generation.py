@@ -11,6 +11,7 @@ from control_plane.gateway.consumer import Consumer
 from control_plane.gateway.metrics import RequestEnd, observe
 from control_plane.gateway.sequence import Ending, Finish, Sequence
 from control_plane.gateway.text_models import TextModel
+from control_plane.http.connection import CLIENT_GONE
 from infra.states import JobState
 from infra.wire import JobSpec
 
@@ -88,7 +89,7 @@ class Generation:
     def output_tokens(self) -> int:
         return sum(sequence.output_tokens for sequence in self.sequences)
 
-    def close(self, reason: str = "client_gone") -> None:
+    def close(self, reason: str = CLIENT_GONE) -> None:
         """End every sequence that still runs."""
         for sequence in self.sequences:
             self._consumer.end(sequence, Ending(JobState.CANCELLED, None, reason))

@@ -1,4 +1,4 @@
-"""Refuse bodies that are too large, whether they say so or not, before anything parses them."""
+"""Refuse bodies that are too large, whether they say so or not, or that do not arrive in time."""
 
 from __future__ import annotations
 
@@ -17,17 +17,27 @@ class _TooLarge(Exception):
     pass
 
 
-class BodyLimit:
-    """ASGI middleware; `refuse` answers 413 in the application's own error shape.
+class _TooSlow(Exception):
+    pass
 
-    What the client is still sending is read and thrown away for a while before the answer: many
-    clients read no answer until they have sent everything, and would see a broken connection.
+
+class BodyLimit:
+    """ASGI middleware. `refuse` answers 413 and `refuse_late` 408, in the application's own error
+    shape; the latter must close the connection, on which half a request lies.
+
+    What the client of a large body is still sending is read and thrown away for a while before the
+    answer: many clients read no answer until they have sent everything, and would see a broken
+    connection.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, refuse: Refuse) -> None:
+    def __init__(
+        self, app: ASGIApp, max_bytes: int, limit_s: float, refuse: Refuse, refuse_late: Refuse
+    ) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._limit_s = limit_s
         self._refuse = refuse
+        self._refuse_late = refuse_late
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -36,33 +46,16 @@ class BodyLimit:
         if _declared_bytes(scope) > self._max_bytes:
             await self._drain_and_refuse(scope, receive, send)
             return
-        started = exceeded = False
-        more = True
-        read_bytes = 0
-
-        async def counted_receive() -> Message:
-            nonlocal read_bytes, exceeded, more
-            message = await receive()
-            more = message.get("more_body", False)
-            read_bytes += len(message.get("body", b""))
-            if read_bytes > self._max_bytes:
-                exceeded = True
-                raise _TooLarge
-            return message
-
-        async def noted_send(message: Message) -> None:
-            nonlocal started
-            if exceeded and not started:
-                raise _TooLarge  # FastAPI made a 400 of it: ours is the answer
-            started = True
-            await send(message)
-
+        body = _Body(receive, send, self._max_bytes, self._limit_s)
         try:
-            await self._app(scope, counted_receive, noted_send)
+            await self._app(scope, body.receive, body.send)
         except _TooLarge:
-            if not started:
-                respond = self._drain_and_refuse if more else self._refuse
+            if not body.answered:
+                respond = self._drain_and_refuse if body.more else self._refuse
                 await respond(scope, receive, send)
+        except _TooSlow:
+            if not body.answered:
+                await self._refuse_late(scope, receive, send)
 
     async def _drain_and_refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         left_bytes = self._max_bytes * _DRAIN_FACTOR
@@ -76,6 +69,41 @@ class BodyLimit:
         except TimeoutError:
             pass  # the client is slow; it is told now
         await self._refuse(scope, receive, send)
+
+
+class _Body:
+    """One request on its way to the application, and the answer on its way back."""
+
+    def __init__(self, receive: Receive, send: Send, max_bytes: int, limit_s: float) -> None:
+        self._receive = receive
+        self._send = send
+        self._left_bytes = max_bytes
+        self._due_s = asyncio.get_running_loop().time() + limit_s
+        self._fault: type[Exception] | None = None
+        self.more = True
+        self.answered = False
+
+    async def receive(self) -> Message:
+        if not self.more:
+            return await self._receive()
+        try:
+            async with asyncio.timeout_at(self._due_s):
+                message = await self._receive()
+        except TimeoutError:
+            self._fault = _TooSlow
+            raise _TooSlow from None
+        self.more = message.get("more_body", False)
+        self._left_bytes -= len(message.get("body", b""))
+        if self._left_bytes < 0:
+            self._fault = _TooLarge
+            raise _TooLarge
+        return message
+
+    async def send(self, message: Message) -> None:
+        if self._fault is not None and not self.answered:
+            raise self._fault  # FastAPI made a 400 of it: ours is the answer
+        self.answered = True
+        await self._send(message)
 
 
 def _declared_bytes(scope: Scope) -> int:

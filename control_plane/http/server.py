@@ -12,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 
+from control_plane.http.connection import Patience, connections
 from infra.redis_check import UnfitRedis, check_at_start
 from infra.settings import Settings
 from infra.telemetry import logger
@@ -38,10 +39,24 @@ def serve(
     except UnfitRedis as error:
         _log.error(str(error))
         sys.exit(STARTUP_FAILURE)
-    config = uvicorn.Config(
+    config = configure(app, settings, shutdown_limit_s)
+    patience_s = max(0.0, shutdown_limit_s - _LAST_WORDS_S)
+    server = _Server(config, end_requests or (lambda: None), patience_s)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
+
+
+def configure(app: ASGIApp, settings: Settings, shutdown_limit_s: float) -> uvicorn.Config:
+    """uvicorn as every process of ours runs it."""
+    patience = Patience(settings.receive_limit_s, settings.send_limit_s)
+    return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
+        http=connections(patience),  # type: ignore[arg-type]  # whatever makes a protocol will do
+        ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
@@ -49,12 +64,6 @@ def serve(
         proxy_headers=False,
         timeout_graceful_shutdown=max(1, round(shutdown_limit_s)),
     )
-    patience_s = max(0.0, shutdown_limit_s - _LAST_WORDS_S)
-    server = _Server(config, end_requests or (lambda: None), patience_s)
-    with suppress(KeyboardInterrupt):
-        server.run()
-    if not server.started:
-        sys.exit(STARTUP_FAILURE)
 
 
 class _Server(uvicorn.Server):

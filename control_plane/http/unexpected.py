@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from control_plane.http.body_limit import Refuse
@@ -34,6 +35,8 @@ class Unexpected:
 
         try:
             await self._app(scope, receive, noted_send)
+        except ClientDisconnect:
+            return  # in the middle of its own request: nobody is left to be answered
         except Exception:
             _log.exception("request failed", path=scope["path"])
             if started:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
+from infra.settings import Settings
 from tests.control_plane.api.conftest import ADMIN_KEY, MakeModel
 from tests.fixtures.database import on_sqlite_alone
 from tests.fixtures.schemathesis import fuzz
@@ -15,8 +16,8 @@ pytestmark = on_sqlite_alone
 
 
 async def test_every_answer_is_one_that_the_document_describes(
-    app: FastAPI, make_model: MakeModel, tmp_path: Path
+    app: FastAPI, settings: Settings, make_model: MakeModel, tmp_path: Path
 ) -> None:
     await make_model()
-    async with served(app) as url:
-        await fuzz(app.openapi(), url, ADMIN_KEY, tmp_path)
+    async with served(app, settings, lifespan=False) as server:
+        await fuzz(app.openapi(), server.url, ADMIN_KEY, tmp_path)

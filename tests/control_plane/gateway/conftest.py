@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
-import uvicorn
 from redis.asyncio import Redis
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
@@ -35,6 +33,7 @@ from infra.wire import (
     TokenEvent,
     decode,
 )
+from tests.fixtures.served import Served
 from tests.fixtures.waiting import eventually
 
 KEY = "test_inference_key"
@@ -167,29 +166,22 @@ class Gateway:
         self.publisher = ProjectionPublisher(redis)
         self.queue = JobQueue(redis, REVISION)
         self._assets = assets
-        self._server = uvicorn.Server(
-            uvicorn.Config(self.app, port=0, log_level="warning", timeout_graceful_shutdown=1)
-        )
-        self._task: asyncio.Task[None] | None = None
+        self._server = Served(self.app, settings)
         self.route: Route | None = None
 
     async def start(self) -> None:
-        self._task = asyncio.create_task(self._server.serve())
-
-        async def started() -> bool:
-            return self._server.started
-
-        await eventually(started)
+        await self._server.start()
 
     async def stop(self) -> None:
-        self._server.should_exit = True
-        assert self._task is not None
-        await self._task
+        await self._server.stop()
 
     @property
     def url(self) -> str:
-        port: int = self._server.servers[0].sockets[0].getsockname()[1]
-        return f"http://127.0.0.1:{port}"
+        return self._server.url
+
+    @property
+    def port(self) -> int:
+        return self._server.port
 
     @property
     def route_digest(self) -> str:

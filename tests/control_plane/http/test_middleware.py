@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import httpx
 from starlette.applications import Starlette
@@ -17,10 +19,15 @@ from control_plane.http.request_id import RequestId
 from control_plane.http.unexpected import Unexpected
 
 MAX_BYTES = 1000
+LIMIT_S = 0.2
 
 
 async def too_large(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse("too large", 413)(scope, receive, send)
+
+
+async def too_late(scope: Scope, receive: Receive, send: Send) -> None:
+    await PlainTextResponse("too late", 408)(scope, receive, send)
 
 
 async def failed(scope: Scope, receive: Receive, send: Send) -> None:
@@ -29,6 +36,14 @@ async def failed(scope: Scope, receive: Receive, send: Send) -> None:
 
 async def length(request: Request) -> Response:
     return PlainTextResponse(str(len(await request.body())))
+
+
+async def wait_for_the_client_to_leave(request: Request) -> Response:
+    await request.body()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(2 * LIMIT_S):
+            await request.receive()
+    return PlainTextResponse("gone")
 
 
 async def broken(request: Request) -> Response:
@@ -47,13 +62,20 @@ def client() -> httpx.AsyncClient:
     app = Starlette(
         routes=[
             Route("/length", length, methods=["POST"]),
+            Route("/slow", wait_for_the_client_to_leave, methods=["POST"]),
             Route("/broken", broken),
             Route("/later", broken_later),
         ],
         middleware=[
             Middleware(RequestId),
             Middleware(Unexpected, answer=failed),
-            Middleware(BodyLimit, max_bytes=MAX_BYTES, refuse=too_large),
+            Middleware(
+                BodyLimit,
+                max_bytes=MAX_BYTES,
+                limit_s=LIMIT_S,
+                refuse=too_large,
+                refuse_late=too_late,
+            ),
         ],
     )
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
@@ -75,6 +97,20 @@ async def test_a_larger_body_is_refused_declared_or_not() -> None:
     async with client() as http:
         assert (await http.post("/length", content=b"x" * (MAX_BYTES + 1))).status_code == 413
         assert (await http.post("/length", content=pieces(5 * MAX_BYTES))).status_code == 413
+
+
+async def test_a_body_that_does_not_arrive_is_refused() -> None:
+    async def half() -> AsyncIterator[bytes]:
+        yield b"x"
+        await asyncio.Event().wait()
+
+    async with client() as http:
+        assert (await http.post("/length", content=half())).status_code == 408
+
+
+async def test_an_answer_may_take_longer_than_the_body() -> None:
+    async with client() as http:
+        assert (await http.post("/slow", content=b"abc")).text == "gone"
 
 
 async def test_a_content_length_that_is_no_number_is_not_believed() -> None:
