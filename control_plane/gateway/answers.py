@@ -6,9 +6,22 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+Status = Literal["queued", "in_progress", "completed", "failed", "cancelled", "expired"]
+
 
 class AnswerPart(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+class ErrorDetail(AnswerPart):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorAnswer(AnswerPart):
+    error: ErrorDetail
 
 
 class Usage(AnswerPart):
@@ -39,7 +52,11 @@ class ChatCompletion(AnswerPart):
     system_fingerprint: str
     """The revision that answered."""
     choices: list[ChatChoice]
-    usage: Usage
+    usage: Usage | None
+    status: Status = "completed"
+    error: ErrorDetail | None = None
+    """`status` and `error` are said of durable requests; those without an end have no choices and
+    no usage yet."""
 
 
 class TextChoice(AnswerPart):
@@ -56,7 +73,9 @@ class TextCompletion(AnswerPart):
     model: str
     system_fingerprint: str
     choices: list[TextChoice]
-    usage: Usage
+    usage: Usage | None
+    status: Status = "completed"
+    error: ErrorDetail | None = None
 
 
 class Delta(AnswerPart):
@@ -111,14 +130,3 @@ class ModelAnswer(AnswerPart):
 class ModelList(AnswerPart):
     object: Literal["list"]
     data: list[ModelAnswer]
-
-
-class ErrorDetail(AnswerPart):
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-
-
-class ErrorAnswer(AnswerPart):
-    error: ErrorDetail

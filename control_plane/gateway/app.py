@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
@@ -15,6 +16,7 @@ from control_plane.gateway.durable import endpoints as durable
 from control_plane.gateway.errors import (
     ApiError,
     answer_api_error,
+    answer_invalid,
     answer_unexpected,
     answer_unknown_route,
     refuse_too_large,
@@ -67,6 +69,7 @@ def build_gateway(settings: Settings) -> FastAPI:
         exception_handlers={
             ApiError: answer_api_error,
             HTTPException: answer_unknown_route,
+            RequestValidationError: answer_invalid,
         },
     )
     app.include_router(health.router)

@@ -11,7 +11,6 @@ from starlette.responses import JSONResponse, Response
 
 from control_plane.gateway.access import Caller, authenticate
 from control_plane.gateway.admission import encode_prompts, job_specs, output_limit
-from control_plane.gateway.answers import ChatChunk, ChatCompletion, TextChunk, TextCompletion
 from control_plane.gateway.body import parsed
 from control_plane.gateway.destination import Destination, choose
 from control_plane.gateway.durable import submission
@@ -21,7 +20,7 @@ from control_plane.gateway.enqueue import enqueue
 from control_plane.gateway.errors import bad_request
 from control_plane.gateway.event_stream import EventStream, disconnected
 from control_plane.gateway.generation import Generation
-from control_plane.gateway.openapi import answers, request_body
+from control_plane.gateway.openapi import CHAT_ANSWERS, TEXT_ANSWERS, request_body
 from control_plane.gateway.responses import ChatShape, Shape, TextShape
 from control_plane.gateway.schemas import ChatRequest, CompletionOptions, TextRequest
 from control_plane.gateway.services import Services
@@ -40,7 +39,7 @@ Limited = list[tuple[Prompt, int]]
 
 @router.post(
     "/v1/chat/completions",
-    responses=answers(ChatCompletion, ChatChunk),
+    responses=CHAT_ANSWERS,
     openapi_extra=request_body(ChatRequest),
 )
 async def create_chat_completion(
@@ -65,7 +64,7 @@ async def create_chat_completion(
 
 @router.post(
     "/v1/completions",
-    responses=answers(TextCompletion, TextChunk),
+    responses=TEXT_ANSWERS,
     openapi_extra=request_body(TextRequest),
 )
 async def create_completion(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
@@ -111,6 +112,15 @@ async def answer_unexpected(scope: Scope, receive: Receive, send: Send) -> None:
 async def answer_api_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ApiError)
     return error.response()
+
+
+async def answer_invalid(_: Request, error: Exception) -> JSONResponse:
+    """What FastAPI refuses by itself: parameters of the query and of headers."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    param = str(first["loc"][-1])
+    message = f"Invalid value for '{param}': {first['msg']}."
+    return bad_request(message, param, "invalid_value").response()
 
 
 async def answer_unknown_route(request: Request, error: Exception) -> JSONResponse:

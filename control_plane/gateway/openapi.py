@@ -9,7 +9,13 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
 
 from control_plane.gateway.access import authenticate
-from control_plane.gateway.answers import ErrorAnswer
+from control_plane.gateway.answers import (
+    ChatChunk,
+    ChatCompletion,
+    ErrorAnswer,
+    TextChunk,
+    TextCompletion,
+)
 from control_plane.gateway.body import MESSAGE_NEUTRAL, NEUTRAL
 from control_plane.gateway.schemas import ChatMessage, CompletionOptions
 
@@ -37,8 +43,7 @@ def request_body(kind: type[BaseModel]) -> dict[str, Any]:
     }
 
 
-def answers(whole: type[BaseModel], chunk: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    """`responses` of a route that answers whole, or as a stream of chunks."""
+def _answers(whole: type[BaseModel], chunk: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     said = [_schema(chunk), _schema(ErrorAnswer)]
     data = {
         "anyOf": [
@@ -52,7 +57,8 @@ def answers(whole: type[BaseModel], chunk: type[BaseModel]) -> dict[int | str, d
             "model": whole,
             "description": "Whole, or with `stream` as server-sent events of chunks",
             "content": {"text/event-stream": {"schema": event}},
-        }
+        },
+        202: {"model": whole, "description": "A durable request that has not ended yet"},
     }
 
 
@@ -89,3 +95,8 @@ def _inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:
     if reference.startswith(_REF):
         return _inlined(definitions[reference.removeprefix(_REF)], definitions)
     return {name: _inlined(each, definitions) for name, each in schema.items()}
+
+
+CHAT_ANSWERS = _answers(ChatCompletion, ChatChunk)
+TEXT_ANSWERS = _answers(TextCompletion, TextChunk)
+"""`responses` of the routes of chat and of text completions."""

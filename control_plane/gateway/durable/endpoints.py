@@ -11,6 +11,7 @@ from control_plane.gateway.access import Caller, authenticate
 from control_plane.gateway.durable.answer import read_now, whole
 from control_plane.gateway.durable.replies import accepted, stream
 from control_plane.gateway.errors import ApiError, unavailable
+from control_plane.gateway.openapi import CHAT_ANSWERS, TEXT_ANSWERS
 from control_plane.gateway.services import Services
 from infra.connection import REDIS_AWAY
 from infra.durable.log import Found
@@ -20,8 +21,8 @@ _RETRY_AWAY_S = 2.0
 _INT64 = 1 << 63
 
 
-@router.get("/v1/chat/completions/{completion_id}")
-@router.get("/v1/completions/{completion_id}")
+@router.get("/v1/chat/completions/{completion_id}", responses=CHAT_ANSWERS)
+@router.get("/v1/completions/{completion_id}", responses=TEXT_ANSWERS)
 async def retrieve_completion(
     request: Request,
     caller: Caller,
@@ -40,8 +41,8 @@ async def retrieve_completion(
         raise _away() from error
 
 
-@router.post("/v1/chat/completions/{completion_id}/cancel")
-@router.post("/v1/completions/{completion_id}/cancel")
+@router.post("/v1/chat/completions/{completion_id}/cancel", responses=CHAT_ANSWERS)
+@router.post("/v1/completions/{completion_id}/cancel", responses=TEXT_ANSWERS)
 async def cancel_completion(request: Request, caller: Caller, completion_id: str) -> Response:
     """Ask for its end; one that has ended stays as it is."""
     services: Services = request.app.state.gateway

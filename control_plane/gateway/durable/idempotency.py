@@ -6,18 +6,24 @@ import hashlib
 import re
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header
 from pydantic import BaseModel
 
 from control_plane.gateway.errors import ApiError, bad_request
 
-_HEADER = "idempotency-key"
 _SANE = re.compile(r"[\x21-\x7e]{1,255}")
+_Given = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="The same request with the same key again is the same answer again.",
+        json_schema_extra={"pattern": rf"^{_SANE.pattern}$"},
+    ),
+]
 
 
-async def _read(request: Request) -> str:
+async def _read(given: _Given = None) -> str:
     """Empty where there is none. Raises ApiError 400 for one that cannot be a key."""
-    given = request.headers.get(_HEADER)
     if given is None:
         return ""
     if not _SANE.fullmatch(given):

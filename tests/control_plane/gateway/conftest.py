@@ -147,14 +147,25 @@ class Replica:
         specs = []
         for _ in range(jobs):
             lease, spec = await self.take()
-            tokens = self.ids(text)[: spec.sampling.max_tokens]
-            for index, token in enumerate(tokens):
-                await self.say(lease, index, [token])
-            full = len(tokens) == spec.sampling.max_tokens
-            finish = FinishReason.LENGTH if full else FinishReason.STOP
-            await self.say(lease, len(tokens), [], finish)
+            await self.run(lease, spec, text)
             specs.append(spec)
         return specs
+
+    async def serve(self, text: str) -> None:
+        """Answer every job so, for ever."""
+        while True:
+            leases = await self.queue.lease(self.id, 16, 1 << 30, 30.0)
+            for lease in leases:
+                await self.run(lease, decode(lease.spec, JobSpec), text)
+            if not leases:
+                await self.queue.wait(self.id, 1)
+
+    async def run(self, lease: Lease, spec: JobSpec, text: str) -> None:
+        tokens = self.ids(text)[: spec.sampling.max_tokens]
+        for index, token in enumerate(tokens):
+            await self.say(lease, index, [token])
+        full = len(tokens) == spec.sampling.max_tokens
+        await self.say(lease, len(tokens), [], FinishReason.LENGTH if full else FinishReason.STOP)
 
 
 class Gateway:

@@ -21,7 +21,7 @@ async def test_every_answer_is_one_that_the_document_describes(
     async with gateway.http() as client:
         document = (await client.get("/v1/openapi.json")).json()
     _narrow(document)
-    serving = asyncio.create_task(_serve(replica))
+    serving = asyncio.create_task(replica.serve("ok"))
     try:
         await fuzz(document, gateway.url, KEY, tmp_path, examples=20)
     finally:
@@ -30,11 +30,6 @@ async def test_every_answer_is_one_that_the_document_describes(
     assert balance.completed > 0, "nothing was valid enough to be run"
     assert balance.holds
     await gateway.settled(failed=0, expired=0)
-
-
-async def _serve(replica: Replica) -> None:
-    while True:
-        await replica.answer("ok")
 
 
 def _narrow(schema: Any) -> None:
