@@ -9,9 +9,17 @@ from typing import Any
 from tests.control_plane.gateway.conftest import KEY, MODEL, Gateway, Replica
 from tests.fixtures.schemathesis import fuzz
 
+_TEXT = {"type": "string", "minLength": 1}
+_TOKEN = {"type": "integer", "minimum": 0, "maximum": 299}
+
+
+def _some(items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "minItems": 1, "items": items}
+
+
 _RUNS: dict[str, Any] = {
     "model": {"enum": [MODEL]},
-    "prompt": {"enum": ["a b", ["a", "b"], [1, 2], [[1], [2]]]},
+    "prompt": {"anyOf": [_TEXT, _some(_TEXT), _some(_TOKEN), _some(_some(_TOKEN))]},
 }
 
 
@@ -23,7 +31,7 @@ async def test_every_answer_is_one_that_the_document_describes(
     _narrow(document)
     serving = asyncio.create_task(replica.serve("ok"))
     try:
-        await fuzz(document, gateway.url, KEY, tmp_path, examples=20)
+        await fuzz(document, gateway.url, KEY, tmp_path, examples=8)
     finally:
         serving.cancel()
     balance = await gateway.queue.balance()
