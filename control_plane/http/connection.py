@@ -29,6 +29,8 @@ MAX_PIPELINED = 16
 CLIENT_GONE = "client_gone"
 SLOW_CLIENT = "client_too_slow"
 
+_KERNEL_BYTES = 128 << 10
+"""Hundreds of events, and more than a slow line holds; Linux makes twice as much of it."""
 _STATE = "cut_off"
 _log = logger(__name__)
 
@@ -66,7 +68,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        _give_up_after(transport.get_extra_info("socket"), self._patience.send_s)
+        _bound(transport.get_extra_info("socket"), self._patience.send_s)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -154,9 +156,11 @@ class Connection(HttpToolsProtocol):
         self.transport.abort()
 
 
-def _give_up_after(peer: socket.socket | None, limit_s: float) -> None:
-    """Let the kernel end a connection whose peer takes nothing of the last bytes, which are written
-    when the request has ended already; and one whose peer is gone without a word."""
-    if peer is None or peer.family == socket.AF_UNIX or not hasattr(socket, "TCP_USER_TIMEOUT"):
+def _bound(peer: socket.socket | None, limit_s: float) -> None:
+    """What the kernel keeps for a peer, which is several MiB where nobody says, and for how long:
+    the last bytes of an answer wait there when its request has ended."""
+    if peer is None or peer.family == socket.AF_UNIX:
         return
-    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(limit_s * 1000))
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BYTES)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(limit_s * 1000))

@@ -200,6 +200,10 @@ class Gateway:
         return text_digest(self._assets)
 
     @property
+    def connections(self) -> int:
+        return self._server.connections
+
+    @property
     def services(self) -> Services:
         services: Services = self.app.state.gateway
         return services
