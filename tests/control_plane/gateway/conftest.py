@@ -174,6 +174,7 @@ class Gateway:
     def __init__(self, settings: Settings, redis: RedisClient, assets: TextAssets) -> None:
         self.settings = settings
         self.app = build_gateway(settings)
+        self.redis = redis
         self.publisher = ProjectionPublisher(redis)
         self.queue = JobQueue(redis, REVISION)
         self._assets = assets
