@@ -52,14 +52,14 @@ class Cell:
         database = database or self.database
         return Controller(self.settings, database, self.jobs, self.cloud, self.mailbox)  # type: ignore[arg-type]
 
-    async def model(self, name: str = "tiny") -> Model:
+    async def model(self, name: str = "tiny", text: TextAssets = TEXT) -> Model:
         folder = self.settings.home / "models" / name
         folder.mkdir(parents=True)
-        (folder / "text.json").write_bytes(msgspec.json.encode(TEXT))
+        (folder / "text.json").write_bytes(msgspec.json.encode(text))
         async with self.database.transaction() as session:
             row = await models.add(session, name, f"pypi:{name}", await read_clock(session))
             row.state, row.digest, row.uri = models.READY, f"digest-{name}", folder.as_uri()
-            row.text_digest = text_digest(TEXT)
+            row.text_digest = text_digest(text)
             row.max_context_tokens, row.vocabulary_size = 2048, 100
         return row
 
