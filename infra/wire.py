@@ -262,6 +262,8 @@ class Route(msgspec.Struct, frozen=True, omit_defaults=True):
     queue_limit_s: float = 600.0
     """How long a job may wait for a replica, a cold start included, before it expires."""
     ready_replicas: int = 0
+    boot_s: float = 0.0
+    """While none is ready: what a replica has lately taken to start; 0: nobody knows."""
     unavailable: str = ""
     """Why nothing can serve this deployment now (failed, deleting); empty where it can."""
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
+from statistics import median
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -31,6 +32,7 @@ from infra.telemetry import logger
 from infra.wire import KeyEntry, Projection
 
 REPEAT_S = 1.0
+_BOOTS = 5
 
 log = logger(__name__)
 
@@ -113,5 +115,12 @@ async def _served(session: AsyncSession) -> list[Served]:
         if revision_id != wanted.id:
             revision = await session.get_one(Revision, revision_id)
         model = await session.get_one(Model, revision.model_id)
-        served.append(Served(deployment, revision, model, ready))
+        boot_s = 0.0 if ready else await _boot_s(session, revision_id)
+        served.append(Served(deployment, revision, model, ready, boot_s))
     return served
+
+
+async def _boot_s(session: AsyncSession, revision_id: str) -> float:
+    """The median of the last ones: one that had to download its model says little of the next."""
+    times = await replicas.boot_times_s(session, revision_id, _BOOTS)
+    return round(median(times), 1) if times else 0.0

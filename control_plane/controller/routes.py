@@ -21,6 +21,8 @@ class Served:
     model: Model
     ready: int
     """Replicas of that revision."""
+    boot_s: float = 0.0
+    """Measured, while none is ready; 0: not yet."""
 
 
 def serving_revision(deployment: Deployment, live: Iterable[Replica]) -> tuple[str, int]:
@@ -56,6 +58,7 @@ def route(served: Served, missing_texts: Mapping[str, str]) -> Route:
         vocabulary_size=model.vocabulary_size,
         queue_limit_s=float(scaling.get("cold_start_limit_s", _DEFAULT_QUEUE_LIMIT_S)),
         ready_replicas=served.ready,
+        boot_s=served.boot_s,
         unavailable=_unavailable(deployment) or missing_texts.get(model.text_digest, ""),
     )
 

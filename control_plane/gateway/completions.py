@@ -136,7 +136,12 @@ async def _generate(
     for spec in job_specs(destination, options, prompts, identity, job_prefix):
         generation.add(destination.revision_id, spec, destination.text, options.stop)
     await enqueue(
-        services.consumer, generation, caller.tenant, route.queue_limit_s, route.max_queued_jobs
+        services.consumer,
+        generation,
+        caller.tenant,
+        route.queue_limit_s,
+        route.max_queued_jobs,
+        route.boot_s,
     )
     if route.ready_replicas == 0:
         await ring_controller(services.jobs)

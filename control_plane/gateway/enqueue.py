@@ -8,14 +8,21 @@ from control_plane.gateway.generation import Generation
 from infra.tracing.span import span
 
 _RETRY_FULL_S = 5.0
-"""Where the queue has not been seen to drain."""
+"""Where neither the queue has been seen to drain nor a replica to start."""
 _RETRY_AWAY_S = 2.0
 
 
 async def enqueue(
-    consumer: Consumer, generation: Generation, tenant: str, queue_limit_s: float, max_queued: int
+    consumer: Consumer,
+    generation: Generation,
+    tenant: str,
+    queue_limit_s: float,
+    max_queued: int,
+    boot_s: float = 0.0,
 ) -> None:
     """Offer the jobs of a request; all are taken, or none stays.
+
+    `boot_s`: how long a replica that is still to start will take, as far as that was measured.
 
     Raises ApiError: 429 where the queue is full, 503 where it cannot be reached.
     """
@@ -27,7 +34,8 @@ async def enqueue(
             accepted += 1
     except QueueFull as error:
         generation.withdraw(accepted)
-        retry_after_s = _RETRY_FULL_S if error.retry_after_s is None else error.retry_after_s
+        measured = [each for each in (error.retry_after_s, boot_s or None) if each is not None]
+        retry_after_s = max(measured, default=_RETRY_FULL_S)
         raise overloaded(f"Too many requests: {error}; try again later.", retry_after_s) from None
     except QueueAway as error:
         generation.withdraw(accepted)

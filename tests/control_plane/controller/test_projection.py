@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from control_plane.store.clock import read_clock
-from control_plane.store.repositories import keys
+from control_plane.store.repositories import keys, replicas
 from control_plane.store.tables import ApiKey, Deployment
 from infra.wire import Projection
 from tests.control_plane.controller.cell import TEXT, Cell, folder_of
@@ -30,6 +30,16 @@ async def test_a_route_says_what_a_gateway_needs(cell: Cell) -> None:
     assert (route.max_context_tokens, route.vocabulary_size) == (1024, 100)
     assert (route.ready_replicas, route.queue_limit_s, route.unavailable) == (1, 33.0, "")
     assert await cell.projections.text(route.text_digest) == TEXT
+
+
+async def test_a_route_at_zero_says_how_long_its_replicas_took_to_start(cell: Cell) -> None:
+    chat = await cell.deploy(await cell.model(), min_replicas=1)
+    await cell.until_state(chat, "ready")
+    assert [each.boot_s for each in (await told(cell)).routes] == [0.0], "one is ready"
+    async with cell.database.transaction() as session:
+        [replica] = await replicas.live(session)
+        replica.ready_at, replica.state = replica.created_at + 42.0, "failed"
+    assert [each.boot_s for each in (await told(cell)).routes] == [42.0]
 
 
 async def test_it_is_published_again_with_a_higher_version_though_nothing_changes(

@@ -131,6 +131,17 @@ async def test_what_changes_nothing_is_accepted(gateway: Gateway) -> None:
             assert error["code"] == "rate_limit_exceeded", "it got as far as the queue"
 
 
+async def test_retry_after_is_what_a_replica_takes_to_start_where_none_is_ready(
+    gateway: Gateway,
+) -> None:
+    await gateway.publish(max_queued_jobs=0, ready_replicas=0, boot_s=42.0)
+    async with gateway.http() as client:
+        path, body = chat()
+        reply = await client.post(path, json=body)
+    assert refused(reply, 429)
+    assert reply.headers["retry-after"] == "42"
+
+
 async def test_an_unknown_argument_is_refused_with_the_nearest_known(gateway: Gateway) -> None:
     async with gateway.http() as client:
         path, body = chat(max_completion_token=5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pytest import approx
+
 from control_plane.store.repositories import (
     instances,
     joins,
@@ -220,3 +222,11 @@ async def test_replicas(database: Database) -> None:
             assert [each.id for each in formers] == [former.id]
             ended = await replicas.ended_unready(session, chat, 5)
             assert [(each.id, each.reason) for each in ended] == [(two.id, "broken")]
+            assert await replicas.boot_times_s(session, chat.revision_id, 5) == []
+        async with database.transaction() as session:
+            for took_s in (3.0, 5.0):
+                ready = await replicas.add(session, chat)
+                ready.ready_at = ready.created_at + took_s
+            await session.flush()
+            assert await replicas.boot_times_s(session, chat.revision_id, 5) == approx([5.0, 3.0])
+            assert await replicas.boot_times_s(session, chat.revision_id, 1) == approx([5.0])
