@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 import time
 from collections import Counter
@@ -103,7 +104,7 @@ def _of_process(pid: int) -> tuple[int, int]:
     """Open files, and resident bytes."""
     process = Path(f"/proc/{pid}")
     pages = int((process / "statm").read_text().split()[1])
-    return len(list((process / "fd").iterdir())), pages * 4096
+    return len(list((process / "fd").iterdir())), pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def faults(kept: list[Kept]) -> list[str]:
