@@ -61,7 +61,7 @@ class Plane:
     async def run(self) -> AsyncIterator[Plane]:
         model = await self._cell.model(text=self._assets)
         deployment = await self._cell.deploy(model, MODEL)
-        self.replica = Replica(self._jobs, self._tokenizer, revision_id=deployment.revision_id)
+        self.replica = Replica(self._jobs, self._tokenizer, revision=deployment.revision_id)
         serving = asyncio.create_task(self.replica.serve("ok"))
         async with self._app.router.lifespan_context(self._app):
             self.control()
