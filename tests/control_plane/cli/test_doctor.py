@@ -14,6 +14,7 @@ from control_plane.cli.exits import ExitCode
 from infra.embedded import EmbeddedValkey
 from tests.control_plane.cli.stub_answers import Tamer, page
 from tests.control_plane.cli.stub_server import StubServer
+from tests.fixtures.valkey_cluster import ValkeyCluster
 
 TOTAL = {"accepted": 1, "pending": 0}
 CHAT = {"name": "chat", "state": "ready", "reason": ""}
@@ -87,6 +88,26 @@ def test_a_redis_that_keeps_nothing_on_disk_is_a_warning(
     code, found = levels(tamer)
     assert (code, found["redis"]["level"]) == (0, "warn")
     assert "appendonly yes" in found["redis"]["advice"]
+
+
+def test_every_primary_of_a_cluster_is_looked_at(
+    tamer: Tamer,
+    sound_server: StubServer,
+    valkey_cluster_servers: ValkeyCluster,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TAMER_JOBS_URL", valkey_cluster_servers.url)
+    _, found = levels(tamer)
+    assert found["redis"]["level"] == "warn"
+    assert "at the cluster at 127.0.0.1:" in found["redis"]["said"]
+    for node in valkey_cluster_servers.nodes[1:]:
+        node.ask("CONFIG", "SET", "appendonly", "yes")
+    try:
+        _, found = levels(tamer)
+        assert found["redis"]["level"] == "warn", "the first keeps nothing"
+    finally:
+        for node in valkey_cluster_servers.nodes[1:]:
+            node.ask("CONFIG", "SET", "appendonly", "no")
 
 
 def test_a_redis_that_is_away_fails_without_its_password(
