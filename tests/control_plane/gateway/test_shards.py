@@ -23,7 +23,7 @@ from tests.fixtures.valkey_cluster import ValkeyCluster
 from tests.fixtures.waiting import eventually
 
 EPOCH = "tamer:epoch"
-CONSUMER_LEASE_S = 1.0
+CONSUMER_LEASE_S = 2.5
 
 
 @pytest.fixture
