@@ -23,8 +23,9 @@ class Adoption:
         self._keys = keys
         self._consumer = consumer
 
-    async def resume(self, found: Found, claim: int, text: TextModel) -> DurableRun:
-        """Make its jobs ours; what the log says was delivered is not generated again.
+    async def resume(self, found: Found, text: TextModel) -> DurableRun:
+        """Make the jobs of a request that we have claimed ours; what the log says was delivered is
+        not generated again.
 
         Raises:
             Taken: yet another gateway has claimed it since.
@@ -39,7 +40,7 @@ class Adoption:
         logged, closed = _replay(generation.sequences, entries)
         try:
             for sequence in generation.sequences:
-                await self._adopt(found, claim, sequence)
+                await self._adopt(found, sequence)
         except BaseException:
             for sequence in generation.sequences:
                 self._consumer.release(sequence)
@@ -48,16 +49,16 @@ class Adoption:
             self._log,
             self._keys,
             request,
-            claim,
+            found.claim,
             generation,
             length=found.length,
             logged=logged,
             closed=closed,
         )
 
-    async def _adopt(self, found: Found, claim: int, sequence: Sequence) -> None:
+    async def _adopt(self, found: Found, sequence: Sequence) -> None:
         request = found.request
-        if await self._consumer.adopt(sequence, claim) or sequence.ending is not None:
+        if await self._consumer.adopt(sequence, found.claim) or sequence.ending is not None:
             return
         if found.accepted:
             sequence.end(Ending(JobState.FAILED, None, "job_lost", retry_helps=True))
@@ -70,9 +71,9 @@ class Adoption:
         except (QueueFull, QueueAway):
             sequence.end(Ending(JobState.EXPIRED, None, "queue_limit", retry_helps=True))
 
-    async def give_up(self, found: Found, claim: int, reason: str) -> None:
-        """End a request that nobody can go on with."""
-        request = found.request
+    async def give_up(self, found: Found, reason: str) -> None:
+        """End a request that we have claimed and nobody can go on with."""
+        request, claim = found.request, found.claim
         entries = [entry for _, entry in await self._log.all_entries(request.request_id)]
         closed = {entry.choice for entry in entries if entry.outcome}
         for spec in request.jobs:

@@ -228,24 +228,32 @@ class DurableRequests:
         gone = text is None and self._given_up(request_id)
         if text is None and not gone:
             return
-        claim = await self._claim(found, owner)
-        if claim is None:
+        ours = await self._claim(found, owner)
+        if ours is None:
             return
         if text is None:
-            await self._adoption.give_up(found, claim, "model_gone")
+            await self._adoption.give_up(ours, "model_gone")
             await self._owners.remove(self._owner, request_id)
             return
-        self._launch(await self._adoption.resume(found, claim, text))
+        self._launch(await self._adoption.resume(ours, text))
         DURABLE_ADOPTED.inc()
         _log.info("durable request adopted", durable_id=request_id, from_owner=owner)
 
-    async def _claim(self, found: Found, owner: str) -> int | None:
+    async def _claim(self, found: Found, owner: str) -> Found | None:
+        """The request as its last owner left it, who may have written until the claim.
+
+        None where others were faster, or where it looks so because the reply was lost: the request
+        stays among ours until the next look, which sees whose it is.
+        """
         request_id = found.request.request_id
         await self._owners.add(self._owner, request_id, self._lease_s)
         claim = await self.log.claim(found, self._owner)
+        if claim is None:
+            return None
         if owner != self._owner:
-            await self._owners.remove(owner if claim else self._owner, request_id)
-        return claim
+            await self._owners.remove(owner, request_id)
+        left = await self.log.find(request_id)
+        return left if left is not None and left.claim == claim else None
 
     async def _text_of(self, found: Found) -> TextModel | None:
         try:

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from infra.durable.log import DurableLog
+from infra.durable.log import DurableLog, Found
 from infra.durable.retrial import request_of, retry
 from infra.embedded import EmbeddedValkey
 from infra.queue.queue import JobQueue
@@ -278,3 +278,56 @@ async def test_a_dead_letter_that_is_retried_goes_on(
     await has_status(gateway, begun["id"], "completed")
     assert text_of(await events(gateway, begun["id"])) == "abcdef"
     await gateway.settled(accepted=2, failed=1, completed=1)
+
+
+async def test_what_is_logged_until_the_claim_is_not_lost(
+    gateway: Gateway, second: Gateway, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The silent gateway wakes up between the other's look at the request and its claim."""
+    begun = await begin(gateway)
+    lease, _ = await replica.take()
+    await replica.say(lease, 0, replica.ids("ab"))
+    log, claim = gateway.services.durable.log, DurableLog.claim
+
+    async def has_entries(count: int) -> bool:
+        return len(await log.all_entries(begun["id"])) == count
+
+    await eventually(lambda: has_entries(1))
+
+    async def late_claim(self: DurableLog, found: Found, owner: str) -> int | None:
+        await replica.say(lease, 2, replica.ids("cd"))
+        await eventually(lambda: has_entries(2))
+        return await claim(self, found, owner)
+
+    monkeypatch.setattr(DurableLog, "claim", late_claim)
+    await second.services.durable._adopt(begun["id"], gateway.services.consumer.id)
+    again, spec = await replica.take()
+    assert spec.delivered == replica.ids("abcd")
+    await replica.say(again, 4, replica.ids("ef"), FinishReason.STOP)
+    await has_status(second, begun["id"], "completed")
+    assert text_of(await events(second, begun["id"])) == "abcdef"
+
+
+async def test_a_claim_whose_reply_was_lost_loses_no_request(
+    gateway: Gateway, second: Gateway, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client of Redis sends a command again when its connection breaks before the reply."""
+    claim = DurableLog.claim
+
+    async def claim_sent_twice(self: DurableLog, found: Found, owner: str) -> int | None:
+        monkeypatch.setattr(DurableLog, "claim", claim)
+        assert await claim(self, found, owner) is not None
+        return await claim(self, found, owner)
+
+    begun = await begin(gateway)
+    monkeypatch.setattr(DurableLog, "claim", claim_sent_twice)
+    await gateway.stop()
+
+    async def adopted() -> bool:
+        return second.services.durable.run(begun["id"]) is not None
+
+    await eventually(adopted)
+    await replica.answer("abcd")
+    await has_status(second, begun["id"], "completed")
+    await second.settled(accepted=1, completed=1)
+    await gateway.start()
