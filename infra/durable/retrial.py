@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from infra.connection import RedisClient
-from infra.durable.log import DurableLog
+from infra.durable.log import OPEN, DurableLog
 from infra.durable.owners import Owners
 from infra.states import JobState
 
@@ -25,6 +25,10 @@ async def retry(jobs: RedisClient, keep_s: float, request_id: str) -> None:
     found = await log.find(request_id)
     if found is None:
         raise NotRetried(f"request {request_id} is not kept any more")
+    if found.status == OPEN and not found.owner:
+        # Begun again before, by somebody who may not have come as far as to say so.
+        await Owners(jobs).offer(request_id)
+        return
     if found.status != JobState.FAILED:
         raise NotRetried(f"request {request_id} has not failed: it is {found.status}")
     request = found.request

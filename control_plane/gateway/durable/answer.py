@@ -15,6 +15,7 @@ from control_plane.gateway.event_stream import event
 from control_plane.gateway.responses import ChatShape, Shape, TextShape
 from control_plane.gateway.sequence import Ending, Finish
 from infra.connection import REDIS_AWAY
+from infra.durable.log import OPEN, Found
 from infra.states import JobState
 from infra.telemetry import logger
 from infra.waiting import set_within
@@ -119,9 +120,15 @@ async def _read(
         entries = await durable.log.next_entries(request_id, after, wait_s)
     elif await set_within(written, wait_s):
         entries = await durable.log.entries(request_id, after)
-    if not entries and await durable.log.find(request_id) is None:
+    if not entries and _cut_short(await durable.log.find(request_id), after):
         raise ending_error(Ending(JobState.FAILED, None, "queue_lost", retry_helps=True))
     return entries
+
+
+def _cut_short(found: Found | None, after: int) -> bool:
+    """Whether a reader who has come this far without an end waits for nothing: the log is gone, or
+    Redis came back with an older one that has ended since."""
+    return found is None or (found.status != OPEN and found.length <= after)
 
 
 async def read_whole(durable: DurableRequests, request: DurableRequest, wait_s: float) -> Answer:

@@ -22,7 +22,9 @@ from control_plane.gateway.tokenizer_messages import Prompt
 from control_plane.http.request_id import arrived_at_s, request_id
 from infra.connection import REDIS_AWAY
 from infra.durable.idempotency import Repeated, key_name
+from infra.durable.log import OPEN
 from infra.registry import ring_controller
+from infra.states import JobState
 from infra.wire import DurableRequest
 
 _RETRY_S = 2.0
@@ -46,7 +48,7 @@ async def submit(
     """
     name, digest = key_name(caller.tenant, key) if key else "", body_digest(endpoint, options)
     try:
-        earlier = await services.durable.keys.find(name) if name else None
+        earlier = await _begun_before(services, name) if name else None
         if earlier is None:
             destination, prompts = await prepare()
             begun = _describe(request, caller, options, endpoint, name, destination, prompts)
@@ -66,6 +68,19 @@ async def submit(
     if options.background:
         return replies.accepted(wanted, await read_now(services.durable, wanted))
     return await replies.complete(services, wanted, request)
+
+
+async def _begun_before(services: Services, name: str) -> Repeated | None:
+    """What a key stands for. Where that came to nothing, and its gateway died before it could say
+    so, the key is free again."""
+    earlier = await services.durable.keys.find(name)
+    if earlier is None:
+        return None
+    found = await services.durable.log.find(earlier.request_id)
+    if found is not None and found.status in (OPEN, JobState.COMPLETED):
+        return earlier
+    await services.durable.keys.release(name, earlier.request_id)
+    return None
 
 
 async def _earlier(services: Services, earlier: Repeated, digest: str) -> DurableRequest:

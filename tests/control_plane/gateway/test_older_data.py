@@ -96,3 +96,27 @@ async def test_a_job_that_had_ended_and_is_back_is_ended_again(
     await gateway.settled(completed=1)
     await older.put_back(valkey)
     await gateway.settled(accepted=1, cancelled=1)
+
+
+async def test_a_reader_who_is_ahead_of_an_older_log_is_told(
+    gateway: Gateway, replica: Replica, valkey: Redis
+) -> None:
+    """A durable request ends with a reason in the older log, before the place he waits at."""
+    body = {**BODY, "background": True, "stream": True}
+    async with (
+        gateway.http() as client,
+        client.stream("POST", "/v1/completions", json=body) as reply,
+    ):
+        lines = reply.aiter_lines()
+        lease, _ = await replica.take()
+        older = await RedisCopy.of(valkey)
+        for index, token in enumerate(replica.ids("abc")):
+            await replica.say(lease, index, [token])
+            while not (await anext(lines)).startswith("id: "):
+                pass
+        await older.put_back(valkey, but=(b"tamer:tokens:",))
+        await replica.say(lease, 3, replica.ids("d"))
+        async with asyncio.timeout(10):
+            rest = [line async for line in lines]
+    assert '"queue_lost"' in "".join(rest)
+    await gateway.settled(accepted=1)

@@ -10,6 +10,7 @@ from infra.connection import RedisClient
 from infra.durable.idempotency import IdempotencyKeys, Repeated, key_name
 from infra.durable.log import OPEN, DurableLog, Found, Written
 from infra.durable.owners import Owners
+from infra.durable.retrial import retry
 from infra.wire import DurableRequest, JobSpec, LogEntry, Sampling
 
 REQUEST = DurableRequest(
@@ -162,3 +163,15 @@ async def test_an_owner_without_a_lease_is_silent(each_redis: RedisClient) -> No
     assert await owners.requests("first") == []
     await owners.forget("first")
     assert await owners.silent() == []
+
+
+async def test_a_retry_that_broke_off_is_completed_by_the_next(
+    log: DurableLog, each_redis: RedisClient
+) -> None:
+    """Between the request that is open again and the word to the gateways."""
+    await log.append(REQUEST, 1, 1, [END])
+    await log.finish(REQUEST, 1, "failed")
+    await log.reopen(REQUEST, [1])
+    await retry(each_redis, 60.0, REQUEST.request_id)
+    [nobody] = await Owners(each_redis).silent()
+    assert await Owners(each_redis).requests(nobody) == [REQUEST.request_id]

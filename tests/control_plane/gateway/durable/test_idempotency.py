@@ -184,3 +184,26 @@ def _data(stream: str) -> list[str]:
 def _text(stream: str) -> str:
     bodies = [line[6:] for line in stream.splitlines() if line.startswith("data: {")]
     return "".join(json.loads(body)["choices"][0]["text"] for body in bodies)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_key_is_free_though_its_gateway_died_before_it_said_so(
+    gateway: Gateway, replica: Replica, valkey: Redis, lost: bool
+) -> None:
+    asking = asyncio.create_task(ask(gateway))
+    lease, _ = await replica.take()
+    [name] = [key async for key in valkey.scan_iter("tamer:idempotency:*")]
+    kept = await valkey.get(name)
+    await replica.say(lease, 0, [], FinishReason.ERROR, error="no such kernel")
+    assert (await asking).status_code == 500
+
+    async def released() -> bool:
+        return not await valkey.exists(name)
+
+    await eventually(released)
+    await valkey.set(name, kept)
+    if lost:
+        await valkey.delete(*[key async for key in valkey.scan_iter("tamer:request:*")])
+    again = asyncio.create_task(ask(gateway))
+    await replica.answer("abcd")
+    assert (await again).status_code == 200
