@@ -130,7 +130,9 @@ class Settings(BaseSettings):
         gt=0,
         description="How long the answer of a background or idempotent request is kept.",
     )
-    max_attempts: int = Field(4, ge=1, description="Attempts before a job is a dead letter.")
+    max_attempts: int = Field(
+        4, ge=1, description="Attempts that replicas may lose before a job is a dead letter."
+    )
     heartbeat_s: float = Field(1.0, gt=0, description="How often agents report.")
     instance_lost_s: float = Field(10.0, gt=0, description="Silence after which an agent is lost.")
     join_limit_s: float = Field(

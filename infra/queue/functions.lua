@@ -31,6 +31,7 @@ local NEW_CONSUMER_MS = 30000
 local QUIET_MS = 3000
 local DEAD_LETTERS, KEEP_DEAD_S = 1000, 7 * 24 * 3600
 local SWEEP_MAX = 500
+local ADOPTIONS_FORGIVEN = 16
 local RATE_WINDOW_MS, RATE_KNOWN_MS, RATE_LONGEST_MS = 60000, 5000, 10000
 local FINAL = { completed = true, failed = true, cancelled = true, expired = true }
 
@@ -322,7 +323,9 @@ local function reoffer(keys, args)
     end_lease(base, job, true)
     set_state(base, job, 'orphaned')
   end
-  if job.attempt >= tonumber(args[5]) then
+  -- That its gateway ended is not its fault; a job that ends its gateways is found out all the same.
+  local forgiven = math.min(tonumber(job.adoptions or '0'), ADOPTIONS_FORGIVEN)
+  if job.attempt - forgiven >= tonumber(args[5]) then
     settle(base, job, 'failed', 'max_attempts', job.output_tokens, false, now)
     redis.call('HSET', job_key(base, job.id), 'ended_ms', now)
     redis.call('EXPIRE', job_key(base, job.id), KEEP_DEAD_S)
@@ -466,6 +469,7 @@ local function adopt(keys, args)
   local known = tonumber(redis.call('HGET', job_key(base, id), 'claim') or '0')
   if claim < known or (claim == known and job.consumer ~= consumer) then return { 'taken', 0, '' } end
   if claim > known then
+    if job.state ~= 'queued' then redis.call('HINCRBY', job_key(base, id), 'adoptions', 1) end
     -- The replica speaks to the consumer before: what it says from now on is lost.
     if job.state == 'leased' or job.state == 'streaming' then
       end_lease(base, job, true)

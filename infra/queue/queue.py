@@ -193,7 +193,8 @@ class JobQueue:
 
         An attempt that still runs is fenced and told to stop. Returns the number of the next
         attempt; None when the job has ended, has moved on from `ended_attempt`, or has had
-        `max_attempts` and is now failed (a dead letter).
+        `max_attempts` and is now failed (a dead letter). Attempts that an adoption ended do not
+        count, up to a limit of their own.
         """
         attempt = await self._call("reoffer", job_id, consumer, ended_attempt, spec, max_attempts)
         return int(attempt) or None

@@ -284,6 +284,35 @@ async def test_a_durable_job_goes_to_the_consumer_with_the_newest_claim(queue: J
     assert (await queue.balance()).holds
 
 
+async def adopt_again(queue: JobQueue, attempt: int) -> int | None:
+    """An attempt runs until another gateway takes the job over."""
+    await lease_one(queue)
+    consumer = f"gateway-{attempt + 1}"
+    adopted = await queue.adopt("a", consumer, claim=attempt + 1)
+    assert adopted == Adopted(JobState.ORPHANED, attempt, "")
+    return await queue.reoffer("a", consumer, attempt, b"spec", 2)
+
+
+async def test_gateways_that_come_and_go_make_no_dead_letter(queue: JobQueue) -> None:
+    await queue.offer(offer("a", durable=True), 10)
+    for attempt in range(1, 6):
+        assert await adopt_again(queue, attempt) == attempt + 1
+    for attempt in (6, 7):  # what replicas lose counts as ever
+        await lease_one(queue)
+        following = await queue.reoffer("a", "gateway-6", attempt, b"spec", 2)
+        assert following == (7 if attempt == 6 else None)
+    assert (await queue.balance()).failed == 1
+
+
+async def test_a_job_that_ends_its_gateways_is_a_dead_letter_in_the_end(queue: JobQueue) -> None:
+    await queue.offer(offer("a", durable=True), 10)
+    attempt = 1
+    while await adopt_again(queue, attempt) is not None:
+        attempt += 1
+        assert attempt < 100
+    assert [letter.attempts for letter in await queue.dead_letters()] == [attempt]
+
+
 async def test_a_queued_job_is_adopted_where_it_stands(queue: JobQueue) -> None:
     await queue.offer(offer("a", durable=True), 10)
     assert await queue.adopt("a", "second", claim=2) == Adopted(JobState.QUEUED, 1, "")
