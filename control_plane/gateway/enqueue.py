@@ -38,7 +38,7 @@ async def enqueue(
         retry_after_s = max(measured, default=_RETRY_FULL_S)
         raise overloaded(f"Too many requests: {error}; try again later.", retry_after_s) from None
     except QueueAway as error:
-        generation.withdraw(accepted)
+        generation.withdraw(accepted + 1)  # Redis may take it yet: it was sent
         raise unavailable(f"Sorry, {error}; try again.", "queue_away", _RETRY_AWAY_S) from None
     except BaseException:
         generation.withdraw(accepted + 1)  # the one on its way may have been taken

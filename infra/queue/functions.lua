@@ -342,11 +342,17 @@ local function reoffer(keys, args)
   return job.attempt
 end
 
--- settle: id consumer outcome reason output_tokens stop -> 1, or 0 where it had ended before
+-- settle: id consumer outcome reason output_tokens stop -> 1, or 0 where it had ended before. One
+-- that is not there may still come, in an offer whose sender has given up: it has ended then.
 local function settle_job(keys, args)
   local base = keys[1]
   local job = read_job(base, args[1])
-  if not job or FINAL[job.state] or job.consumer ~= args[2] then return 0 end
+  if not job then
+    redis.call('HSET', job_key(base, args[1]), 'state', args[3], 'attempt', 0, 'reason', args[4])
+    redis.call('EXPIRE', job_key(base, args[1]), KEEP_SETTLED_S)
+    return 0
+  end
+  if FINAL[job.state] or job.consumer ~= args[2] then return 0 end
   settle(base, job, args[3], args[4], tonumber(args[5]), args[6] == '1', now_ms())
   return 1
 end

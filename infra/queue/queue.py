@@ -211,7 +211,8 @@ class JobQueue:
     ) -> bool:
         """End a job, once. `stop` tells a running attempt to stop; it is needless after a finish.
 
-        Returns False if the job had already ended (usage was counted then).
+        Returns False if the job had already ended (usage was counted then), or is not there: then
+        an offer that is late will find that it has ended.
         """
         if not is_final(outcome):
             raise ValueError(f"a job is settled as completed, failed ..., not {outcome.value}")

@@ -14,6 +14,7 @@ from control_plane.gateway.enqueue import enqueue
 from control_plane.gateway.generation import Generation
 from control_plane.gateway.metrics import DURABLE_ADOPTED
 from control_plane.gateway.text_models import TextModel, TextModels, TextUnavailable
+from infra.backoff import Backoff
 from infra.connection import REDIS_AWAY
 from infra.durable.idempotency import IdempotencyKeys, Repeated
 from infra.durable.log import OPEN, DurableLog, Found
@@ -28,6 +29,9 @@ _LOOK_S = 1.0
 _SURE_S = 3.0
 """A lease that is missing for this long is not only late, because Redis was away."""
 _TEXT_LIMIT_S = 60.0
+_TAKE_BACK_S = 2.0
+"""A client that is refused waits no longer for what is undone."""
+_FIRST_RETRY_S, _LAST_RETRY_S = 0.05, 1.0
 
 
 class DurableRequests:
@@ -104,8 +108,7 @@ class DurableRequests:
             RedisError, OSError: Redis is away.
         """
         generation = Generation(self._consumer, request.prompt_tokens, request.model, arrived_at_s)
-        for spec in request.jobs:
-            generation.add(request.revision_id, spec, text, request.stops, durable=True)
+        accepted = False
         self._starting.add(request.request_id)
         try:
             await self._owners.add(self._owner, request.request_id, self._lease_s)
@@ -114,36 +117,46 @@ class DurableRequests:
                 mine = Repeated(request.request_id, body_digest)
                 earlier = await self.keys.take(request.idempotency_key, mine)
                 if earlier is not None:
-                    await self._discard(request)
                     return earlier
-            run = DurableRun(self.log, self.keys, request, 1, generation)
-            try:
-                await enqueue(
-                    self._consumer,
-                    generation,
-                    request.tenant,
-                    request.queue_limit_s,
-                    request.max_queued_jobs,
-                )
-            except BaseException:
-                for choice in range(len(generation.sequences)):
-                    await generation.settle(choice)
-                await self._discard(request)
-                raise
-            self._launch(run)
+            for spec in request.jobs:
+                generation.add(request.revision_id, spec, text, request.stops, durable=True)
+            await enqueue(
+                self._consumer,
+                generation,
+                request.tenant,
+                request.queue_limit_s,
+                request.max_queued_jobs,
+            )
+            accepted = True
         finally:
-            self._starting.discard(request.request_id)
+            if accepted:
+                self._launch(DurableRun(self.log, self.keys, request, 1, generation))
+                self._starting.discard(request.request_id)
+            else:
+                taking_back = self._spawn(self._take_back(request, generation))
+                await asyncio.wait({taking_back}, timeout=_TAKE_BACK_S)
         return None
 
+    async def _take_back(self, request: DurableRequest, generation: Generation) -> None:
+        """A request that is not accepted never was, as soon as Redis can be told so; until then it
+        counts as one that starts, so that nobody goes on with it."""
+        backoff = Backoff(_FIRST_RETRY_S, _LAST_RETRY_S)
+        for choice in range(len(generation.sequences)):
+            await generation.settle(choice)
+        while True:
+            try:
+                await self._discard(request)
+                break
+            except REDIS_AWAY as error:
+                _log.warning("a request cannot be discarded yet", error=str(error))
+                await backoff.pause()
+        self._starting.discard(request.request_id)
+
     async def _discard(self, request: DurableRequest) -> None:
-        """What cannot be discarded now is when it is found without a run."""
-        try:
-            if request.idempotency_key:
-                await self.keys.release(request.idempotency_key, request.request_id)
-            await self.log.discard(request, 1)
-            await self._owners.remove(self._owner, request.request_id)
-        except REDIS_AWAY as error:
-            _log.warning("a request cannot be discarded yet", error=str(error))
+        if request.idempotency_key:
+            await self.keys.release(request.idempotency_key, request.request_id)
+        await self.log.discard(request, 1)
+        await self._owners.remove(self._owner, request.request_id)
 
     # --- writing ---
 
@@ -272,7 +285,8 @@ class DurableRequests:
             del self._unreadable_since_s[request_id]
         return gone
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

@@ -293,6 +293,15 @@ async def adopt_again(queue: JobQueue, attempt: int) -> int | None:
     return await queue.reoffer("a", consumer, attempt, b"spec", 2)
 
 
+async def test_an_offer_that_comes_after_its_end_makes_no_job(queue: JobQueue) -> None:
+    """A server that was stopped may run an offer after what was sent on a later connection."""
+    assert not await queue.settle("a", "gateway", JobState.CANCELLED, "never acknowledged", 0)
+    assert await queue.offer(offer("a", durable=True), 10) is JobState.CANCELLED
+    assert await queue.lease("r1", 1, 10_000, TTL_S) == []
+    balance = await queue.balance()
+    assert (balance.accepted, balance.pending, balance.holds) == (0, 0, True)
+
+
 async def test_gateways_that_come_and_go_make_no_dead_letter(queue: JobQueue) -> None:
     await queue.offer(offer("a", durable=True), 10)
     for attempt in range(1, 6):

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from infra.queue.queue import JobQueue
+from infra.queue.queue import Full, JobQueue, Offer
 from infra.states import JobState
 from infra.wire import FinishReason
 from tests.control_plane.gateway.conftest import MODEL, REVISION, Gateway, Replica
@@ -204,6 +204,31 @@ async def test_a_key_is_free_though_its_gateway_died_before_it_said_so(
     await valkey.set(name, kept)
     if lost:
         await valkey.delete(*[key async for key in valkey.scan_iter("tamer:request:*")])
+    again = asyncio.create_task(ask(gateway))
+    await replica.answer("abcd")
+    assert (await again).status_code == 200
+
+
+async def test_a_request_that_redis_took_without_saying_so_is_taken_back(
+    gateway: Gateway, replica: Replica, valkey: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer = JobQueue.offer
+
+    async def reply_lost(self: JobQueue, offered: Offer, max_queued: int) -> JobState | Full:
+        if offered.job_id.endswith(".1"):
+            await offer(self, offered, max_queued)
+            raise ConnectionError("no reply came")
+        return await offer(self, offered, max_queued)
+
+    await gateway.publish(queue_limit_s=0.3)
+    monkeypatch.setattr(JobQueue, "offer", reply_lost)
+    refused = await ask(gateway, n=2)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "queue_away")
+    monkeypatch.setattr(JobQueue, "offer", offer)
+    await gateway.settled(accepted=2, cancelled=2)
+    assert gateway.services.consumer.open_jobs == 0
+    assert [key async for key in valkey.scan_iter("tamer:request:*")] == []
+    await gateway.publish(queue_limit_s=60.0)
     again = asyncio.create_task(ask(gateway))
     await replica.answer("abcd")
     assert (await again).status_code == 200
