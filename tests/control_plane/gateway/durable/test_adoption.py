@@ -213,7 +213,7 @@ async def test_a_gateway_that_was_only_silent_cannot_write_again(
     run = durable.run(begun["id"])
     assert run is not None
     # The other one claims as it does after the lease of the first.
-    await second.services.durable._adopt(begun["id"], found.owner)
+    await second.services.durable._inheritance._adopt(begun["id"], found.owner)
     again, spec = await replica.take()
     assert (again.attempt, spec.delivered) == (2, replica.ids("ab"))
     await replica.say(lease, 2, replica.ids("XY"))
@@ -252,7 +252,7 @@ async def test_a_request_that_cannot_be_read_any_more_fails_with_a_reason(
 ) -> None:
     begun = await begin(gateway)
     await gateway.publisher.drop_text(gateway.route_digest)
-    monkeypatch.setattr("control_plane.gateway.durable.keeper._TEXT_LIMIT_S", 0.0)
+    monkeypatch.setattr("control_plane.gateway.durable.inheritance._TEXT_LIMIT_S", 0.0)
     await gateway.stop()
     failed = await has_status(second, begun["id"], JobState.FAILED.value)
     assert "no longer served" in failed["error"]["message"]
@@ -300,7 +300,7 @@ async def test_what_is_logged_until_the_claim_is_not_lost(
         return await claim(self, found, owner)
 
     monkeypatch.setattr(DurableLog, "claim", late_claim)
-    await second.services.durable._adopt(begun["id"], gateway.services.consumer.id)
+    await second.services.durable._inheritance._adopt(begun["id"], gateway.services.consumer.id)
     again, spec = await replica.take()
     assert spec.delivered == replica.ids("abcd")
     await replica.say(again, 4, replica.ids("ef"), FinishReason.STOP)
