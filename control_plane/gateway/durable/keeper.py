@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from control_plane.gateway.consumer import Consumer
@@ -22,7 +22,7 @@ from infra.durable.owners import Owners
 from infra.ending import end_tasks
 from infra.queue.queue import Taken
 from infra.telemetry import logger
-from infra.wire import DurableRequest, Malformed
+from infra.wire import DurableRequest
 
 _log = logger(__name__)
 _LOOK_S = 1.0
@@ -63,7 +63,8 @@ class DurableRequests:
         self._stopping = False
 
     def start(self) -> None:
-        self._spawn(self._look_for_ever())
+        self._spawn(self._for_ever(self._mind))
+        self._spawn(self._for_ever(self._take_over))
 
     @property
     def open_requests(self) -> int:
@@ -185,21 +186,21 @@ class DurableRequests:
 
     # --- once a second ---
 
-    async def _look_for_ever(self) -> None:
+    async def _for_ever(self, look: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(min(_LOOK_S, self._lease_s / 4))
             try:
-                await self._look()
-            except (*REDIS_AWAY, Malformed) as error:
+                await look()
+            except REDIS_AWAY as error:
                 _log.warning("durable requests cannot be looked at", error=str(error))
-            except Exception:  # noqa: BLE001
-                # One request that cannot be understood must not end the lease on the others.
-                _log.exception("durable requests cannot be looked at")
 
-    async def _look(self) -> None:
+    async def _mind(self) -> None:
+        """Keep what is ours; never behind a request that is being taken over, which takes time."""
         if self._runs or self._starting:
             await self._owners.renew(self._owner, self._lease_s)
         await self._look_at_runs()
+
+    async def _take_over(self) -> None:
         await self._inherit(self._owner)
         silent = [each for each in await self._owners.silent() if each != self._owner]
         now_s = time.monotonic()
@@ -229,6 +230,11 @@ class DurableRequests:
                     await self._adopt(request_id, owner)
                 except Taken:
                     _log.info("another gateway was faster", durable_id=request_id)
+                except REDIS_AWAY:
+                    raise
+                except Exception:  # noqa: BLE001
+                    # One that cannot be understood must not stand in the way of the others.
+                    _log.exception("a durable request cannot be adopted", durable_id=request_id)
                 finally:
                     self._starting.discard(request_id)
 
