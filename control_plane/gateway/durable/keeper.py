@@ -193,6 +193,8 @@ class DurableRequests:
                 await look()
             except REDIS_AWAY as error:
                 _log.warning("durable requests cannot be looked at", error=str(error))
+            except Exception:  # noqa: BLE001
+                _log.exception("durable requests cannot be looked at")
 
     async def _mind(self) -> None:
         """Keep what is ours; never behind a request that is being taken over, which takes time."""
