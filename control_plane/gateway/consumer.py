@@ -231,7 +231,8 @@ class Consumer:
 
     def release(self, sequence: Sequence) -> None:
         """Leave a durable job to others: it goes on in the queue, and here it has ended."""
-        self._open.remove(sequence.job_id)
+        if self._open.get(sequence.job_id) is sequence:  # we may have adopted it anew
+            self._open.remove(sequence.job_id)
         sequence.end(Ending(JobState.FAILED, None, "released"))
 
     def _ended(self, sequence: Sequence) -> None:

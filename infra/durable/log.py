@@ -7,6 +7,7 @@ and the writes are one call of a Redis function each, see `functions.lua`).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,6 +22,8 @@ _FIELD = b"entry"
 _FORGET_S = 3600
 """How long a request may take from its creation to its acceptance."""
 _READ_BATCH = 1000
+_MAX_WAITING = 100
+_LOOK_AGAIN_S = 1.0
 
 
 class Written(StrEnum):
@@ -57,6 +60,7 @@ class DurableLog:
     def __init__(self, jobs: RedisClient, keep_s: float) -> None:
         self._jobs = jobs
         self._keep_s = max(1, round(keep_s))
+        self._waiting = 0
 
     # --- the owner ---
 
@@ -130,12 +134,21 @@ class DurableLog:
     async def next_entries(
         self, request_id: str, after: int, timeout_s: float
     ) -> list[tuple[int, LogEntry]]:
-        """As `entries`, waiting for the first; empty when the time runs out."""
-        return _numbered(
-            await read_stream(
+        """As `entries`, waiting for the first; empty when the time runs out.
+
+        Who waits holds a connection of the server. When too many do, the rest look now and then.
+        """
+        if self._waiting >= _MAX_WAITING:
+            await asyncio.sleep(min(timeout_s, _LOOK_AGAIN_S))
+            return await self.entries(request_id, after)
+        self._waiting += 1
+        try:
+            entries = await read_stream(
                 self._jobs, _log_key(request_id), f"{after}-0".encode(), _READ_BATCH, timeout_s
             )
-        )
+        finally:
+            self._waiting -= 1
+        return _numbered(entries)
 
     async def ask_to_cancel(self, request_id: str) -> None:
         """Mark an open request; its owner ends it."""

@@ -8,11 +8,11 @@ from control_plane.gateway.durable.adoption import Adoption
 from control_plane.gateway.durable.runs import Runs
 from control_plane.gateway.metrics import DURABLE_ADOPTED
 from control_plane.gateway.text_models import TextModel, TextModels, TextUnavailable
+from infra.connection import REDIS_AWAY
 from infra.durable.log import OPEN, DurableLog, Found
 from infra.durable.owners import Owners
 from infra.queue.queue import Taken
 from infra.telemetry import logger
-from infra.wire import Malformed
 
 _log = logger(__name__)
 _SURE_S = 3.0
@@ -65,11 +65,11 @@ class Inheritance:
                 await self._adopt(request_id, owner)
             except Taken:
                 _log.info("another gateway was faster", durable_id=request_id)
-            except Malformed as error:
-                # One that cannot be understood must not keep the others waiting.
-                _log.error(
-                    "a durable request cannot be read", durable_id=request_id, error=str(error)
-                )
+            except REDIS_AWAY:
+                raise
+            except Exception:  # noqa: BLE001
+                # One that cannot be understood must not stand in the way of the others.
+                _log.exception("a durable request cannot be adopted", durable_id=request_id)
             finally:
                 self._runs.give_up(request_id)
 

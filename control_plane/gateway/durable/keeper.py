@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from control_plane.gateway.consumer import Consumer
 from control_plane.gateway.durable.adoption import Adoption
@@ -52,8 +53,8 @@ class DurableRequests:
         )
 
     def start(self) -> None:
-        self._runs.spawn(self._renew_for_ever())
-        self._runs.spawn(self._look_for_ever())
+        self._runs.spawn(self._for_ever(self._mind))
+        self._runs.spawn(self._for_ever(self._inheritance.look))
 
     @property
     def open_requests(self) -> int:
@@ -144,27 +145,22 @@ class DurableRequests:
 
     # --- once a second ---
 
-    async def _renew_for_ever(self) -> None:
-        """Beside the looks, which take their time where much is to be inherited."""
+    async def _for_ever(self, look: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(self._pause_s)
             try:
-                if not self._runs.idle:
-                    await self._owners.renew(self._owner, self._lease_s)
-            except REDIS_AWAY as error:
-                _log.warning("lease on durable requests cannot be renewed", error=str(error))
-
-    async def _look_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(self._pause_s)
-            try:
-                await self._look_at_runs()
-                await self._inheritance.look()
+                await look()
             except REDIS_AWAY as error:
                 _log.warning("durable requests cannot be looked at", error=str(error))
             except Exception:  # noqa: BLE001
-                # What is wrong with one request must not keep all others from being cancelled.
+                # A gateway that stops looking would keep its lease and its requests for ever.
                 _log.exception("durable requests cannot be looked at")
+
+    async def _mind(self) -> None:
+        """Keep what is ours; never behind a request that is being taken over, which takes time."""
+        if not self._runs.idle:
+            await self._owners.renew(self._owner, self._lease_s)
+        await self._look_at_runs()
 
     async def _look_at_runs(self) -> None:
         runs = list(self._runs)

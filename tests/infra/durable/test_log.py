@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from redis.asyncio import Redis
 
 from infra.connection import RedisClient
 from infra.durable.idempotency import IdempotencyKeys, Repeated, key_name
@@ -12,6 +13,7 @@ from infra.durable.log import OPEN, DurableLog, Found, Written
 from infra.durable.owners import Owners
 from infra.durable.retrial import retry
 from infra.wire import DurableRequest, JobSpec, LogEntry, Sampling
+from tests.fixtures.waiting import eventually
 
 REQUEST = DurableRequest(
     request_id="chatcmpl-1",
@@ -175,3 +177,24 @@ async def test_a_retry_that_broke_off_is_completed_by_the_next(
     await retry(each_redis, 60.0, REQUEST.request_id)
     [nobody] = await Owners(each_redis).silent()
     assert await Owners(each_redis).requests(nobody) == [REQUEST.request_id]
+
+
+async def test_readers_share_a_bounded_number_of_connections(
+    valkey: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.durable.log._MAX_WAITING", 2)
+    log = DurableLog(valkey, keep_s=60.0)
+    await log.create(REQUEST, "first")
+
+    async def read() -> list[tuple[int, LogEntry]]:
+        while not (entries := await log.next_entries(REQUEST.request_id, 0, 5.0)):
+            pass
+        return entries
+
+    async def two_wait() -> bool:
+        return bool((await valkey.info("clients"))["blocked_clients"] == 2)
+
+    readers = [asyncio.create_task(read()) for _ in range(10)]
+    await eventually(two_wait)
+    await log.append(REQUEST, 1, 1, PIECES)
+    assert [len(each) for each in await asyncio.gather(*readers)] == [3] * 10

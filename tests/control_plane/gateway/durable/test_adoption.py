@@ -13,7 +13,11 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from control_plane.gateway.durable.adoption import Adoption
+from control_plane.gateway.durable.run import DurableRun
+from control_plane.gateway.text_models import TextModel
 from infra.durable.log import DurableLog, Found
+from infra.durable.owners import Owners
 from infra.durable.retrial import request_of, retry
 from infra.embedded import EmbeddedValkey
 from infra.queue.queue import JobQueue
@@ -330,4 +334,58 @@ async def test_a_claim_whose_reply_was_lost_loses_no_request(
     await replica.answer("abcd")
     await has_status(second, begun["id"], "completed")
     await second.settled(accepted=1, completed=1)
+    await gateway.start()
+
+
+async def test_a_request_that_cannot_be_understood_holds_up_no_other(
+    gateway: Gateway, second: Gateway, replica: Replica, valkey: Redis
+) -> None:
+    begun = [await begin(gateway) for _ in range(2)]
+    bad, good = sorted(each["id"] for each in begun)
+    await valkey.xadd(f"tamer:request:{{{bad}}}:log", {b"entry": b"\xc1"}, id="1-0")
+    await valkey.hset(f"tamer:request:{{{bad}}}", "length", 1)
+    await gateway.stop()
+
+    async def adopted() -> bool:
+        return second.services.durable.run(good) is not None
+
+    await eventually(adopted)
+    await replica.answer("abcd", jobs=2)
+    await has_status(second, good, "completed")
+    await gateway.start()
+
+
+async def test_what_takes_long_to_adopt_costs_a_gateway_nothing_of_its_own(
+    gateway: Gateway,
+    second: Gateway,
+    replica: Replica,
+    valkey: Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The queue of one request cannot be reached, for longer than the gateway's own lease."""
+    adopting, go_on = asyncio.Event(), asyncio.Event()
+    resume = Adoption.resume
+
+    async def slow(self: Adoption, found: Found, text: TextModel) -> DurableRun:
+        adopting.set()
+        await go_on.wait()
+        return await resume(self, found, text)
+
+    monkeypatch.setattr(Adoption, "resume", slow)
+    own = await begin(second)
+    await replica.take()
+    await begin(gateway)
+    await gateway.stop()
+    await adopting.wait()
+    owners, owner = Owners(valkey), second.services.consumer.id
+    await owners.leave(owner)
+
+    async def renewed() -> bool:
+        return owner not in await owners.silent()
+
+    await eventually(renewed)
+    async with second.http() as client:
+        await client.post(f"/v1/chat/completions/{own['id']}/cancel")
+    await has_status(second, own["id"], "cancelled")
+    go_on.set()
     await gateway.start()
