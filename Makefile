@@ -13,7 +13,7 @@ TORCH_INDEX ?=
 ARGS ?=
 
 BIN := .venv/bin
-INSTALL := UV_FIND_LINKS="$(PIP_FIND_LINKS)" $(BIN)/uv pip install \
+INSTALL := UV_FIND_LINKS="$(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS))" $(BIN)/uv pip install \
 	--python $(BIN)/python -c constraints.txt \
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --index-strategy unsafe-best-match)
 SOURCES := infra control_plane worker loadtests tests

@@ -6,6 +6,7 @@ import os
 import time
 
 from infra.build import build_name
+from infra.extras import install_command
 from infra.settings import Settings
 from infra.telemetry import logger
 from infra.tracing.span import Recording, now_ns
@@ -33,7 +34,7 @@ def start_tracing(process: str, settings: Settings) -> None:
     try:
         _record(process, settings, to_collector)
     except ImportError as error:
-        _log.warning("no spans: install tamer[tracing]", error=str(error))
+        _log.warning("no spans", error=str(error), remedy=install_command("tracing"))
     except OSError as error:
         _log.warning("no spans: TAMER_TRACE_FILE cannot be written to", error=str(error))
 

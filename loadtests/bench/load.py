@@ -13,6 +13,7 @@ from control_plane.cli.api_client import ApiClient, ServerError
 from control_plane.cli.credentials import Credentials, find_server
 from control_plane.cli.exits import CommandError, ExitCode
 from control_plane.cli.screen import Screen
+from infra.extras import install_command
 from infra.settings import Settings
 from loadtests.ask import Ask
 from loadtests.locust_run import RECORDS, CannotRun, run_locust
@@ -44,7 +45,7 @@ async def measure(
         CommandError: the deployment does not answer, or Locust cannot run.
     """
     if importlib.util.find_spec("locust") is None:
-        raise CommandError("Locust is missing: install it with: pip install 'tamer[load]'")
+        raise CommandError(f"Locust is missing; get it with: {install_command('load')}")
     server = find_server(Settings())
     try:
         check_target(server.url, allow_remote=load.allow_remote)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from infra.extras import install_command
 from loadtests.benchmarks.report import Report, row
 from loadtests.benchmarks.spans import Span, ms, read_spans
 from loadtests.benchmarks.stream_client import StreamClient
@@ -133,6 +134,6 @@ def read_when_written(path: Path, trace_ids: Sequence[str]) -> dict[str, FirstTo
         if time.monotonic() > deadline:
             raise SpansMissing(
                 f"{len(trace_ids) - len(known)} of {len(trace_ids)} requests are not traced "
-                "as a whole: is tamer[tracing] installed?"
+                f"as a whole; is the SDK there? {install_command('tracing')}"
             )
         time.sleep(_LOOK_EVERY_S)

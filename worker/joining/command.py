@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from enum import IntEnum
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -50,7 +51,7 @@ def _join(url: str, token: str, slots: int, name: str) -> Ending:
     from worker.agent.join import JoinRefused
     from worker.agent.machine import join_request
     from worker.joining.machine import JoinedMachine
-    from worker.joining.membership import AlreadyRuns, alone, last_url, membership_of
+    from worker.joining.membership import AlreadyRuns, alone, last_url, membership_of, remember
     from worker.joining.progress import say, show_progress
 
     told = Settings()
@@ -70,7 +71,8 @@ def _join(url: str, token: str, slots: int, name: str) -> Ending:
                 settings, token or told.join_token.get_secret_value(), membership.credential, name
             )
             say(f"joining {url} with {', '.join(request.devices)} (Ctrl-C leaves)")
-            asyncio.run(_live(JoinedMachine(settings, membership, request, say)))
+            joined = partial(remember, url, folder)
+            asyncio.run(_live(JoinedMachine(settings, membership, request, say, joined)))
     except JoinRefused as error:
         return _end(Ending.REFUSED, str(error))
     except (AlreadyRuns, UnfitRedis, OSError) as error:

@@ -34,11 +34,14 @@ class JoinedMachine:
         membership: Membership,
         request: JoinRequest,
         say: Callable[[str], None],
+        joined: Callable[[], None],
     ) -> None:
+        """`joined` is called whenever the control plane has let us in."""
         self._settings = settings
         self._membership = membership
         self._request = request
         self._say = say
+        self._joined = joined
 
     async def live(self, order: LeaveOrder) -> None:
         """Until the order to leave.
@@ -56,6 +59,7 @@ class JoinedMachine:
         backoff = Backoff(first_s=1.0, limit_s=15.0)
         while True:
             grant = await self._join()
+            self._joined()
             problem = await _unreachable(grant.jobs_url) or await _unreachable(grant.tokens_url)
             if not problem:
                 return grant

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _CREDENTIAL_BYTES = 32
+_JOINED = ".joined"
+"""Beside a membership that was used."""
 
 
 class AlreadyRuns(RuntimeError):
@@ -32,10 +34,9 @@ def membership_of(url: str, folder: Path) -> Membership:
     Raises:
         OSError: the folder cannot be written to.
     """
-    path = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.json"
+    path = _path(url, folder)
     known = _read(path)
     if known is not None:
-        os.utime(path)
         return known
     made = Membership(url, secrets.token_urlsafe(_CREDENTIAL_BYTES))
     draft = path.with_suffix(".draft")
@@ -46,13 +47,29 @@ def membership_of(url: str, folder: Path) -> Membership:
     return made
 
 
+def remember(url: str, folder: Path) -> None:
+    """We were let in there: the next `tamer worker join` goes there too.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    mark = _path(url, folder).with_suffix(_JOINED)
+    mark.touch(mode=0o600)
+    os.utime(mark)
+
+
 def last_url(folder: Path) -> str:
-    """Of the control plane that was joined last; empty where there was none."""
-    for path in sorted(folder.glob("*.json"), key=lambda each: each.stat().st_mtime, reverse=True):
-        known = _read(path)
+    """Of the control plane that let us in last; empty where none has."""
+    marks = folder.glob(f"*{_JOINED}")
+    for mark in sorted(marks, key=lambda each: each.stat().st_mtime, reverse=True):
+        known = _read(mark.with_suffix(".json"))
         if known is not None:
             return known.url
     return ""
+
+
+def _path(url: str, folder: Path) -> Path:
+    return folder / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.json"
 
 
 @contextmanager

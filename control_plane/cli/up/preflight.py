@@ -12,6 +12,7 @@ from pathlib import Path
 
 from control_plane.cli.exits import CommandError
 from infra.embedded import EmbeddedServerError, server_binary
+from infra.extras import install_command
 from infra.private_folder import make_private
 from infra.settings import Settings
 
@@ -30,7 +31,7 @@ def check_python() -> None:
     missing = [name for name in ("uvicorn", *_MODULES) if importlib.util.find_spec(name) is None]
     if missing:
         raise CommandError(
-            f"missing packages: {', '.join(missing)}; install them with: pip install 'tamer[local]'"
+            f"missing packages: {', '.join(missing)}; get them with: {install_command('local')}"
         )
 
 

@@ -36,21 +36,26 @@ class Answer:
 
     def __init__(self, request: DurableRequest) -> None:
         self.prompt_tokens = request.prompt_tokens
-        self.output_tokens = 0
         self.failure: Ending | None = None
         """The first end that is not `completed`."""
         self._texts: list[list[str]] = [[] for _ in range(request.choices)]
+        self._tokens = [0] * request.choices
         self._finishes: dict[int, Finish | None] = {}
 
     def take(self, entry: LogEntry) -> None:
         self._texts[entry.choice].append(entry.text)
+        self._tokens[entry.choice] += len(entry.tokens)
         if not entry.outcome:
             return
-        self.output_tokens += entry.output_tokens
+        self._tokens[entry.choice] = entry.output_tokens
         self._finishes[entry.choice] = cast(Finish, entry.finish) or None
         outcome = JobState(entry.outcome)
         if outcome is not JobState.COMPLETED and self.failure is None:
             self.failure = Ending(outcome, None, entry.reason, entry.retry_helps)
+
+    @property
+    def output_tokens(self) -> int:
+        return sum(self._tokens)
 
     @property
     def begun(self) -> bool:
@@ -150,13 +155,12 @@ async def read_now(durable: DurableRequests, request: DurableRequest) -> Answer:
 
 
 def whole(request: DurableRequest, answer: Answer) -> dict[str, Any]:
-    """The completion object with its `status`; choices only where it is complete."""
+    """The completion object with its `status`; the choices as far as they have come."""
     shape, failure = shape_of(request), answer.failure
-    complete = answer.ended and failure is None
-    body = shape.whole(answer.choices if complete else [], answer if complete else None)
+    body = shape.whole(answer.choices if answer.begun else [], answer if answer.begun else None)
     if failure is not None:
         return {**body, "status": failure.outcome.value, **ending_error(failure).body()}
-    if complete:
+    if answer.ended:
         return {**body, "status": JobState.COMPLETED.value}
     return {**body, "status": "in_progress" if answer.begun else JobState.QUEUED.value}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from control_plane.gateway.access import Caller, authenticate
@@ -28,13 +28,17 @@ async def retrieve_completion(
     caller: Caller,
     completion_id: str,
     stream_wanted: Annotated[bool, Query(alias="stream")] = False,
-    starting_after: Annotated[int, Query(ge=0, lt=_INT64)] = 0,
+    starting_after: Annotated[int | None, Query(ge=0, lt=_INT64)] = None,
+    last_event_id: Annotated[
+        int | None, Header(ge=0, lt=_INT64, description="As `starting_after`, from an EventSource.")
+    ] = None,
 ) -> Response:
     """The answer as it is now, or as events after the one numbered `starting_after`."""
     services: Services = request.app.state.gateway
     found = await _find(services, request, caller.tenant, completion_id)
     if stream_wanted:
-        return stream(services, found.request, starting_after)
+        after = last_event_id or 0 if starting_after is None else starting_after
+        return stream(services, found.request, after)
     try:
         return JSONResponse(whole(found.request, await read_now(services.durable, found.request)))
     except REDIS_AWAY as error:

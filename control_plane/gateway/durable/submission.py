@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -63,6 +64,16 @@ async def submit(
         ) from error
     if destination is not None and destination.route.ready_replicas == 0:
         await ring_controller(services.jobs)
+    wanted = msgspec.structs.replace(wanted, include_usage=options.include_usage)
+    response = await _reply(services, request, options, wanted)
+    if earlier is not None:
+        response.headers["idempotent-replayed"] = "true"
+    return response
+
+
+async def _reply(
+    services: Services, request: Request, options: CompletionOptions, wanted: DurableRequest
+) -> Response:
     if options.stream:
         return replies.stream(services, wanted)
     if options.background:

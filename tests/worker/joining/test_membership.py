@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.joining.membership import AlreadyRuns, alone, last_url, membership_of
+from worker.joining.membership import AlreadyRuns, alone, last_url, membership_of, remember
 
 ONE, OTHER = "https://one.example", "https://other.example"
 
@@ -19,14 +19,17 @@ def test_a_credential_is_made_once_for_each_control_plane(tmp_path: Path) -> Non
     assert len(first.credential) >= 32
 
 
-def test_the_last_one_is_where_a_machine_goes_back_to(tmp_path: Path) -> None:
+def test_a_machine_goes_back_to_where_it_was_let_in_last(tmp_path: Path) -> None:
     assert last_url(tmp_path) == ""
     for age_s, url in ((20, ONE), (10, OTHER)):
         membership_of(url, tmp_path)
-        newest = max(tmp_path.glob("*.json"), key=lambda each: each.stat().st_mtime)
+        remember(url, tmp_path)
+        newest = max(tmp_path.glob("*.joined"), key=lambda each: each.stat().st_mtime)
         os.utime(newest, (newest.stat().st_mtime - age_s,) * 2)
     assert last_url(tmp_path) == OTHER
-    membership_of(ONE, tmp_path)
+    membership_of("https://mistyped.example", tmp_path)
+    assert last_url(tmp_path) == OTHER, "nobody let us in there"
+    remember(ONE, tmp_path)
     assert last_url(tmp_path) == ONE
 
 

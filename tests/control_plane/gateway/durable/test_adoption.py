@@ -47,6 +47,7 @@ def settings(settings: Settings) -> Settings:
 async def second(settings: Settings, valkey: Redis, assets: TextAssets) -> AsyncIterator[Gateway]:
     gateway = Gateway(settings, valkey, assets)
     await gateway.start()
+    await gateway.publish()
     yield gateway
     await gateway.stop()
 

@@ -69,7 +69,9 @@ async def test_a_background_completion_is_fetched_when_it_is_done(
     assert (begun["status"], begun["choices"]) == ("queued", [])
     lease, _ = await replica.take()
     await replica.say(lease, 0, replica.ids("ab"))
-    await has_status(gateway, begun["id"], "in_progress")
+    under_way = await has_status(gateway, begun["id"], "in_progress")
+    assert under_way["choices"][0]["message"]["content"] == "ab"
+    assert under_way["usage"]["completion_tokens"] == 2
     await replica.say(lease, 2, replica.ids("cd"), FinishReason.STOP)
     done = await has_status(gateway, begun["id"], "completed")
     assert done["choices"][0]["message"]["content"] == "abcd"
@@ -101,6 +103,12 @@ async def test_a_stream_is_resumed_after_the_last_event_seen(
     for number, _ in whole:
         rest = await events(gateway, begun["id"], number)
         assert rest == [each for each in whole if each[0] > number]
+    async with gateway.http() as client:
+        reply = await client.get(
+            f"/v1/chat/completions/{begun['id']}?stream=true", headers={"last-event-id": "3"}
+        )
+    numbers = [int(line[4:]) for line in reply.text.splitlines() if line.startswith("id: ")]
+    assert numbers == [number for number, _ in whole if number > 3], "as an EventSource asks"
 
 
 async def _logged(gateway: Gateway, completion_id: str, entries: int) -> bool:

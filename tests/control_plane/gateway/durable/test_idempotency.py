@@ -34,6 +34,22 @@ async def test_a_request_is_answered_again_from_its_log(gateway: Gateway, replic
     assert first.status_code == again.status_code == 200
     assert first.json() == again.json()
     assert first.json()["choices"][0]["text"] == "abcd"
+    replayed = [each.headers.get("idempotent-replayed") for each in (first, again)]
+    assert replayed == [None, "true"]
+    await gateway.settled(accepted=1, completed=1)
+
+
+async def test_who_gave_up_a_stream_gets_the_whole_under_its_key_and_the_other_way_round(
+    gateway: Gateway, replica: Replica
+) -> None:
+    asking = asyncio.create_task(ask(gateway, stream=True))
+    await replica.answer("abcd")
+    await asking
+    assert (await ask(gateway)).json()["choices"][0]["text"] == "abcd"
+    usage = {"include_usage": True}
+    streamed = await ask(gateway, stream=True, stream_options=usage)
+    assert _text(streamed.text) == "abcd"
+    assert '"completion_tokens":4' in streamed.text
     await gateway.settled(accepted=1, completed=1)
 
 
@@ -72,7 +88,7 @@ async def test_a_client_that_leaves_finds_its_answer_when_it_comes_back(
     assert _text(again.text) == "abcd"
 
 
-@pytest.mark.parametrize("change", [{"prompt": "y"}, {"stream": True}, {"temperature": 0.5}])
+@pytest.mark.parametrize("change", [{"prompt": "y"}, {"max_tokens": 9}, {"temperature": 0.5}])
 async def test_a_key_stands_for_one_request(
     gateway: Gateway, replica: Replica, change: dict[str, Any]
 ) -> None:
@@ -183,7 +199,8 @@ def _data(stream: str) -> list[str]:
 
 def _text(stream: str) -> str:
     bodies = [line[6:] for line in stream.splitlines() if line.startswith("data: {")]
-    return "".join(json.loads(body)["choices"][0]["text"] for body in bodies)
+    chunks = [json.loads(body) for body in bodies]
+    return "".join(chunk["choices"][0]["text"] for chunk in chunks if chunk["choices"])
 
 
 @pytest.mark.parametrize("lost", [False, True])
