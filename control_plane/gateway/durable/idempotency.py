@@ -39,8 +39,8 @@ IdempotencyKey = Annotated[str, Depends(_read)]
 
 
 def body_digest(endpoint: str, body: BaseModel) -> str:
-    """Of what is asked: not of how it was written, and not of how the answer is to come (who gave up
-    a stream may ask for the whole under the same key)."""
+    """Of what is asked, not of how it was written, nor of how the answer is to come: who gave up a
+    stream may ask for the whole under the same key."""
     asked = body.model_dump_json(exclude={"stream", "stream_options", "background"})
     return hashlib.sha256(f"{endpoint}\n{asked}".encode()).hexdigest()
 
