@@ -11,7 +11,9 @@ _TLS = "rediss"
 _SENTINEL_PORT = 26379
 _REDIS_PORT = 6379
 _TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs")
+_SERVER_OPTIONS = ("db", "username", "password", "client_name", "protocol")
 _SENTINEL_OPTIONS = ("db", "sentinel_username", "sentinel_password")
+_UNESCAPED = "the password has a / ? or # that must be written as %2F, %3F or %23"
 FORMS = (
     "redis://[user:password@]host:port/0, unix:///path?db=0, "
     "redis+sentinel://[user:password@]host:port,host:port/MASTER or "
@@ -79,12 +81,17 @@ def parse_redis_url(address: str) -> RedisUrl:
 
 
 def _server(address: str, parts: SplitResult) -> RedisUrl:
+    options = _options(parts, _SERVER_OPTIONS)
+    if not all(options.get(name, "0").isdigit() for name in ("db", "protocol")):
+        raise ValueError("db and protocol must be numbers")
     if parts.scheme == "unix":
         if not parts.path:
             raise ValueError("it names no socket")
         return RedisUrl(address, Topology.SERVER)
     if "," in parts.netloc.rpartition("@")[2]:
         raise ValueError("it names more than one host")
+    if not (parts.path.strip("/") or "0").isdigit():
+        raise ValueError("what follows the host must be the number of a database")
     return RedisUrl(address, Topology.SERVER, hosts=_hosts(parts, _REDIS_PORT))
 
 
@@ -126,6 +133,8 @@ def _cluster(address: str, parts: SplitResult) -> RedisUrl:
 
 
 def _hosts(parts: SplitResult, default_port: int) -> tuple[tuple[str, int], ...]:
+    if "@" in parts.path:
+        raise ValueError(_UNESCAPED)
     listed = [each for each in parts.netloc.rpartition("@")[2].split(",") if each]
     if not listed:
         raise ValueError("it names no host")
@@ -134,8 +143,16 @@ def _hosts(parts: SplitResult, default_port: int) -> tuple[tuple[str, int], ...]
         one = urlsplit(f"//{each}")
         if not one.hostname:
             raise ValueError("it names no host")
-        hosts.append((one.hostname, one.port or default_port))
+        hosts.append((one.hostname, _port(one) or default_port))
     return tuple(hosts)
+
+
+def _port(host: SplitResult) -> int | None:
+    try:
+        return host.port
+    except ValueError:
+        # What stands there may be a piece of a password, so nobody quotes it.
+        raise ValueError(f"a port is no number from 0 to 65535, or {_UNESCAPED}") from None
 
 
 def _login(parts: SplitResult) -> dict[str, str]:
@@ -149,7 +166,7 @@ def _options(parts: SplitResult, known: tuple[str, ...]) -> dict[str, str]:
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     for name in options:
         if name not in allowed:
-            raise ValueError(f"the option {name} is none of: {', '.join(allowed) or 'none'}")
+            raise ValueError(f"it has an option that is none of: {', '.join(allowed) or 'none'}")
     return options
 
 

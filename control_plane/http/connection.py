@@ -7,8 +7,11 @@ of any size, and takes no notice of a client that leaves while requests of its a
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import functools
 import socket
+import struct
+import termios
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,6 +35,7 @@ SLOW_CLIENT = "client_too_slow"
 
 _KERNEL_BYTES = 128 << 10
 """Hundreds of events, and more than a slow line holds; Linux makes twice as much of it."""
+_INT = struct.Struct("i")
 _STATE = "cut_off"
 _log = logger(__name__)
 
@@ -43,7 +47,7 @@ class Patience:
     receive_s: float
     """For the head of a request, from its first byte or the start of the connection."""
     send_s: float
-    """For the peer to take what was written."""
+    """For the peer to take something of what was written."""
 
 
 def why_gone(scope: Scope) -> str:
@@ -126,11 +130,29 @@ class Connection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._write_timer = self.loop.call_later(self._patience.send_s, self._cut, SLOW_CLIENT)
+        self._await_reader(self._untaken_bytes())
 
     def resume_writing(self) -> None:
         super().resume_writing()
         self._stop_write_timer()
+
+    def _await_reader(self, untaken_bytes: int) -> None:
+        self._write_timer = self.loop.call_later(
+            self._patience.send_s, self._look_at_reader, untaken_bytes
+        )
+
+    def _look_at_reader(self, before_bytes: int) -> None:
+        """One that takes something is slow, and served; room for a write comes in large steps."""
+        untaken_bytes = self._untaken_bytes()
+        if untaken_bytes < before_bytes:
+            self._await_reader(untaken_bytes)
+        else:
+            self._cut(SLOW_CLIENT)
+
+    def _untaken_bytes(self) -> int:
+        """Written, and not acknowledged by the peer's kernel as far as ours tells."""
+        peer: socket.socket | None = self.transport.get_extra_info("socket")
+        return self.transport.get_write_buffer_size() + (_unacknowledged_bytes(peer) if peer else 0)
 
     def _stop_write_timer(self) -> None:
         if self._write_timer is not None:
@@ -155,6 +177,15 @@ class Connection(HttpToolsProtocol):
             self._running.scope["state"][_STATE] = reason
         _log.info("connection cut", reason=reason)
         self.transport.abort()
+
+
+def _unacknowledged_bytes(peer: socket.socket) -> int:
+    """What the kernel holds for a peer; 0 where it does not say."""
+    try:
+        held = fcntl.ioctl(peer.fileno(), termios.TIOCOUTQ, bytes(_INT.size))
+    except OSError:
+        return 0
+    return int(_INT.unpack(held)[0])
 
 
 def _bound(peer: socket.socket | None, limit_s: float) -> None:

@@ -52,15 +52,17 @@ def test_a_place_is_told_without_its_password(address: str, place: str) -> None:
         ("localhost", "it has no ://"),
         ("http://host", "it begins with http://"),
         ("redis://host:port", "(?i)port"),
+        ("redis://host?db=one", "db and protocol must be numbers"),
+        ("redis://host?timeout=1", "none of: db"),
         ("redis://a,b", "more than one host"),
         ("redis+sentinel://a:1", "name of the master"),
         ("redis+sentinel://a:1/mine/0", "name of the master"),
         ("redis+sentinel:///mine", "no host"),
         ("redis+sentinel://a/mine?db=one", "db must be a number"),
-        ("redis+sentinel://a/mine?timeout=1", "timeout is none of: db"),
+        ("redis+sentinel://a/mine?timeout=1", "none of: db"),
         ("redis+cluster://", "no host"),
         ("redis+cluster://a/3", "only database 0"),
-        ("redis+cluster://a?ssl_ca_certs=x", "ssl_ca_certs is none of"),
+        ("redis+cluster://a?ssl_ca_certs=x", "none of: none"),
         ("unix+cluster://a", r"unix\+cluster://"),
     ],
 )
@@ -68,6 +70,23 @@ def test_what_is_no_url_is_refused_with_the_forms(address: str, said: str) -> No
     with pytest.raises(InvalidRedisUrl, match=said) as refused:
         parse_redis_url(address)
     assert "redis+sentinel://[user:password@]host:port,host:port/MASTER" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "form", ["redis://{}@a", "redis+sentinel://{}@a/m", "redis+cluster://{}@a"]
+)
+@pytest.mark.parametrize(
+    "password", ["se/cret", "se?cret", "se#cret", "1?cret", "1?cret=2", "1/cret"]
+)
+def test_no_piece_of_a_password_is_quoted(form: str, password: str) -> None:
+    """However it was forgotten to escape it."""
+    try:
+        told = repr(parse_redis_url(form.format(f"me:{password}")))
+    except InvalidRedisUrl as refused:
+        told = str(refused)
+    assert "se/" not in told
+    assert "cret" not in told
+    assert "'se'" not in told
 
 
 async def test_each_topology_has_its_client_with_tls_where_the_url_says_so() -> None:

@@ -154,6 +154,21 @@ async def test_pipelined_requests_are_answered_in_their_order(server: Served) ->
     assert answers == [str(size).encode() for size in (*range(MAX_PIPELINED), 0)]
 
 
+async def test_a_client_that_reads_slowly_but_steadily_is_served_to_the_end(
+    server: Served, application: Application
+) -> None:
+    """It takes less in its time than makes room for a write."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(READ_LIMIT_S)
+        client.connect(("127.0.0.1", server.port))
+        client.sendall(b"GET /flood HTTP/1.1\r\nhost: t\r\n\r\n")
+        for _ in range(40):
+            assert await asyncio.to_thread(client.recv, 2048)
+            await asyncio.sleep(0.05)
+        assert application.gone == []
+
+
 @pytest.mark.parametrize(
     "flood",
     [GET * (MAX_PIPELINED + 2), POST + b"content-length: 1000000\r\n\r\n" + b"x" * 200_000],
