@@ -37,7 +37,7 @@ class Adoption:
         entries = [entry for _, entry in await self._log.all_entries(request.request_id)]
         for spec in request.jobs:
             generation.add(request.revision_id, spec, text, request.stops, durable=True)
-        logged, closed = _replay(generation.sequences, entries)
+        logged, ends = _replay(generation.sequences, entries)
         try:
             for sequence in generation.sequences:
                 await self._adopt(found, sequence)
@@ -53,7 +53,10 @@ class Adoption:
             generation,
             length=found.length,
             logged=logged,
-            closed=closed,
+            closed=ends,
+            failure=next(
+                (each for each in ends.values() if each.outcome is not JobState.COMPLETED), None
+            ),
         )
 
     async def _adopt(self, found: Found, sequence: Sequence) -> None:
@@ -89,16 +92,19 @@ class Adoption:
             await self._keys.release(request.idempotency_key, request.request_id)
 
 
-def _replay(sequences: list[Sequence], entries: Iterable[LogEntry]) -> tuple[list[int], set[int]]:
-    """Put sequences where the log leaves them; the tokens logged of each, and which are closed."""
-    logged, closed = [0] * len(sequences), set()
+def _replay(
+    sequences: list[Sequence], entries: Iterable[LogEntry]
+) -> tuple[list[int], dict[int, Ending]]:
+    """Put sequences where the log leaves them; the tokens logged of each, and the ends that are
+    there, by choice and in their order."""
+    logged, ends = [0] * len(sequences), dict[int, Ending]()
     for entry in entries:
         sequence = sequences[entry.choice]
         sequence.restore(entry.tokens)
         logged[entry.choice] += len(entry.tokens)
         if entry.outcome:
-            closed.add(entry.choice)
             finish = cast(Finish, entry.finish) or None
             outcome = JobState(entry.outcome)
             sequence.ending = Ending(outcome, finish, entry.reason, entry.retry_helps)
-    return logged, closed
+            ends[entry.choice] = sequence.ending
+    return logged, ends

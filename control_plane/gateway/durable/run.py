@@ -35,7 +35,8 @@ class Superseded(Exception):
 
 class DurableRun:
     """`length` and `logged`: what is in the log when the run begins; `logged` counts the tokens of
-    each choice, `closed` names the choices whose end is there."""
+    each choice, `closed` names the choices whose end is there, `failure` is the first of the ends
+    that is not good."""
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class DurableRun:
         length: int = 0,
         logged: Iterable[int] = (),
         closed: Iterable[int] = (),
+        failure: Ending | None = None,
     ) -> None:
         self.request = request
         self.claim = claim
@@ -60,7 +62,7 @@ class DurableRun:
         self._logged = list(logged) or [0] * request.choices
         self._closed = set(closed)
         self._settled: set[int] = set()
-        self._failure: Ending | None = None
+        self._failure = failure
 
     async def write(self) -> None:
         """Until the request has ended and its log says so.

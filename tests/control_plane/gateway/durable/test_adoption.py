@@ -390,3 +390,33 @@ async def test_what_takes_long_to_adopt_costs_a_gateway_nothing_of_its_own(
     await has_status(second, own["id"], "cancelled")
     go_on.set()
     await gateway.start()
+
+
+async def test_a_request_that_is_adopted_with_its_ends_logged_ends_as_the_first_says(
+    gateway: Gateway, second: Gateway, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The choices before the one that failed were cancelled because of it."""
+    begun = await begin(gateway, n=2)
+    leases = sorted([(await replica.take())[0] for _ in range(2)], key=lambda each: each.job_id)
+    log, finish = gateway.services.durable.log, DurableLog.finish
+
+    async def cut_off(*_: object) -> bool:
+        await asyncio.Event().wait()
+        return False
+
+    async def all_ended() -> bool:
+        return sum(bool(entry.outcome) for _, entry in await log.all_entries(begun["id"])) == 2
+
+    monkeypatch.setattr(DurableLog, "finish", cut_off)
+    await replica.say(leases[1], 0, [], FinishReason.ERROR, error="no such kernel")
+    await eventually(all_ended)
+    await gateway.stop()
+    monkeypatch.setattr(DurableLog, "finish", finish)
+
+    async def ended() -> str:
+        found = await second.services.durable.log.find(begun["id"])
+        assert found is not None
+        return "" if found.status == "open" else found.status
+
+    assert await eventually(ended) == "failed"
+    await gateway.start()
