@@ -83,7 +83,12 @@ class DurableRequests:
     # --- a new request ---
 
     async def begin(
-        self, request: DurableRequest, body_digest: str, text: TextModel, arrived_at_s: float
+        self,
+        request: DurableRequest,
+        body_digest: str,
+        text: TextModel,
+        arrived_at_s: float,
+        boot_s: float,
     ) -> Repeated | None:
         """Accept a request; from the return on it ends with an answer or with a reason.
 
@@ -112,6 +117,7 @@ class DurableRequests:
                 request.tenant,
                 request.queue_limit_s,
                 request.max_queued_jobs,
+                boot_s,
             )
             accepted = True
         finally:

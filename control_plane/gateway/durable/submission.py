@@ -54,7 +54,9 @@ async def submit(
             destination, prompts = await prepare()
             begun = _describe(request, caller, options, endpoint, name, destination, prompts)
             arrived = arrived_at_s(request.scope)
-            earlier = await services.durable.begin(begun, digest, destination.text, arrived)
+            earlier = await services.durable.begin(
+                begun, digest, destination.text, arrived, destination.route.boot_s
+            )
         else:
             destination = None
         wanted = begun if earlier is None else await _earlier(services, earlier, digest)

@@ -131,6 +131,11 @@ async def test_a_request_that_was_refused_leaves_its_key_free(
     await gateway.settled(accepted=1, completed=1)
 
 
+async def test_a_refusal_says_how_long_a_replica_takes_to_boot(gateway: Gateway) -> None:
+    await gateway.publish(max_queued_jobs=0, ready_replicas=0, boot_s=77.0)
+    assert (await ask(gateway)).headers["retry-after"] == "77"
+
+
 async def test_a_refusal_in_the_middle_takes_back_the_choices_before_it(
     gateway: Gateway, valkey: Redis
 ) -> None:
