@@ -70,6 +70,6 @@ clean:
 	@touch $@
 
 .venv/installed-dev: .venv/installed
-	@echo "installing the tools for tests, lint and load (about 0.2 GB)"
+	@echo "installing the tools for tests, lint and load (about 1.2 GB)"
 	@$(INSTALL) -e '.[dev]'
 	@touch $@

@@ -11,6 +11,7 @@ pytest_plugins = [
     "tests.fixtures.smollm2",
     "tests.fixtures.spans",
     "tests.fixtures.tiny_llama",
+    "tests.fixtures.triton_kernels",
     "tests.fixtures.valkey",
     "tests.fixtures.valkey_cluster",
     "tests.fixtures.valkey_sentinel",

@@ -1,5 +1,9 @@
-"""The gated activation of an MLP."""
+"""Gated activations."""
 
-from worker.kernels.swiglu.reference import swiglu
+from worker.kernels.device import by_device
+from worker.kernels.swiglu import reference
 
-__all__ = ["swiglu"]
+__all__ = ["geglu", "swiglu"]
+
+swiglu = by_device(reference.swiglu)
+geglu = by_device(reference.geglu)
