@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-OPERATIONS = ("rms_norm", "swiglu", "rope")
+OPERATIONS = ("rms_norm", "swiglu", "rope", "paged_attention")
 DTYPE = "bf16"
 """The dtype of activations that kernels are compiled for."""
 
@@ -25,6 +25,7 @@ class Program:
     types: Mapping[str, str]
     constants: Mapping[str, Any]
     warps: int = 4
+    stages: int = 2
 
     def compile(self, target: Any) -> Any:
         """Triton's compiled kernel for a target of `gpu_target`."""
@@ -35,7 +36,8 @@ class Program:
             constexprs=dict(self.constants),
             attrs={},
         )
-        return triton.compile(source, target=target, options={"num_warps": self.warps})
+        options = {"num_warps": self.warps, "num_stages": self.stages}
+        return triton.compile(source, target=target, options=options)
 
 
 def gpu_target(name: str) -> Any:

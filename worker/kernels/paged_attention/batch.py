@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from worker.kernels.paged_attention.ragged import RaggedLayout
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -31,6 +33,8 @@ class AttentionBatch:
     """[decodes, blocks] int64, padded with the null block."""
     decode_bias: Tensor
     """[decodes, 1, blocks x block_tokens] fp32: 0 where a key is seen, -inf where not."""
+    ragged: RaggedLayout | None = None
+    """The same batch for the kernel, where tensors are on a GPU."""
 
     @classmethod
     def build(
@@ -59,4 +63,6 @@ class AttentionBatch:
         starts = torch.tensor([span.start for span in spans[:decodes]], device=device)
         unseen = torch.arange(longest * block_tokens, device=device) > starts[:, None]
         bias = torch.zeros(unseen.shape, device=device).masked_fill_(unseen, -torch.inf)
-        return cls(tuple(spans), decodes, tables, bias[:, None, :])
+        on_gpu = device.type == "cuda"
+        ragged = RaggedLayout.build(parts, block_tokens, device) if on_gpu else None
+        return cls(tuple(spans), decodes, tables, bias[:, None, :], ragged)

@@ -15,7 +15,8 @@ def rms_norm(
 ) -> tuple[Tensor, Tensor]:
     """See the reference. A row is one program's, so its bits do not depend on other rows."""
     hidden = hidden.contiguous()
-    rows, width = hidden.shape
+    width = hidden.shape[-1]
+    rows = hidden.numel() // width
     output = torch.empty_like(hidden)
     total = hidden if residual is None else torch.empty_like(hidden)
     added = hidden if residual is None else residual.contiguous()
