@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-OPERATIONS = ("rms_norm", "swiglu", "rope", "paged_attention")
+OPERATIONS = ("rms_norm", "swiglu", "rope", "paged_attention", "sampling")
 DTYPE = "bf16"
 """The dtype of activations that kernels are compiled for."""
 

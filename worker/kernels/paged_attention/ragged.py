@@ -35,8 +35,9 @@ class RaggedLayout:
         padded = [[*blocks, *(0,) * (longest - len(blocks))] for blocks in held]
         row_starts = [*accumulate((rows for _, rows, _ in parts), initial=0)]
         positions = [start for start, _, _ in parts]
-        as_tensor = [
-            torch.tensor(values, dtype=torch.int32, device=device)
-            for values in (row_starts, positions, padded)
-        ]
-        return cls(*as_tensor[:2], as_tensor[2].view(len(parts), longest))
+        blocks = torch.tensor(padded, dtype=torch.int32, device=device)
+        return cls(
+            torch.tensor(row_starts, dtype=torch.int32, device=device),
+            torch.tensor(positions, dtype=torch.int32, device=device),
+            blocks.view(len(parts), longest),
+        )

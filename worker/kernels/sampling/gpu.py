@@ -1,0 +1,143 @@
+"""Sampling on the device: noise, sum and argmax in one pass over the logits.
+
+Noise is computed where it is needed, from the same counters and by the same fp64 arithmetic as
+`noise.py`, so a token does not depend on the device. The host waits once, for the tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from worker.kernels.compilation import Program
+from worker.kernels.sampling.noise import stream_key
+from worker.kernels.sampling.reference import Draw
+from worker.kernels.sampling.truncation import kept_tokens
+
+TILE_TOKENS = 1024
+NOT_FINITE = tl.constexpr(-1)
+
+
+def sample(logits: Tensor, draws: Sequence[Draw]) -> list[int | None]:
+    """See the reference."""
+    if not draws:
+        return []
+    logits = logits.contiguous()
+    rows, vocabulary = logits.shape
+    device = logits.device
+    temperatures = torch.tensor(
+        [draw.temperature for draw in draws], dtype=torch.float64, device=device
+    )
+    keys = [stream_key(draw.seed, draw.choice, draw.index) for draw in draws]
+    truncated = [row for row, draw in enumerate(draws) if _truncates(draw)]
+    mask_rows = torch.full((rows,), -1, dtype=torch.int32)
+    mask_rows[truncated] = torch.arange(len(truncated), dtype=torch.int32)
+    kept = kept_tokens(logits[truncated], [draws[row] for row in truncated])
+    tiles = triton.cdiv(vocabulary, TILE_TOKENS)
+    scores = torch.empty(rows, tiles, dtype=torch.float64, device=device)
+    tokens = torch.empty(rows, tiles, dtype=torch.int32, device=device)
+    _best_of_tile[(rows, tiles)](
+        logits,
+        temperatures,
+        torch.tensor(keys, dtype=torch.int64, device=device),
+        mask_rows.to(device),
+        kept,
+        scores,
+        tokens,
+        vocabulary=vocabulary,
+        tile=TILE_TOKENS,
+    )
+    best = torch.empty(rows, dtype=torch.int32, device=device)
+    _best_of_row[(rows,)](
+        scores, tokens, best, tiles=tiles, tiles_block=triton.next_power_of_2(tiles), num_warps=1
+    )
+    found: list[int] = best.tolist()
+    return [None if token == NOT_FINITE.value else token for token in found]
+
+
+def _truncates(draw: Draw) -> bool:
+    return draw.temperature > 0 and (draw.top_k > 0 or draw.top_p < 1)
+
+
+@triton.jit
+def _mix(value):
+    """The finaliser of SplitMix64."""
+    value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9
+    value = (value ^ (value >> 27)) * 0x94D049BB133111EB
+    return value ^ (value >> 31)
+
+
+@triton.jit
+def _best_of_tile(
+    logits,
+    temperatures,
+    keys,
+    mask_rows,
+    kept,
+    scores,
+    tokens,
+    vocabulary: tl.constexpr,
+    tile: tl.constexpr,
+):
+    row = tl.program_id(0).to(tl.int64)
+    columns = tl.program_id(1) * tile + tl.arange(0, tile)
+    inside = columns < vocabulary
+    value = tl.load(logits + row * vocabulary + columns, mask=inside, other=0.0).to(tl.float32)
+    broken = tl.max((inside & ~(tl.abs(value) < float("inf"))).to(tl.int32), axis=0)
+    score = value.to(tl.float64)
+    temperature = tl.load(temperatures + row)
+    if temperature > 0:
+        key = tl.load(keys + row).to(tl.uint64)
+        bits = _mix(key + columns.to(tl.uint64) * 0x9E3779B97F4A7C15) >> 11
+        uniform = (bits.to(tl.float64) + 0.5) * 1.1102230246251565e-16  # 2 ** -53
+        score = score / temperature - tl.log(-tl.log(uniform))
+        mask_row = tl.load(mask_rows + row)
+        if mask_row >= 0:
+            masks = kept + mask_row.to(tl.int64) * vocabulary + columns
+            inside = inside & (tl.load(masks, mask=inside, other=0) != 0)
+    score = tl.where(inside & (score == score), score, float("-inf"))
+    best = tl.argmax(score, axis=0, tie_break_left=True)
+    target = row * tl.num_programs(1) + tl.program_id(1)
+    tl.store(scores + target, tl.max(score, axis=0))
+    token = tl.program_id(1) * tile + best
+    tl.store(tokens + target, tl.where(broken != 0, NOT_FINITE, token).to(tl.int32))
+
+
+@triton.jit
+def _best_of_row(scores, tokens, best, tiles: tl.constexpr, tiles_block: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    columns = tl.arange(0, tiles_block)
+    inside = columns < tiles
+    score = tl.load(scores + row * tiles + columns, mask=inside, other=float("-inf"))
+    token = tl.load(tokens + row * tiles + columns, mask=inside, other=0)
+    place = tl.argmax(score, axis=0, tie_break_left=True)
+    chosen = tl.sum(tl.where(columns == place, token, 0), axis=0)
+    # One tile that is not finite spoils its row.
+    tl.store(best + row, tl.where(tl.min(token, axis=0) == NOT_FINITE, NOT_FINITE, chosen))
+
+
+def programs() -> list[Program]:
+    """Llama 3's vocabulary; logits are fp32."""
+    pointers = {
+        "logits": "*fp32",
+        "temperatures": "*fp64",
+        "keys": "*i64",
+        "mask_rows": "*i32",
+        "kept": "*u8",
+        "scores": "*fp64",
+        "tokens": "*i32",
+    }
+    tiles = triton.cdiv(128256, TILE_TOKENS)
+    return [
+        Program(_best_of_tile, pointers, {"vocabulary": 128256, "tile": TILE_TOKENS}),
+        Program(
+            _best_of_row,
+            {"scores": "*fp64", "tokens": "*i32", "best": "*i32"},
+            {"tiles": tiles, "tiles_block": triton.next_power_of_2(tiles)},
+            warps=1,
+        ),
+    ]
