@@ -93,9 +93,11 @@ def test_the_kernel_and_the_reference_agree(
     # The reference multiplies what is not seen by zero, so a cache must hold numbers.
     caches = [paged.key_cache.nan_to_num(), paged.value_cache.nan_to_num()]
     for exact in (False, True):
-        call = (paged.query, *caches, paged.batch, exact)
-        found = gpu_kernel("paged_attention").paged_attention(*call)
-        torch.testing.assert_close(found, reference.paged_attention(*call), rtol=1e-4, atol=1e-5)
+        for rule in ({}, {"window": 5, "soft_cap": 3.0, "scale": 0.4}):
+            call = (paged.query, *caches, paged.batch, exact)
+            found = gpu_kernel("paged_attention").paged_attention(*call, **rule)
+            expected = reference.paged_attention(*call, **rule)
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_exact_rows_have_the_same_bits_alone_and_in_chunks(

@@ -27,7 +27,7 @@ TOLERANCE = {
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("rows", "width"), [(0, 64), (1, 1), (1, 576), (5, 45), (3, 1024)])
-@pytest.mark.parametrize("adds", [False, True])
+@pytest.mark.parametrize(("adds", "shift"), [(False, 0.0), (True, 0.0), (True, 1.0)])
 def test_rms_norm(
     gpu_kernel: Kernel,
     kernel_device: torch.device,
@@ -35,16 +35,24 @@ def test_rms_norm(
     rows: int,
     width: int,
     adds: bool,
+    shift: float,
 ) -> None:
     hidden, residual = torch.randn(2, rows, width).to(dtype).to(kernel_device)
     weight = torch.randn(width).to(dtype).to(kernel_device)
-    call = (hidden, weight, 1e-5, residual if adds else None)
+    call = (hidden, weight, 1e-5, residual if adds else None, shift)
     found = gpu_kernel("rms_norm").rms_norm(*call)
     expected = rms_norm_reference.rms_norm(*call)
     # One step of the dtype: the interpreter truncates to bf16 where a GPU rounds.
     step = 2**-7 if dtype == torch.bfloat16 else 0.0
     torch.testing.assert_close(found[1], expected[1], rtol=step, atol=0.0)
     torch.testing.assert_close(found[0], expected[0], **TOLERANCE[dtype])
+
+
+def test_rms_norm_of_heads(gpu_kernel: Kernel, kernel_device: torch.device) -> None:
+    heads, weight = torch.randn(4, 3, 20).to(kernel_device), torch.randn(20).to(kernel_device)
+    found = gpu_kernel("rms_norm").rms_norm(heads.transpose(0, 1), weight, 1e-6)
+    expected = rms_norm_reference.rms_norm(heads.transpose(0, 1), weight, 1e-6)
+    torch.testing.assert_close(found[0], expected[0], **TOLERANCE[torch.float32])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -11,7 +11,11 @@ from worker.kernels.compilation import DTYPE, Program
 
 
 def rms_norm(
-    hidden: Tensor, weight: Tensor, epsilon: float, residual: Tensor | None = None
+    hidden: Tensor,
+    weight: Tensor,
+    epsilon: float,
+    residual: Tensor | None = None,
+    shift: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """See the reference. A row is one program's, so its bits do not depend on other rows."""
     hidden = hidden.contiguous()
@@ -29,9 +33,11 @@ def rms_norm(
             output,
             total,
             epsilon,
+            shift,
             width=width,
             block=block,
             adds=residual is not None,
+            shifts=shift != 0,
             num_warps=_warps(block),
         )
     return output, total
@@ -49,9 +55,11 @@ def _rms_norm(
     output,
     total,
     epsilon,
+    shift,
     width: tl.constexpr,
     block: tl.constexpr,
     adds: tl.constexpr,
+    shifts: tl.constexpr,
 ):
     first = tl.program_id(0).to(tl.int64) * width
     columns = tl.arange(0, block)
@@ -64,21 +72,30 @@ def _rms_norm(
         tl.store(total + first + columns, rounded, mask=inside)
         wide = rounded.to(tl.float32)
     scale = 1.0 / tl.sqrt(tl.sum(wide * wide, axis=0) / width + epsilon)
-    normal = (wide * scale).to(output.dtype.element_ty).to(tl.float32)
     gain = tl.load(weight + columns, mask=inside, other=0.0).to(tl.float32)
+    normal = wide * scale
+    if shifts:
+        gain += shift
+    else:
+        normal = normal.to(output.dtype.element_ty).to(tl.float32)
     tl.store(output + first + columns, (normal * gain).to(output.dtype.element_ty), mask=inside)
 
 
 def programs() -> list[Program]:
-    """With and without a residual, at a width that is a power of two and at one that is not."""
+    """Llama 3's, and one that shifts its weight at a width that is no power of two."""
     return [
         Program(
             _rms_norm,
             {
                 **dict.fromkeys(("hidden", "residual", "weight", "output", "total"), f"*{DTYPE}"),
-                "epsilon": "fp32",
+                **dict.fromkeys(("epsilon", "shift"), "fp32"),
             },
-            {"width": width, "block": triton.next_power_of_2(width), "adds": adds},
+            {
+                "width": width,
+                "block": triton.next_power_of_2(width),
+                "adds": adds,
+                "shifts": not adds,
+            },
             _warps(triton.next_power_of_2(width)),
         )
         for width, adds in ((576, False), (4096, True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -22,12 +23,8 @@ def swiglu(gate_and_up: Tensor, exact: bool = False) -> Tensor:
 
 
 def geglu(gate_and_up: Tensor, exact: bool = False) -> Tensor:
-    """gelu(gate) * up, with the tanh form of gelu (Gemma); shapes as in `swiglu`."""
-    return _gated(gate_and_up, _gelu, exact)
-
-
-def _gelu(gate: Tensor) -> Tensor:
-    return functional.gelu(gate, approximate="tanh")
+    """gelu(gate) * up, with GELU by tanh (Gemma); shapes as in `swiglu`."""
+    return _gated(gate_and_up, partial(functional.gelu, approximate="tanh"), exact)
 
 
 def _gated(gate_and_up: Tensor, activation: Callable[[Tensor], Tensor], exact: bool) -> Tensor:
