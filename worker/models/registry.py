@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from worker.models.base import Model, ModelError, Placement
-from worker.models.llama import Llama
-from worker.models.llama_config import read_config as read_llama_config
+from worker.models.llama import build_llama
+from worker.models.mistral import build_mistral
 
 ModelBuilder = Callable[[dict[str, Any], Placement], Model]
 
 
-def _llama(values: dict[str, Any], placement: Placement) -> Model:
-    return Llama(read_llama_config(values), placement)
-
-
-ARCHITECTURES: dict[str, ModelBuilder] = {"LlamaForCausalLM": _llama}
+ARCHITECTURES: dict[str, ModelBuilder] = {
+    "LlamaForCausalLM": build_llama,
+    "MistralForCausalLM": build_mistral,
+}
 
 
 def read_json(path: Path) -> dict[str, Any]:

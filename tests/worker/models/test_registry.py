@@ -44,7 +44,7 @@ def test_the_plain_config_is_accepted() -> None:
         ({"head_dim": 15}, "must be even"),
         ({"hidden_act": "gelu"}, "'gelu' is not supported"),
         ({"attention_bias": True}, "attention_bias"),
-        ({"rope_parameters": {"rope_type": "yarn"}}, "rope_type 'yarn' is not supported"),
+        ({"rope_parameters": {"rope_type": "longrope"}}, "rope_type 'longrope' is not supported"),
         ({"rope_scaling": {"type": "dynamic"}}, "rope_type 'dynamic' is not supported"),
         ({"rope_scaling": {"type": 3}}, "rope_type"),
     ],
