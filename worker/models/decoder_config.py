@@ -75,12 +75,16 @@ class DecoderConfig(msgspec.Struct, frozen=True):
 
     def read_scaling(self, values: dict[str, Any], theta: float) -> RopeScaling:
         """Fill in what older configs keep elsewhere: the type's name, theta, the first context."""
+        if any(isinstance(value, dict) for value in values.values()):
+            raise ModelError("config.json: positions of a kind for each layer are not supported")
         filled = {
             "rope_type": values.get("type", "default"),
             "rope_theta": theta,
             "original_max_position_embeddings": self.max_position_embeddings,
             **{name: value for name, value in values.items() if value is not None},
         }
+        if filled["rope_type"] != "default" and "factor" not in filled:
+            raise ModelError("config.json: the scaling of rotary positions must say its factor")
         return msgspec.convert(filled, RopeScaling)
 
     def check(self) -> None:

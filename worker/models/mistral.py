@@ -6,7 +6,7 @@ from typing import Any
 
 from worker.models.base import Model, Placement
 from worker.models.decoder_config import DecoderConfig, Positions, read_config
-from worker.models.llama import assemble
+from worker.models.pre_norm import pre_norm_decoder
 
 
 class MistralConfig(DecoderConfig, frozen=True):
@@ -17,6 +17,5 @@ class MistralConfig(DecoderConfig, frozen=True):
 def build_mistral(values: dict[str, Any], placement: Placement) -> Model:
     """Raises `ModelError` where the config cannot be run."""
     config = read_config(values, MistralConfig)
-    return assemble(
-        config, placement, windows=[config.sliding_window or 0] * config.num_hidden_layers
-    )
+    windows = [config.sliding_window or 0] * config.num_hidden_layers
+    return pre_norm_decoder(config, placement, windows=windows)

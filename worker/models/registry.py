@@ -10,6 +10,7 @@ from typing import Any
 from worker.models.base import Model, ModelError, Placement
 from worker.models.llama import build_llama
 from worker.models.mistral import build_mistral
+from worker.models.qwen2 import build_qwen2
 
 ModelBuilder = Callable[[dict[str, Any], Placement], Model]
 
@@ -17,6 +18,7 @@ ModelBuilder = Callable[[dict[str, Any], Placement], Model]
 ARCHITECTURES: dict[str, ModelBuilder] = {
     "LlamaForCausalLM": build_llama,
     "MistralForCausalLM": build_mistral,
+    "Qwen2ForCausalLM": build_qwen2,
 }
 
 

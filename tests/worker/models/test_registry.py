@@ -44,9 +44,19 @@ def test_the_plain_config_is_accepted() -> None:
         ({"head_dim": 15}, "must be even"),
         ({"hidden_act": "gelu"}, "'gelu' is not supported"),
         ({"attention_bias": True}, "attention_bias"),
-        ({"rope_parameters": {"rope_type": "longrope"}}, "rope_type 'longrope' is not supported"),
-        ({"rope_scaling": {"type": "dynamic"}}, "rope_type 'dynamic' is not supported"),
-        ({"rope_scaling": {"type": 3}}, "rope_type"),
+        (
+            {"rope_parameters": {"rope_type": "longrope", "factor": 2}},
+            "rope_type 'longrope' is not supported",
+        ),
+        (
+            {"rope_scaling": {"type": "dynamic", "factor": 2}},
+            "rope_type 'dynamic' is not supported",
+        ),
+        ({"rope_scaling": {"type": 3, "factor": 2}}, "rope_type"),
+        ({"rope_scaling": {"type": "linear"}}, "must say its factor"),
+        ({"rope_scaling": {"type": "yarn", "factor": -1}}, "factor"),
+        ({"rope_parameters": {"full_attention": {}}}, "of a kind for each layer"),
+        ({"quantization_config": {"bits": 4}}, "quantised checkpoints are not run"),
     ],
 )
 def test_a_config_that_cannot_be_run_says_why(changes: dict[str, Any], message: str) -> None:
