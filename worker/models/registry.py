@@ -10,7 +10,9 @@ from typing import Any
 from worker.models.base import Model, ModelError, Placement
 from worker.models.llama import build_llama
 from worker.models.mistral import build_mistral
+from worker.models.mixtral import build_mixtral
 from worker.models.qwen2 import build_qwen2
+from worker.models.qwen3 import build_qwen3
 
 ModelBuilder = Callable[[dict[str, Any], Placement], Model]
 
@@ -18,7 +20,9 @@ ModelBuilder = Callable[[dict[str, Any], Placement], Model]
 ARCHITECTURES: dict[str, ModelBuilder] = {
     "LlamaForCausalLM": build_llama,
     "MistralForCausalLM": build_mistral,
+    "MixtralForCausalLM": build_mixtral,
     "Qwen2ForCausalLM": build_qwen2,
+    "Qwen3ForCausalLM": build_qwen3,
 }
 
 
