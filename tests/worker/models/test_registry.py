@@ -33,7 +33,7 @@ def test_the_plain_config_is_accepted() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"architectures": ["GPT2LMHeadModel"]}, "GPT2LMHeadModel is not supported .known: Llama"),
+        ({"architectures": ["GPT2LMHeadModel"]}, "GPT2LMHeadModel is not supported .known: Gemma3"),
         ({"architectures": None}, "'architectures' must be a list"),
         ({"architectures": []}, "not supported"),
         ({"hidden_size": "64"}, "hidden_size"),

@@ -7,7 +7,11 @@ from torch import Tensor
 
 
 def rms_norm(
-    hidden: Tensor, weight: Tensor, epsilon: float, residual: Tensor | None = None
+    hidden: Tensor,
+    weight: Tensor,
+    epsilon: float,
+    residual: Tensor | None = None,
+    shift: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Normalise each row of `hidden + residual`; statistics are fp32.
 
@@ -15,6 +19,7 @@ def rms_norm(
         hidden: [rows, width].
         weight: [width].
         residual: [rows, width], or None for zero.
+        shift: added to the weight, whose product is then taken in fp32 (Gemma).
 
     Returns:
         The normalised rows, and the sum (the next residual), both in the dtype of `hidden`.
@@ -23,4 +28,6 @@ def rms_norm(
         hidden = hidden + residual
     wide = hidden.float()
     scale = torch.rsqrt(wide.square().mean(dim=-1, keepdim=True) + epsilon)
+    if shift:
+        return (wide * scale * (weight.float() + shift)).to(hidden.dtype), hidden
     return (wide * scale).to(hidden.dtype) * weight, hidden
