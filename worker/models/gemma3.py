@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 from torch import Tensor
 
-from worker.kernels.geglu import geglu
+from worker.kernels.swiglu import geglu
 from worker.models.base import Model, ModelError, Placement
 from worker.models.decoder import Decoder
 from worker.models.decoder_config import (

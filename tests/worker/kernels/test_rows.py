@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from worker.kernels.geglu import geglu
 from worker.kernels.linear import linear
 from worker.kernels.rms_norm import rms_norm
 from worker.kernels.rope import rotate_and_store
-from worker.kernels.swiglu import swiglu
+from worker.kernels.swiglu import geglu, swiglu
 
 DTYPES = [torch.float32, torch.bfloat16]
 

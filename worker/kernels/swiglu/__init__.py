@@ -1,5 +1,5 @@
-"""The gated activation of an MLP."""
+"""Gated activations."""
 
-from worker.kernels.swiglu.reference import swiglu
+from worker.kernels.swiglu.reference import geglu, swiglu
 
-__all__ = ["swiglu"]
+__all__ = ["geglu", "swiglu"]
