@@ -10,6 +10,7 @@ from worker.models.pre_norm import pre_norm_decoder
 
 
 class MistralConfig(DecoderConfig, frozen=True):
+    max_position_embeddings: Positions = 131072
     sliding_window: Positions | None = 4096
     """Left out, it is the first release's; later ones say null."""
 

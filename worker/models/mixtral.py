@@ -13,6 +13,7 @@ from worker.models.pre_norm import pre_norm_decoder
 class MixtralConfig(DecoderConfig, frozen=True):
     rms_norm_eps: Positive = 1e-5
     rope_theta: Positive = 1e6
+    max_position_embeddings: Positions = 131072
     sliding_window: Positions | None = None
     num_local_experts: Count = 8
     num_experts_per_tok: Count = 2
