@@ -33,9 +33,9 @@ class Decoder:
     def config(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         if raw.get("quantization_config"):
             raise Unsupported("the checkpoint is quantised: import the original weights instead")
-        key, activation = self.activation
-        if raw.get(key, activation) != activation:
-            raise Unsupported(f"{key} {raw[key]!r} is not supported; supported: {activation}")
+        field, activation = self.activation
+        if raw.get(field, activation) != activation:
+            raise Unsupported(f"{field} {raw[field]!r} is not supported; supported: {activation}")
         for bias in ("attention_bias", "mlp_bias"):
             if flag(raw, bias, False):
                 raise Unsupported(f"{bias} is not supported: only {self.model_type} without it is")
@@ -47,7 +47,7 @@ class Decoder:
             **{key: value for key, value in raw.items() if key != "auto_map"},
             "architectures": [self.hf_name],
             "model_type": self.model_type,
-            key: activation,
+            field: activation,
             "hidden_size": hidden_size,
             "intermediate_size": count(raw, "intermediate_size"),
             "num_hidden_layers": count(raw, "num_hidden_layers"),

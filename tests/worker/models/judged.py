@@ -47,10 +47,20 @@ def judged_logits(directory: Path) -> torch.Tensor:
     return logits
 
 
-def assert_logits_equal(directory: Path, exact: bool = False) -> None:
-    """Chunked prefill and paged decodes against one pass of transformers, in fp32."""
+def assert_logits_equal(directory: Path, exact: bool = False, imported: Path | None = None) -> None:
+    """Chunked prefill and paged decodes against one pass of transformers, in fp32.
+
+    Args:
+        imported: what became of the directory, where that is what we run.
+    """
     ours = our_logits(
-        directory, TOKENS, PREFILL, exact=exact, step_token_budget=64, kv_cache_tokens=512
+        imported or directory,
+        TOKENS,
+        PREFILL,
+        exact=exact,
+        step_token_budget=64,
+        kv_cache_tokens=512,
+        max_context_tokens=256,
     )
     theirs = judged_logits(directory)
     assert ours.shape == theirs.shape
