@@ -10,6 +10,7 @@ from control_plane.importer.architectures.rope import context_tokens, read_rope
 from control_plane.importer.errors import Corrupt, Unsupported
 
 _LAYER_LIMIT = 1024
+_LAYER_TYPES = ("full_attention", "sliding_attention")
 
 Shape = tuple[int, ...]
 
@@ -126,6 +127,12 @@ def gated_mlp(
 
 
 def _check(config: Mapping[str, Any]) -> None:
+    types, layers = config.get("layer_types"), config["num_hidden_layers"]
+    if types is not None and not (isinstance(types, list) and len(types) == layers):
+        raise Corrupt(f"layer_types must name each of {layers} layers, it is {types!r}")
+    if unknown := [each for each in types or [] if each not in _LAYER_TYPES]:
+        known = ", ".join(_LAYER_TYPES)
+        raise Unsupported(f"layer type {unknown[0]!r} is not supported; supported: {known}")
     heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
     if heads % kv_heads:
         raise Corrupt(f"{heads} attention heads cannot share {kv_heads} key-value heads")

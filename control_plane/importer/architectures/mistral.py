@@ -19,7 +19,9 @@ class Mistral(Decoder):
     def own_config(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         # Left out, it is the first release's; null is none.
         window = raw.get("sliding_window", self.default_window)
-        return {"sliding_window": window and count({"sliding_window": window}, "sliding_window")}
+        if window is not None:
+            window = count({"sliding_window": window}, "sliding_window")
+        return {"sliding_window": window}
 
 
 class Mixtral(Mistral):

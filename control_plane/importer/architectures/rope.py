@@ -50,4 +50,5 @@ def context_tokens(declared: int, scaling: Mapping[str, Any] | None) -> int:
     if scaling is None or scaling.get("rope_type", scaling.get("type")) != "yarn":
         return declared
     original = count(scaling, "original_max_position_embeddings", declared)
-    return max(declared, round(original * real(scaling, "factor")))
+    longest = max(declared, round(original * real(scaling, "factor")))
+    return count({"max_position_embeddings": longest}, "max_position_embeddings")

@@ -87,6 +87,10 @@ def test_added_tokens_that_the_model_has_no_row_for_become_text(
     ("family", "fields", "kind"),
     [
         ("Mistral", {"sliding_window": -1}, Corrupt),
+        ("Mistral", {"sliding_window": 0}, Corrupt),
+        ("Qwen2", {"layer_types": ["full_attention"]}, Corrupt),
+        ("Qwen2", {"layer_types": ["full_attention", "linear_attention"]}, Unsupported),
+        ("Qwen2", {"rope_parameters": {**YARN, "factor": 1e12}}, Corrupt),
         ("Mixtral", {"num_local_experts": 5}, Corrupt),
         ("Mixtral", {"num_experts_per_tok": 9}, Corrupt),
         ("Mixtral", {"num_local_experts": 1 << 20}, Corrupt),
