@@ -10,6 +10,7 @@ pytest_plugins = [
     "tests.fixtures.s3_server",
     "tests.fixtures.smollm2",
     "tests.fixtures.spans",
+    "tests.fixtures.tiny_decoder",
     "tests.fixtures.tiny_llama",
     "tests.fixtures.triton_kernels",
     "tests.fixtures.valkey",

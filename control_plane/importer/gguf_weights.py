@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from gguf import dequantize
 
-from control_plane.importer.architectures.base import Architecture
+from control_plane.importer.architectures.base import GgufArchitecture
 from control_plane.importer.errors import Corrupt
 from control_plane.importer.gguf_header import GgufHeader, GgufTensor
 from infra.safetensors import header_of
@@ -37,7 +37,11 @@ class GgufWeights:
     """
 
     def __init__(
-        self, path: Path, header: GgufHeader, architecture: Architecture, config: Mapping[str, Any]
+        self,
+        path: Path,
+        header: GgufHeader,
+        architecture: GgufArchitecture,
+        config: Mapping[str, Any],
     ) -> None:
         self._path = path
         expected = architecture.tensors(config)

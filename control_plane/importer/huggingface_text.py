@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ def read_text(
         SourceMissing: no tokenizer.json.
         Corrupt: it is damaged, or of another model.
     """
-    tokenizer = _tokenizer(folder)
+    tokenizer = _without_unknown(_tokenizer(folder), config["vocab_size"])
     settings = folder.optional_document("tokenizer_config.json")
     special = folder.optional_document("special_tokens_map.json")
     template = _template(folder, settings)
@@ -59,6 +60,19 @@ def _tokenizer(folder: Folder) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def _without_unknown(tokenizer: Tokenizer, vocabulary_size: int) -> Tokenizer:
+    """Drop added tokens that the model has no row for, such as those of images in the text models
+    of Gemma 3: a prompt that holds their text is text then."""
+    added = tokenizer.get_added_tokens_decoder()
+    if all(number < vocabulary_size for number in added):
+        return tokenizer
+    document = json.loads(tokenizer.to_str())
+    document["added_tokens"] = [
+        token for token in document["added_tokens"] if token["id"] < vocabulary_size
+    ]
+    return Tokenizer.from_str(json.dumps(document))
 
 
 def _template(folder: Folder, settings: Mapping[str, Any]) -> str:

@@ -90,7 +90,7 @@ def _check_model(config: dict[str, Any], checkpoint: Checkpoint) -> ModelShape:
     """Compare config and headers on a model without memory."""
     placement = Placement(torch.float32, torch.device("meta"), max_positions=1)
     model = builder_of(config)(config, placement)
-    check_weights(model.tensors(), checkpoint)
+    check_weights(model.tensors(), checkpoint, model.unread)
     return model.shape
 
 
@@ -99,7 +99,10 @@ def _load_model(config: dict[str, Any], checkpoint: Checkpoint, placement: Place
     require_bytes(elements * placement.dtype.itemsize, "the model")
     model = builder_of(config)(config, placement)
     load_weights(
-        model.tensors(), checkpoint, lambda done, total: report_loading("weights", done, total)
+        model.tensors(),
+        checkpoint,
+        lambda done, total: report_loading("weights", done, total),
+        model.unread,
     )
     return model
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 
 from torch import Tensor
 
@@ -14,8 +14,13 @@ IGNORED_SUFFIXES = (".rotary_emb.inv_freq",)
 """Buffers that older checkpoints carry; they follow from the config."""
 
 
-def check_weights(wanted: Mapping[str, Tensor], checkpoint: Checkpoint) -> None:
+def check_weights(
+    wanted: Mapping[str, Tensor], checkpoint: Checkpoint, unread: Set[str] = frozenset()
+) -> None:
     """Compare a model's tensors (of any device, `meta` included) with a checkpoint's headers.
+
+    Args:
+        unread: tensors that the checkpoint may have though the model has no place for them.
 
     Raises:
         ModelError: names a tensor that is missing, unknown, of another shape, or no floats.
@@ -23,7 +28,7 @@ def check_weights(wanted: Mapping[str, Tensor], checkpoint: Checkpoint) -> None:
     held = {
         name: entry
         for name, entry in checkpoint.entries.items()
-        if not name.endswith(IGNORED_SUFFIXES)
+        if name not in unread and not name.endswith(IGNORED_SUFFIXES)
     }
     if missing := wanted.keys() - held.keys():
         raise ModelError(f"the checkpoint lacks {_some(missing)}, which config.json calls for")
@@ -40,14 +45,17 @@ def check_weights(wanted: Mapping[str, Tensor], checkpoint: Checkpoint) -> None:
 
 
 def load_weights(
-    wanted: Mapping[str, Tensor], checkpoint: Checkpoint, progress: Callable[[int, int], None]
+    wanted: Mapping[str, Tensor],
+    checkpoint: Checkpoint,
+    progress: Callable[[int, int], None],
+    unread: Set[str] = frozenset(),
 ) -> None:
     """Copy (and convert) every tensor; `progress` hears bytes done and in total after each.
 
     Raises:
         ModelError: see `check_weights`; nothing has been copied then.
     """
-    check_weights(wanted, checkpoint)
+    check_weights(wanted, checkpoint, unread)
     entries = checkpoint.entries
     total = sum(entries[name].size_bytes for name in wanted)
     done = 0

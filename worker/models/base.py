@@ -65,6 +65,8 @@ class LayerCache(Protocol):
 
 class Model(Protocol):
     shape: ModelShape
+    unread: frozenset[str]
+    """Tensors that checkpoints may carry though nothing reads them."""
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the checkpoint by its Hugging Face name, as a view to copy into."""

@@ -8,17 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from worker.models.base import Model, ModelError, Placement
-from worker.models.llama import Llama
-from worker.models.llama_config import read_config as read_llama_config
+from worker.models.gemma3 import build_gemma3
+from worker.models.llama import build_llama
+from worker.models.mistral import build_mistral
+from worker.models.mixtral import build_mixtral
+from worker.models.qwen2 import build_qwen2
+from worker.models.qwen3 import build_qwen3
+from worker.models.qwen3_moe import build_qwen3_moe
 
 ModelBuilder = Callable[[dict[str, Any], Placement], Model]
 
 
-def _llama(values: dict[str, Any], placement: Placement) -> Model:
-    return Llama(read_llama_config(values), placement)
-
-
-ARCHITECTURES: dict[str, ModelBuilder] = {"LlamaForCausalLM": _llama}
+ARCHITECTURES: dict[str, ModelBuilder] = {
+    "Gemma3ForCausalLM": build_gemma3,
+    "LlamaForCausalLM": build_llama,
+    "MistralForCausalLM": build_mistral,
+    "MixtralForCausalLM": build_mixtral,
+    "Qwen2ForCausalLM": build_qwen2,
+    "Qwen3ForCausalLM": build_qwen3,
+    "Qwen3MoeForCausalLM": build_qwen3_moe,
+}
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -25,7 +25,6 @@ class GgufPlan:
 
 class Architecture(Protocol):
     hf_name: str
-    gguf_name: str
 
     def config(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         """A config.json with every value present that an engine needs.
@@ -34,16 +33,22 @@ class Architecture(Protocol):
             ImportRefused: a value is missing, impossible or not supported.
         """
 
-    def config_from_gguf(
-        self, metadata: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
-    ) -> dict[str, Any]:
-        """The same from GGUF metadata and tensor shapes (by GGUF name)."""
-
     def tensors(self, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         """Name and shape of every tensor of a checkpoint with this (checked) config."""
 
     def is_ignored(self, name: str, config: Mapping[str, Any]) -> bool:
         """Whether checkpoints carry this tensor though nothing reads it."""
+
+
+class GgufArchitecture(Architecture, Protocol):
+    """One that is read from GGUF files, too."""
+
+    gguf_name: str
+
+    def config_from_gguf(
+        self, metadata: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
+    ) -> dict[str, Any]:
+        """The same from GGUF metadata and tensor shapes (by GGUF name)."""
 
     def gguf_plan(self, name: str, config: Mapping[str, Any]) -> GgufPlan | None:
         """What a GGUF tensor becomes; None where the architecture has no such tensor."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.fixtures.tiny_decoder import TinyDecoder
 from tests.fixtures.tiny_llama import TinyLlama
 from worker.engine.assembly import assemble
 from worker.engine.base import EngineSpec
@@ -92,6 +93,22 @@ def assert_same_bits(run: Run, alone: Run) -> None:
 def test_among_seven_others(directory: Path, dtype: str, alone: Run) -> None:
     assert len(alone.logits) == OUTPUT
     assert_same_bits(Run(directory, dtype, NEIGHBOURS), alone)
+
+
+@pytest.mark.parametrize(
+    ("family", "shape"),
+    [
+        ("Qwen3Moe", {"num_experts": 5, "num_experts_per_tok": 3, "moe_intermediate_size": 40}),
+        ("Gemma3Text", {"sliding_window": 11, "layer_types": ["sliding_attention"] * 2}),
+        ("Qwen2", {}),
+    ],
+)
+def test_of_other_families_in_chunks_among_seven_others(
+    tiny_decoder: TinyDecoder, dtype: str, family: str, shape: dict[str, Any]
+) -> None:
+    directory = tiny_decoder(family, **shape)
+    undisturbed = Run(directory, dtype)
+    assert_same_bits(Run(directory, dtype, NEIGHBOURS, step_token_budget=19), undisturbed)
 
 
 @pytest.mark.parametrize("budget", [8, 13, 40])

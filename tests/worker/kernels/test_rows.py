@@ -8,7 +8,7 @@ import torch
 from worker.kernels.linear import linear
 from worker.kernels.rms_norm import rms_norm
 from worker.kernels.rope import rotate_and_store
-from worker.kernels.swiglu import swiglu
+from worker.kernels.swiglu import geglu, swiglu
 
 DTYPES = [torch.float32, torch.bfloat16]
 
@@ -23,6 +23,19 @@ def test_exact_rows_are_the_same_bits_at_any_place(
     torch.testing.assert_close(together, linear(hidden, weight), rtol=2e-2, atol=2e-2)
     for first, last in [(0, 1), (5, 6), (36, 37), (3, 20), (8, 16)]:
         assert torch.equal(linear(hidden[first:last], weight, exact=True), together[first:last])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_exact_geglu_rows_are_the_same_bits_at_any_place(dtype: torch.dtype) -> None:
+    hidden = torch.randn(29, 2 * 45).to(dtype)
+    together = geglu(hidden, exact=True)
+    gate, up = hidden.double().chunk(2, dim=-1)
+    inner = (2 / torch.pi) ** 0.5 * (gate + 0.044715 * gate**3)
+    expected = (0.5 * gate * (1 + inner.tanh()) * up).to(dtype)
+    torch.testing.assert_close(together, expected, rtol=2e-2, atol=1e-2)
+    torch.testing.assert_close(geglu(hidden), expected, rtol=2e-2, atol=1e-2)
+    for row in range(29):
+        assert torch.equal(geglu(hidden[row : row + 1], exact=True)[0], together[row])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -49,6 +62,15 @@ def test_rms_norm_adds_the_residual_and_rows_are_independent(dtype: torch.dtype)
     for row in range(19):
         part = slice(row, row + 1)
         assert torch.equal(rms_norm(hidden[part], weight, 1e-5, residual[part])[0][0], output[row])
+
+
+def test_a_shifted_weight_is_not_rounded_before_the_product() -> None:
+    hidden = torch.randn(4, 45).to(torch.bfloat16)
+    weight = torch.full((45,), 1e-3, dtype=torch.bfloat16)
+    output, _ = rms_norm(hidden, weight, 1e-6, shift=1.0)
+    wide = hidden.double()
+    expected = wide / (wide.square().mean(-1, keepdim=True) + 1e-6).sqrt() * (1 + weight.double())
+    assert torch.equal(output, expected.float().to(torch.bfloat16))
 
 
 def test_rope_keeps_lengths_and_makes_scores_depend_on_distance_only() -> None:

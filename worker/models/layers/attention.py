@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -9,41 +11,87 @@ from worker.kernels.linear import linear
 from worker.kernels.paged_attention import AttentionBatch, paged_attention
 from worker.kernels.rope import rotate_and_store
 from worker.models.base import Placement
+from worker.models.layers.norm import RmsNorm
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionShape:
+    width: int
+    heads: int
+    kv_heads: int
+    head_width: int
+    bias: bool = False
+    """Whether query, key and value have one (Qwen2)."""
+    window: int = 0
+    """How many positions a row sees, its own included; 0 is all of them."""
+    scale: float | None = None
+    """What multiplies the scores; head width ** -0.5 where None."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionStep:
+    """What one step gives the attention of one layer, beside the hidden states."""
+
+    rotation: tuple[Tensor, Tensor]
+    slots: Tensor
+    cache: tuple[Tensor, Tensor]
+    batch: AttentionBatch
 
 
 class Attention:
-    """Query, key and value share one product."""
+    """Query, key and value share one product.
+
+    Args:
+        norms: of each query and key head before rotation (Henry et al., 2020), if the
+            architecture has them.
+    """
 
     def __init__(
-        self, width: int, heads: int, kv_heads: int, head_width: int, placement: Placement
+        self,
+        shape: AttentionShape,
+        placement: Placement,
+        norms: tuple[RmsNorm, RmsNorm] | None = None,
     ) -> None:
-        self._split = [heads * head_width, kv_heads * head_width, kv_heads * head_width]
-        self._head_width = head_width
+        queries, keys = shape.heads * shape.head_width, shape.kv_heads * shape.head_width
+        self._shape = shape
+        self._split = [queries, keys, keys]
         self._exact = placement.exact
-        self._qkv = placement.empty(sum(self._split), width)
-        self._output = placement.empty(width, heads * head_width)
+        self._norms = norms
+        self._qkv = placement.empty(sum(self._split), shape.width)
+        self._bias = placement.empty(sum(self._split)) if shape.bias else None
+        self._output = placement.empty(shape.width, queries)
 
     def tensors(self) -> dict[str, Tensor]:
-        query, key, value = torch.split(self._qkv, self._split)
-        return {
-            "q_proj.weight": query,
-            "k_proj.weight": key,
-            "v_proj.weight": value,
-            "o_proj.weight": self._output,
-        }
+        names = ("q_proj", "k_proj", "v_proj")
+        parts = zip(names, torch.split(self._qkv, self._split), strict=True)
+        named = {f"{name}.weight": view for name, view in parts}
+        if self._bias is not None:
+            parts = zip(names, torch.split(self._bias, self._split), strict=True)
+            named |= {f"{name}.bias": view for name, view in parts}
+        if self._norms is not None:
+            named |= {
+                "q_norm.weight": self._norms[0].weight,
+                "k_norm.weight": self._norms[1].weight,
+            }
+        return {**named, "o_proj.weight": self._output}
 
-    def __call__(
-        self,
-        hidden: Tensor,
-        rotation: tuple[Tensor, Tensor],
-        slots: Tensor,
-        cache: tuple[Tensor, Tensor],
-        batch: AttentionBatch,
-    ) -> Tensor:
-        """[rows, width] -> [rows, width]; writes the rows' keys and values into `cache`."""
+    def __call__(self, hidden: Tensor, step: AttentionStep) -> Tensor:
+        """[rows, width] -> [rows, width]; writes the rows' keys and values into the cache."""
         rows = hidden.shape[0]
-        parts = torch.split(linear(hidden, self._qkv, self._exact), self._split, dim=-1)
-        query, key, value = (part.view(rows, -1, self._head_width) for part in parts)
-        query = rotate_and_store(query, key, value, rotation, slots, *cache)
-        mixed = paged_attention(query, *cache, batch, self._exact)
+        product = linear(hidden, self._qkv, self._exact)
+        if self._bias is not None:
+            product = product + self._bias
+        parts = torch.split(product, self._split, dim=-1)
+        query, key, value = (part.view(rows, -1, self._shape.head_width) for part in parts)
+        if self._norms is not None:
+            (query, _), (key, _) = self._norms[0](query), self._norms[1](key)
+        query = rotate_and_store(query, key, value, step.rotation, step.slots, *step.cache)
+        mixed = paged_attention(
+            query,
+            *step.cache,
+            step.batch,
+            self._exact,
+            scale=self._shape.scale,
+            window=self._shape.window,
+        )
         return linear(mixed.view(rows, -1), self._output, self._exact)

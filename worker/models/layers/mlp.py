@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from worker.kernels.linear import linear
@@ -12,9 +14,16 @@ from worker.models.base import Placement
 class GatedMlp:
     """Gate and up share one product."""
 
-    def __init__(self, width: int, inner_width: int, placement: Placement) -> None:
+    def __init__(
+        self,
+        width: int,
+        inner_width: int,
+        placement: Placement,
+        activate: Callable[[Tensor, bool], Tensor] = swiglu,
+    ) -> None:
         self._gate_and_up = placement.empty(2 * inner_width, width)
         self._down = placement.empty(width, inner_width)
+        self._activate = activate
         self._exact = placement.exact
 
     def tensors(self) -> dict[str, Tensor]:
@@ -23,5 +32,5 @@ class GatedMlp:
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """[rows, width] -> [rows, width]."""
-        activated = swiglu(linear(hidden, self._gate_and_up, self._exact), self._exact)
+        activated = self._activate(linear(hidden, self._gate_and_up, self._exact), self._exact)
         return linear(activated, self._down, self._exact)

@@ -1,0 +1,88 @@
+"""The frame of a decoder: embedding, layers, a last norm, the head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+from torch.nn import functional
+
+from worker.kernels.linear import linear
+from worker.models.base import LayerCache, Placement, StepInput
+from worker.models.decoder_config import DecoderConfig
+from worker.models.layers.attention import AttentionStep
+from worker.models.layers.norm import RmsNorm
+from worker.models.layers.rope import RotationTable
+
+
+class DecoderLayer(Protocol):
+    def tensors(self) -> dict[str, Tensor]:
+        """By their names within the layer."""
+
+    def __call__(
+        self, hidden: Tensor, residual: Tensor | None, step: AttentionStep
+    ) -> tuple[Tensor, Tensor]:
+        """What the layer adds, and what it adds to; each [rows, width]."""
+
+
+class Decoder:
+    """A model of any architecture: what differs is in its layers.
+
+    Args:
+        layers: each with the table that turns its queries and keys.
+        norm: before the head.
+        embedding_scale: what multiplies embedded tokens.
+        soft_cap: bounds logits to (-soft_cap, soft_cap) by tanh; 0 leaves them.
+    """
+
+    def __init__(
+        self,
+        config: DecoderConfig,
+        placement: Placement,
+        layers: Sequence[tuple[DecoderLayer, RotationTable]],
+        norm: RmsNorm,
+        embedding_scale: float = 1.0,
+        soft_cap: float = 0.0,
+    ) -> None:
+        self.shape = config.shape
+        self.unread = frozenset({"lm_head.weight"} if config.tie_word_embeddings else ())
+        self._exact = placement.exact
+        self._tied = config.tie_word_embeddings
+        self._embedding = placement.empty(config.vocab_size, config.hidden_size)
+        self._head = self._embedding if self._tied else placement.empty(*self._embedding.shape)
+        self._layers = layers
+        self._tables = {table for _, table in layers}
+        self._norm = norm
+        self._embedding_scale = embedding_scale
+        self._soft_cap = soft_cap
+
+    def tensors(self) -> dict[str, Tensor]:
+        named = {
+            "model.embed_tokens.weight": self._embedding,
+            "model.norm.weight": self._norm.weight,
+        }
+        if not self._tied:
+            named["lm_head.weight"] = self._head
+        for index, (layer, _) in enumerate(self._layers):
+            for name, view in layer.tensors().items():
+                named[f"model.layers.{index}.{name}"] = view
+        return named
+
+    def forward(self, step: StepInput, cache: LayerCache) -> Tensor:
+        rotations = {table: table.at(step.positions) for table in self._tables}
+        hidden = functional.embedding(step.token_ids, self._embedding)
+        if self._embedding_scale != 1.0:
+            # Rounded to the model's dtype first: that is what the weights were trained with.
+            hidden = hidden * hidden.new_tensor(self._embedding_scale)
+        residual: Tensor | None = None
+        for index, (layer, table) in enumerate(self._layers):
+            attention = AttentionStep(
+                rotations[table], step.slots, cache.layer(index), step.attention
+            )
+            hidden, residual = layer(hidden, residual, attention)
+        assert residual is not None
+        rows = step.sampled_rows
+        hidden, _ = self._norm(hidden[rows], residual[rows])
+        logits = linear(hidden, self._head, self._exact).float()
+        return self._soft_cap * (logits / self._soft_cap).tanh() if self._soft_cap else logits
