@@ -97,11 +97,6 @@ class Platform:
         return await _is_success("http://host-daemon/livez", transport)
 
 
-def platform_ready(url: str) -> Check:
-    """Whether API, gateway and (through its projection) the controller can all do their work."""
-    return _answers(f"{url}/readyz")
-
-
 def _answers(url: str) -> Check:
     async def check() -> bool:
         return await _is_success(url, None)
