@@ -32,8 +32,7 @@ class Platform:
 
     @property
     def embeds_valkey(self) -> bool:
-        """False where the user brings a Redis for the jobs and one for the broker."""
-        return not (self.settings.jobs_url and self.settings.broker_url)
+        return self.settings.embeds_valkey
 
     def valkey(self) -> Program:
         data_dir = make_private(self.settings.home / "valkey")
