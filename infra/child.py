@@ -9,11 +9,11 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+from infra.last_words import last_words
 from infra.limited_log import LimitedLog
 from infra.process import end_with_parent
 
 _READ_BYTES = 64 << 10
-_LAST_WORDS = 300
 
 
 class Child:
@@ -105,7 +105,7 @@ class Child:
         asked = "stopped on request: " if self.stopping else ""
         if code < 0:
             return f"{asked}killed by {signal.Signals(-code).name}"
-        said = f": {self.last_line[:_LAST_WORDS]}" if code and self.last_line else ""
+        said = f": {last_words(self.last_line)}" if code and self.last_line else ""
         return f"{asked}exit code {code}{said}"
 
 

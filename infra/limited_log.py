@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 
 _LIMIT_BYTES = 8 << 20
-_LAST_LINE_BYTES = 2_000
+_LAST_LINE_BYTES = 16 << 10
+"""Of a structured line with a traceback in it, all."""
 
 
 class LimitedLog:

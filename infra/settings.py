@@ -239,6 +239,11 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite+aiosqlite:///{self.home / 'tamer.db'}"
 
     @property
+    def embeds_valkey(self) -> bool:
+        """False where the user brings a Redis for the jobs and one for the broker."""
+        return not (self.jobs_url and self.broker_url)
+
+    @property
     def embedded_socket(self) -> Path:
         return self.run_dir / "valkey.sock"
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends
 from starlette.requests import Request
 
+from control_plane.api.health.changes import ReadinessChanges
 from control_plane.store.session import Database
 from infra.connection import RedisClient, connect
 from infra.settings import Settings
@@ -21,6 +22,7 @@ class Context:
     database: Database
     jobs: RedisClient
     tokens: RedisClient
+    readiness: ReadinessChanges = field(default_factory=ReadinessChanges)
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from control_plane.api.problem import Problem, invalid_request
+from control_plane.api.problem import NOT_READY, Problem, invalid_request
 from control_plane.http.allow import allowed_methods
 from control_plane.http.request_id import request_id
 from infra.telemetry import logger
@@ -35,7 +35,7 @@ def install(app: FastAPI) -> None:
 
 async def _answer(request: Request, error: Exception) -> Response:
     problem = _problem(request, error)
-    if problem.status >= 500:
+    if problem.status >= 500 and problem.code != NOT_READY:  # said where it changes
         _log.error("request_failed", path=request.url.path, exc_info=error)
     return problem.response(request_id(request.scope))
 

@@ -18,6 +18,8 @@ _PATTERNS = {
     PLAIN_TEXT_PATTERN: "must be text on one line, without control characters",
 }
 """What a regular expression means, for people."""
+NOT_READY = "not-ready"
+"""Code of an answer that is expected while something is away; no defect of the API."""
 
 
 class FieldError(BaseModel):

@@ -8,7 +8,7 @@ import sys
 
 from control_plane.controller.loop import Controller
 from control_plane.store.migrations.upgrade import upgrade
-from control_plane.store.session import Database
+from control_plane.store.session import Database, StoreError
 from control_plane.tasks.messages import Messages
 from infra.cloud import open_cloud
 from infra.connection import connect
@@ -43,6 +43,6 @@ if __name__ == "__main__":
     start_metrics(settings, "controller")
     try:
         asyncio.run(main(settings))
-    except UnfitRedis as error:
+    except (StoreError, UnfitRedis) as error:
         logger("controller").error(str(error))
         sys.exit(1)

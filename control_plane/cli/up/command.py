@@ -32,6 +32,7 @@ def up(
     refuse_second(settings)
     preflight.check_python()
     port = preflight.choose_port(settings)
+    preflight.check_embedded_port(settings)
     preflight.prepare_home(settings)
     try:
         with HomeLock(settings):

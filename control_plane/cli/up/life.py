@@ -14,14 +14,13 @@ from control_plane.cli.screen import Screen
 from control_plane.cli.up import preflight
 from control_plane.cli.up.admin_keys import note_older_admin_keys
 from control_plane.cli.up.first_run import MODEL, QUESTION, serve_first_model
-from control_plane.cli.up.programs import STOP_ORDER, Platform, platform_ready
+from control_plane.cli.up.programs import STOP_ORDER, Platform
+from control_plane.cli.up.readiness import NotReady, wait_until_ready
 from control_plane.cli.up.supervisor import Supervisor
 from infra.names import JOINED_CLOUD
 from infra.private_folder import make_private
 from infra.settings import Settings
 
-_READY_LIMIT_S = 60.0
-_LOOK_EVERY_S = 0.1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -93,20 +92,11 @@ class Life:
             await self._supervisor.start([platform.valkey()])
         self._screen.note(f"starting the platform (state and logs in {settings.home})")
         await self._supervisor.start(platform.others())
-        await self._wait_until_ready(url)
+        try:
+            await wait_until_ready(url, self._supervisor.check, self._screen.note)
+        except NotReady as error:
+            raise CommandError(f"{error} (logs: {settings.logs_dir})") from error
         return server
-
-    async def _wait_until_ready(self, url: str) -> None:
-        ready = platform_ready(url)
-        deadline = time.monotonic() + _READY_LIMIT_S
-        while not await ready():
-            self._supervisor.check()
-            if time.monotonic() > deadline:
-                raise CommandError(
-                    f"the platform was not ready after {_READY_LIMIT_S:.0f} s: "
-                    f"see the logs in {self._settings.logs_dir}"
-                )
-            await asyncio.sleep(_LOOK_EVERY_S)
 
     def _show_how_to_go_on(self, server: Credentials) -> None:
         body = json.dumps(

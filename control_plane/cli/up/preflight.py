@@ -85,20 +85,31 @@ def choose_port(settings: Settings) -> int:
     Raises:
         CommandError: it is taken, or the address is not of this machine.
     """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    return _bindable(settings.host, settings.port, "")
+
+
+def check_embedded_port(settings: Settings) -> None:
+    """Raises:
+    CommandError: the embedded Valkey cannot listen where other machines are to reach it.
+    """
+    if settings.embedded_port and settings.embeds_valkey:
+        _bindable(settings.embedded_host, settings.embedded_port, "EMBEDDED_")
+
+
+def _bindable(host: str, port: int, name: str) -> int:
+    """The port that was bound for a moment; `name` is what the settings of it begin with."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((settings.host, settings.port))
+            probe.bind((host, port))
         except OSError as error:
-            raise CommandError(_unbindable(settings, error)) from error
-        port: int = probe.getsockname()[1]
-        return port
+            raise CommandError(_unbindable(host, port, name, error)) from error
+        found: int = probe.getsockname()[1]
+        return found
 
 
-def _unbindable(settings: Settings, error: OSError) -> str:
+def _unbindable(host: str, port: int, name: str, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return (
-            f"port {settings.port} is in use: set TAMER_PORT to another, or stop what listens there"
-        )
-    return f"cannot listen on {settings.host}:{settings.port} ({error.strerror}): check TAMER_HOST"
+        return f"port {port} is in use: set TAMER_{name}PORT to another, or stop what listens there"
+    return f"cannot listen on {host}:{port} ({error.strerror}): check TAMER_{name}HOST"

@@ -32,8 +32,7 @@ class Platform:
 
     @property
     def embeds_valkey(self) -> bool:
-        """False where the user brings a Redis for the jobs and one for the broker."""
-        return not (self.settings.jobs_url and self.settings.broker_url)
+        return self.settings.embeds_valkey
 
     def valkey(self) -> Program:
         data_dir = make_private(self.settings.home / "valkey")
@@ -95,11 +94,6 @@ class Platform:
     async def _cloud_answers(self) -> bool:
         transport = httpx.AsyncHTTPTransport(uds=str(self.settings.cloud_socket), verify=False)
         return await _is_success("http://host-daemon/livez", transport)
-
-
-def platform_ready(url: str) -> Check:
-    """Whether API, gateway and (through its projection) the controller can all do their work."""
-    return _answers(f"{url}/readyz")
 
 
 def _answers(url: str) -> Check:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from control_plane.api.app import build_api
 from infra.settings import Settings
@@ -87,3 +88,16 @@ async def test_without_redis_changes_are_kept_and_readiness_says_what_is_missing
         )
         assert made.status_code == 202
         assert (await client.get("/api/v1/models/smollm2")).status_code == 200
+
+
+async def test_what_is_not_ready_is_one_line_of_the_log_however_often_somebody_asks(
+    without_redis: FastAPI,
+) -> None:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(without_redis), base_url="http://api"
+    ) as client:
+        with capture_logs() as lines:
+            for _ in range(3):
+                assert (await client.get("/readyz")).status_code == 503
+    assert [(each["event"], each["log_level"]) for each in lines] == [("not_ready", "warning")]
+    assert "jobs Redis" in lines[0]["reason"]

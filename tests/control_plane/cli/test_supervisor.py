@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -78,6 +79,15 @@ async def test_a_program_that_ends_at_its_start_fails_with_its_last_words(bench:
         await bench.supervisor.start(
             [bench.program("good", TELL), bench.program("bad", "echo no more cheese >&2; exit 3")]
         )
+
+
+async def test_the_last_words_of_a_structured_log_are_its_sentence_uncut(bench: Bench) -> None:
+    sentence = "the Redis evicts keys " * 30 + "so set noeviction"
+    line = json.dumps({"process": "serve", "event": sentence, "error": "OOM", "level": "error"})
+    (bench.folder / "line").write_text(line)
+    with pytest.raises(StartFailed) as failed:
+        await bench.supervisor.start([bench.program("bad", "cat line >&2; exit 3")])
+    assert f"bad ended at its start, exit code 3: {sentence}: OOM (log:" in str(failed.value)
 
 
 async def test_a_program_that_cannot_be_run_is_named(bench: Bench, tmp_path: Path) -> None:

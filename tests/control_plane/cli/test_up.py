@@ -144,6 +144,15 @@ def test_a_busy_port_is_one_line_and_nothing_is_left(tmp_path: Path) -> None:
     assert not home.exists()
 
 
+def test_a_busy_port_for_other_machines_is_one_line(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(CommandError, match=f"port {port} is in use: set TAMER_EMBEDDED_PORT"):
+            preflight.check_embedded_port(Settings(embedded_port=port))
+
+
 def test_a_second_up_on_a_home_is_one_line(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
     ended = up(tmp_path, TAMER_PORT="0")
     assert ended.returncode == 1
