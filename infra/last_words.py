@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-
 _LONGEST = 2_000
 """Characters: a sentence is whole, and a program that writes no lines fills no screen."""
 
