@@ -9,6 +9,8 @@ from typing import ParamSpec, TypeVar, cast
 
 from torch import Tensor
 
+from infra.extras import install_command
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -17,7 +19,7 @@ class TritonMissingError(RuntimeError):
     """Tensors are on a GPU, and the compiler of its kernels is not installed."""
 
     def __init__(self) -> None:
-        super().__init__("GPU kernels need Triton: run pip install 'tamer[gpu]'")
+        super().__init__(f"GPU kernels need Triton; get it with: {install_command('gpu')}")
 
 
 def by_device(reference: Callable[P, R]) -> Callable[P, R]:
