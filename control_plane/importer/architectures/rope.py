@@ -49,6 +49,9 @@ def context_tokens(declared: int, scaling: Mapping[str, Any] | None) -> int:
     config goes on to say the context from before."""
     if scaling is None or scaling.get("rope_type", scaling.get("type")) != "yarn":
         return declared
-    original = count(scaling, "original_max_position_embeddings", declared)
+    if scaling.get("original_max_position_embeddings") is None:
+        # Then what is declared is the context from before: another number would bend the angles.
+        return declared
+    original = count(scaling, "original_max_position_embeddings")
     longest = max(declared, round(original * real(scaling, "factor")))
     return count({"max_position_embeddings": longest}, "max_position_embeddings")

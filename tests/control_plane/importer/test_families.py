@@ -17,6 +17,7 @@ from tests.fixtures.tiny_decoder import TinyDecoder
 from tests.worker.models.judged import assert_logits_equal
 
 YARN = {"rope_type": "yarn", "rope_theta": 1e6, "factor": 4.0}
+BEFORE = {"original_max_position_embeddings": 256}
 FAMILIES: dict[str, dict[str, Any]] = {
     "Mistral": {"sliding_window": 40},
     "Qwen2": {"use_sliding_window": True, "sliding_window": 40, "max_window_layers": 1},
@@ -51,10 +52,20 @@ def test_an_imported_family_runs_as_the_original(
 def test_yarn_lengthens_the_context_that_the_config_declares(
     tiny_decoder: TinyDecoder, models_dir: Path
 ) -> None:
-    scaling = {**YARN, "original_max_position_embeddings": 256}
+    scaling = {**YARN, **BEFORE}
     made = with_tokenizer(tiny_decoder("Qwen2", vocab_size=260, rope_parameters=scaling))
     model = import_model(made, models_dir)
     assert model.max_context_tokens == 1024
+    assert_logits_equal(made, imported=local_path(model.uri))
+
+
+def test_yarn_that_does_not_say_the_context_from_before_leaves_it_as_it_is(
+    tiny_decoder: TinyDecoder, models_dir: Path, change_json: Any
+) -> None:
+    made = with_tokenizer(tiny_decoder("Qwen2", vocab_size=260, rope_parameters=YARN))
+    change_json(made / "config.json", rope_parameters=YARN)
+    model = import_model(made, models_dir)
+    assert model.max_context_tokens == 256
     assert_logits_equal(made, imported=local_path(model.uri))
 
 
@@ -90,7 +101,7 @@ def test_added_tokens_that_the_model_has_no_row_for_become_text(
         ("Mistral", {"sliding_window": 0}, Corrupt),
         ("Qwen2", {"layer_types": ["full_attention"]}, Corrupt),
         ("Qwen2", {"layer_types": ["full_attention", "linear_attention"]}, Unsupported),
-        ("Qwen2", {"rope_parameters": {**YARN, "factor": 1e12}}, Corrupt),
+        ("Qwen2", {"rope_parameters": {**YARN, "factor": 1e12, **BEFORE}}, Corrupt),
         ("Mixtral", {"num_local_experts": 5}, Corrupt),
         ("Mixtral", {"num_experts_per_tok": 9}, Corrupt),
         ("Mixtral", {"num_local_experts": 1 << 20}, Corrupt),
