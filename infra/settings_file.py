@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ class SettingsFile(TomlConfigSettingsSource):
         self.settings_cls = settings_cls  # the source reads the file while it is made
         super().__init__(settings_cls, toml_file=file)
 
-    def _read_file(self, file_path: Path) -> dict[str, Any]:
+    def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
         """Raises:
         SettingsFileError: it is not text in TOML, cannot be read, or has an unknown key.
         """
