@@ -7,12 +7,15 @@ import sys
 from pydantic import ValidationError
 
 from infra.settings import Settings
+from infra.settings_file import SettingsFileError
 
 
 def process_settings() -> Settings:
     """Read the settings; where one is wrong, say so on stderr and exit with code 1."""
     try:
         return Settings()
+    except SettingsFileError as error:
+        sys.exit(str(error))
     except ValidationError as error:
         sys.exit(wrong_setting(error))
 

@@ -14,11 +14,11 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 from infra.names import LOCAL_CLOUD
 from infra.redis_url import parse_redis_url
+from infra.settings_file import SettingsFile
 
 SOCKET_PATH_BYTES = 107
 """What Linux allows the path of a Unix socket (macOS: 103)."""
@@ -203,6 +203,13 @@ class Settings(BaseSettings):
             parse_redis_url(url)
         return url
 
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, level: str) -> str:
+        if level.lower() not in ("debug", "info", "warning", "error"):
+            raise ValueError("write debug, info, warning or error")
+        return level.lower()
+
     @field_validator("broker_url")
     @classmethod
     def _one_server(cls, url: str) -> str:
@@ -312,7 +319,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        file = TomlConfigSettingsSource(settings_cls, toml_file=_home() / "tamer.toml")
+        file = SettingsFile(settings_cls, _home() / "tamer.toml")
         return init_settings, env_settings, file
 
 

@@ -34,6 +34,7 @@ from control_plane.cli.screen import Screen
 from control_plane.cli.up import command as up
 from infra.build import build_name
 from infra.process_settings import wrong_setting
+from infra.settings_file import SettingsFileError
 
 _Misuse = cast(type[Exception], typer.BadParameter.__mro__[2])
 """`ClickException`, from wherever this version of typer keeps it."""
@@ -119,6 +120,8 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(str(error), error.code)
     except _Misuse as error:
         return _misused(error)
+    except SettingsFileError as error:
+        return _fail(str(error), ExitCode.USAGE)
     except ValidationError as error:
         return _fail(wrong_setting(error), ExitCode.USAGE)
     except (KeyboardInterrupt, typer.Abort):

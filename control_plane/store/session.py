@@ -9,10 +9,13 @@ from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from control_plane.store import postgresql, sqlite
 from infra.settings import Settings
+
+_USE = "use sqlite:///path or postgresql://user:password@host/name"
 
 
 class StoreError(RuntimeError):
@@ -64,7 +67,10 @@ class Database:
 
 def _open(database: str) -> tuple[AsyncEngine, Mapping[str, Any]]:
     """The engine, and the execution options of its snapshots."""
-    url = make_url(database)
+    try:
+        url = make_url(database)
+    except (ArgumentError, ValueError) as error:  # not repeated: a password may be in it
+        raise StoreError(f"TAMER_DATABASE_URL: no URL of a database; {_USE}") from error
     if url.get_backend_name() == "sqlite":
         try:
             return sqlite.open_engine(url, json_serializer=_json), sqlite.SNAPSHOT
@@ -72,10 +78,7 @@ def _open(database: str) -> tuple[AsyncEngine, Mapping[str, Any]]:
             raise StoreError(f"TAMER_DATABASE_URL: {error}") from error
     if url.get_backend_name() == "postgresql":
         return postgresql.open_engine(url, json_serializer=_json), postgresql.SNAPSHOT
-    raise StoreError(
-        f"TAMER_DATABASE_URL: '{url.drivername}' is not supported; "
-        "use sqlite:///path or postgresql://user:password@host/name"
-    )
+    raise StoreError(f"TAMER_DATABASE_URL: '{url.drivername}' is not supported; {_USE}")
 
 
 def _json(value: Any) -> str:

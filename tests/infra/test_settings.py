@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from infra.settings import Settings, document, without_secrets
+from infra.settings_file import SettingsFileError
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,3 +54,21 @@ def test_secrets_stay_out_of_an_environment_for_strangers() -> None:
         "TAMER_JOIN_TOKEN",
     )
     assert sorted(without_secrets(dict.fromkeys(names, "x"))) == ["PATH", "TAMER_PORT"]
+
+
+def test_a_broken_file_is_refused_with_its_line(home: Path) -> None:
+    (home / "tamer.toml").write_text("port = 1234\nlease_s = = 9\n")
+    with pytest.raises(SettingsFileError, match=r"tamer\.toml: .*at line 2"):
+        Settings()
+
+
+def test_an_unknown_key_of_the_file_is_refused_with_the_nearest_name(home: Path) -> None:
+    (home / "tamer.toml").write_text("lease = 9.0\n")
+    with pytest.raises(SettingsFileError, match="'lease' is no setting; did you mean 'lease_s'"):
+        Settings()
+
+
+def test_a_log_level_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAMER_LOG_LEVEL", "loud")
+    with pytest.raises(ValueError, match="debug, info, warning or error"):
+        Settings()

@@ -9,6 +9,7 @@ import typer
 from rich.text import Text
 
 from control_plane.cli.credentials import find_server
+from control_plane.cli.doctor.database import examine_database
 from control_plane.cli.doctor.finding import Finding, Level
 from control_plane.cli.doctor.machine import examine_machine, examine_port
 from control_plane.cli.doctor.redis import examine_redis
@@ -36,6 +37,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 async def _examine(settings: Settings) -> list[Finding]:
     found = list(examine_machine(settings))
+    found.append(examine_database(settings))
     found += [each async for each in examine_redis(settings)]
     server = [each async for each in examine_server(settings)]
     reached = any(each.subject == "api" and each.level is Level.OK for each in server)

@@ -34,6 +34,8 @@ def up(
     port = preflight.choose_port(settings)
     preflight.check_embedded_port(settings)
     preflight.prepare_home(settings)
+    if settings.database_url:  # the file in the home has been looked after by prepare_home
+        preflight.check_store()
     try:
         with HomeLock(settings):
             try:

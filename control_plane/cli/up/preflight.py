@@ -10,6 +10,7 @@ import socket
 import sys
 from pathlib import Path
 
+from control_plane.cli.database import ask_store
 from control_plane.cli.exits import CommandError
 from infra.embedded import EmbeddedServerError, server_binary
 from infra.extras import install_command
@@ -43,6 +44,15 @@ def check_valkey() -> None:
         server_binary()
     except EmbeddedServerError as error:
         raise CommandError(str(error)) from error
+
+
+def check_store() -> None:
+    """Raises:
+    CommandError: the database cannot be used.
+    """
+    answer = ask_store()
+    if not answer.usable:
+        raise CommandError(answer.said)
 
 
 def prepare_home(settings: Settings) -> None:

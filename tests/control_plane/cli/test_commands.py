@@ -313,3 +313,14 @@ def test_help_documents_the_exit_codes_and_a_reader_that_left_is_no_error(tmp_pa
     )
     assert "Exit codes" in shown.stdout
     assert "\x1b" not in shown.stdout
+
+
+@pytest.mark.parametrize("command", ["status", "doctor", "up", "down"])
+def test_a_broken_settings_file_is_one_line_and_wrong_usage(
+    tamer: Tamer, tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "tamer.toml").write_text("port = \n")
+    code, _, said = tamer(command)
+    assert code == ExitCode.USAGE
+    assert said.startswith(f"tamer: {tmp_path}/tamer.toml: ")
+    assert len(said.splitlines()) == 1

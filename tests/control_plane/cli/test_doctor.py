@@ -120,6 +120,26 @@ def test_a_redis_that_is_away_fails_without_its_password(
     assert "secret-word" not in out
 
 
+def test_a_database_that_is_away_fails_without_its_password(
+    tamer: Tamer, sound_server: StubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAMER_DATABASE_URL", "postgresql://me:secret-word@127.0.0.1:1/tamer")
+    code, out, _ = tamer("doctor")
+    assert code == ExitCode.FAILED
+    assert "the PostgreSQL at 127.0.0.1:1/tamer does not answer" in out
+    assert "start it, or correct the URL" in out
+    assert "secret-word" not in out
+
+
+def test_a_file_that_is_no_database_fails(
+    tamer: Tamer, sound_server: StubServer, tmp_path: Path
+) -> None:
+    (tmp_path / "tamer.db").write_text("these are no tables, and long enough for a header " * 4)
+    _, found = levels(tamer)
+    assert found["database"]["level"] == "fail"
+    assert "file is not a database" in found["database"]["said"]
+
+
 def test_no_server_fails_and_the_rest_is_still_told(
     tamer: Tamer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -13,12 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from control_plane.cli.credentials import Credentials, find_server, first_key, remember
 from control_plane.cli.exits import CommandError
 from control_plane.cli.up import preflight
 from control_plane.cli.up.home_lock import Holder, HomeLock, lock_path, running_holder
 from control_plane.cli.up.programs import Platform
+from infra.embedded import EmbeddedValkey
 from infra.settings import Settings
 from tests.fixtures.waiting import block_until
 
@@ -153,6 +156,29 @@ def test_a_busy_port_for_other_machines_is_one_line(tmp_path: Path) -> None:
             preflight.check_embedded_port(Settings(embedded_port=port))
 
 
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("garbage", "no URL of a database; use sqlite:///path or postgresql://"),
+        ("oracle://nowhere", "'oracle' is not supported; use sqlite:///path"),
+        (
+            "postgresql://tamer:secret-word@127.0.0.1:1/tamer",
+            "the PostgreSQL at 127.0.0.1:1/tamer does not answer",
+        ),
+        ("sqlite:////dev/null/t.db", "name a file that we may write"),
+    ],
+)
+def test_a_wrong_database_is_one_line_before_anything_starts(
+    tmp_path: Path, url: str, said: str
+) -> None:
+    ended = up(tmp_path, TAMER_PORT="0", TAMER_DATABASE_URL=url)
+    assert ended.returncode == 1
+    [line] = ended.stderr.splitlines()
+    assert line.startswith(f"tamer: TAMER_DATABASE_URL: {said}") or said in line
+    assert "secret-word" not in line
+    assert not list((tmp_path / "logs").glob("*")), "nothing was started"
+
+
 def test_a_second_up_on_a_home_is_one_line(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
     ended = up(tmp_path, TAMER_PORT="0")
     assert ended.returncode == 1
@@ -240,10 +266,19 @@ def test_a_redis_of_the_users_own_needs_no_embedded_one() -> None:
 
 
 def test_a_failed_start_stops_what_had_started(tmp_path: Path) -> None:
-    """Valkey runs already when the server finds that its database cannot be opened."""
-    ended = up(tmp_path, TAMER_PORT="0", TAMER_DATABASE_URL="oracle://nowhere")
+    """The broker's Valkey runs already when the server finds that the Redis of jobs evicts."""
+    own = EmbeddedValkey(tmp_path / "own.sock", data_dir=None)
+    own.start()
+    with redis.Redis(unix_socket_path=str(own.socket)) as client:
+        client.config_set("maxmemory-policy", "allkeys-lfu")
+    try:
+        ended = up(tmp_path, TAMER_PORT="0", TAMER_JOBS_URL=own.url)
+    finally:
+        own.stop()
     assert ended.returncode == 1
-    assert "ended at its start" in ended.stderr.splitlines()[-1]
+    said = ended.stderr.splitlines()[-1]
+    assert re.search(r"ended(?: at its start)?, exit code \d: the Redis of TAMER_JOBS_URL ev", said)
+    assert "or set TAMER_JOBS_URL to another server (log: " in said, "uncut"
     assert not (tmp_path / "run").exists()
     assert not lock_path(Settings()).exists()
     block_until(lambda: not _of_home(tmp_path), "nothing of it is left", 5.0)
