@@ -78,6 +78,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_head_timer()
+        if self._write_timer is not None and isinstance(exc, TimeoutError):
+            self._note_cut(SLOW_CLIENT)  # the kernel's patience ended before ours
         self._stop_write_timer()
         # uvicorn tells the newest request only, which need not be the one that runs.
         running = self._running
@@ -173,10 +175,13 @@ class Connection(HttpToolsProtocol):
 
     def _cut(self, reason: str) -> None:
         """End the connection now, whatever is still unsent."""
+        self._note_cut(reason)
+        self.transport.abort()
+
+    def _note_cut(self, reason: str) -> None:
         if self._running is not None:
             self._running.scope["state"][_STATE] = reason
         _log.info("connection cut", reason=reason)
-        self.transport.abort()
 
 
 def _unacknowledged_bytes(peer: socket.socket) -> int:

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from control_plane.http import connection
 from control_plane.http.connection import (
     CLIENT_GONE,
     MAX_HEAD_BYTES,
@@ -152,6 +153,19 @@ async def test_pipelined_requests_are_answered_in_their_order(server: Served) ->
     said = await _ask(server, bodies, b"GET / HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n")
     answers = [part.rpartition(b"\r\n\r\n")[2] for part in said.split(b"HTTP/1.1 200 OK")[1:]]
     assert answers == [str(size).encode() for size in (*range(MAX_PIPELINED), 0)]
+
+
+async def test_a_client_whom_the_kernel_gives_up_first_was_too_slow_all_the_same(
+    application: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound = connection._bound
+    monkeypatch.setattr(connection, "_bound", lambda peer, _: bound(peer, 0.2))
+    settings = Settings(home=tmp_path, send_limit_s=30.0)
+    async with served(application.app, settings) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(b"GET /flood HTTP/1.1\r\nhost: t\r\n\r\n")
+            await wait_until(lambda: application.gone, "the client is cut off")
+    assert application.gone == [SLOW_CLIENT]
 
 
 async def test_a_client_that_reads_slowly_but_steadily_is_served_to_the_end(
