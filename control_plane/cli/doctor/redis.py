@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from control_plane.cli.doctor.finding import Finding, fail, ok, warn
+from infra.broker_check import broker_trouble
 from infra.connection import REDIS_AWAY, at_primaries, connect
 from infra.redis_check import UnfitRedis, check_jobs_server, check_tokens_server
 from infra.redis_trouble import advice, said_by, wrong_url
@@ -13,13 +14,16 @@ from infra.settings import Settings
 
 
 async def examine_redis(settings: Settings) -> AsyncIterator[Finding]:
-    """The server of the jobs, and that of the tokens where it is another."""
+    """The server of the jobs, and that of the tokens where it is another; the broker."""
     if not settings.jobs_url and not settings.embedded_socket.exists():
         yield ok("redis", "the embedded one runs with 'tamer up'; none here now")
     else:
         yield await _examine("redis", settings.jobs, holds_jobs=True)
     if settings.tokens_url and settings.tokens_url != settings.jobs_url:
         yield await _examine("redis (tokens)", settings.tokens, holds_jobs=False)
+    if settings.broker_url:
+        trouble = await broker_trouble(settings)
+        yield fail("broker", trouble) if trouble else ok("broker", "it answers")
 
 
 async def _examine(subject: str, url: str, holds_jobs: bool) -> Finding:

@@ -17,6 +17,7 @@ from control_plane.cli.up.first_run import MODEL, QUESTION, serve_first_model
 from control_plane.cli.up.programs import STOP_ORDER, Platform
 from control_plane.cli.up.readiness import NotReady, wait_until_ready
 from control_plane.cli.up.supervisor import Supervisor
+from infra.broker_check import broker_trouble
 from infra.names import JOINED_CLOUD
 from infra.private_folder import make_private
 from infra.settings import Settings
@@ -68,6 +69,8 @@ class Life:
     async def _live(self) -> None:
         began = time.monotonic()
         server = await self._start()
+        if trouble := await broker_trouble(self._settings):
+            self._screen.note(f"warning: {trouble}")
         self._supervisor.keep_alive()
         self._screen.note(f"running at {server.url} after {time.monotonic() - began:.1f} s")
         async with ApiClient(server) as client:

@@ -140,6 +140,17 @@ def test_a_file_that_is_no_database_fails(
     assert "file is not a database" in found["database"]["said"]
 
 
+def test_a_broker_that_is_away_fails_without_its_password(
+    tamer: Tamer, sound_server: StubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAMER_BROKER_URL", "redis://:secret-word@127.0.0.1:1/1")
+    code, out, _ = tamer("doctor")
+    assert code == ExitCode.FAILED
+    assert "the broker at 127.0.0.1:1 does not answer" in out
+    assert "start it, or correct TAMER_BROKER_URL" in out
+    assert "secret-word" not in out
+
+
 def test_no_server_fails_and_the_rest_is_still_told(
     tamer: Tamer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
