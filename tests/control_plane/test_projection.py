@@ -149,7 +149,7 @@ async def test_chat_goes_on_while_the_database_is_stopped(
             async with gateway.http(secret) as client:
                 assert (await client.post("/v1/completions", json=ASK)).status_code == 200
     finally:
-        await asyncio.to_thread(postgres.resume)
+        postgres.resume()
     _, later = await plane.new_key()
     await plane.answers(later, 200)
 
