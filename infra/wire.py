@@ -14,7 +14,7 @@ import msgspec
 
 from infra.states import ReplicaState
 
-WIRE_VERSION = 2
+WIRE_VERSION = 3
 
 T = TypeVar("T")
 
@@ -42,6 +42,22 @@ def decode(body: bytes, kind: type[T]) -> T:
 # --- jobs: consumer -> queue -> worker -------------------------------------------------------
 
 
+class GrammarKind(StrEnum):
+    JSON_SCHEMA = "json_schema"
+    JSON_OBJECT = "json_object"
+    """Any JSON object; the text is empty."""
+    REGEX = "regex"
+    LARK = "lark"
+    """A context-free grammar in llguidance's variant of Lark."""
+
+
+class Grammar(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an output must match, from its first token to its end."""
+
+    kind: GrammarKind
+    text: str = ""
+
+
 class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
     """How to choose tokens. Noise depends on (seed, choice, index) and on nothing else."""
 
@@ -54,6 +70,24 @@ class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
     stop_token_ids: tuple[int, ...] = ()
     """Token ids that end the sequence; they are not part of the output."""
     ignore_eos: bool = False
+    min_p: float = 0.0
+    """Tokens less likely than this share of the likeliest one are dropped; 0 keeps all."""
+    presence_penalty: float = 0.0
+    """Taken off the logits of tokens that are in the output (OpenAI)."""
+    frequency_penalty: float = 0.0
+    """Taken off a token's logit for each time it is in the output (OpenAI)."""
+    repetition_penalty: float = 1.0
+    """Divides the positive and multiplies the negative logits of tokens that are in the prompt or
+    the output (CTRL; Keskar et al., 2019)."""
+    logit_bias: dict[int, float] = {}
+    """Added to the logits of token ids."""
+    min_tokens: int = 0
+    """No stop token is sampled before the output has this many."""
+    logprobs: int = -1
+    """How many of the likeliest tokens are told with each output token; -1 tells no logprobs."""
+    prompt_logprobs: int = -1
+    """The same for the tokens of the prompt."""
+    grammar: Grammar | None = None
 
 
 class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -68,6 +102,10 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """Output tokens that the client already has: the next attempt continues after them."""
     traceparent: str = ""
     """W3C Trace Context of the request, for the spans of whoever runs it; empty: not traced."""
+    cache_salt: str = ""
+    """Jobs share cached prefixes with jobs of the same salt only."""
+    priority: int = 0
+    """Among the jobs of one replica, smaller goes first and is preempted last."""
 
 
 class FinishReason(StrEnum):
@@ -81,6 +119,15 @@ class FinishReason(StrEnum):
     """The replica gave the job back (drain, shutdown): its consumer should offer it again."""
 
 
+class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
+    """Natural logarithms of probabilities, of the model's own distribution (before penalties,
+    temperature and truncation)."""
+
+    logprob: float
+    top: list[tuple[int, float]] = []
+    """The likeliest token ids and theirs, the likeliest first."""
+
+
 class TokenEvent(msgspec.Struct, frozen=True, array_like=True):
     """New output tokens of one attempt. A consumer takes only its current attempt, next index."""
 
@@ -91,6 +138,11 @@ class TokenEvent(msgspec.Struct, frozen=True, array_like=True):
     tokens: list[int]
     finish: FinishReason | None = None
     error: str = ""
+    logprobs: list[TokenLogprob] = []
+    """One for each of `tokens`, where the job asked for them."""
+    prompt_logprobs: list[TokenLogprob | None] = []
+    """With the first token, where the job asked for them: one for each token of the prompt; the
+    first, which nothing comes before, has none."""
 
 
 class StepTokens(msgspec.Struct, frozen=True, omit_defaults=True):

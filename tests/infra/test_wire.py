@@ -32,7 +32,7 @@ def test_a_job_of_wire_version_1_is_not_traced() -> None:
 
 
 def test_an_array_message_of_a_newer_version_is_understood() -> None:
-    newer = msgspec.msgpack.encode(["job-1", 1, 0, [5], None, "", "from the future"])
+    newer = msgspec.msgpack.encode(["job-1", 1, 0, [5], None, "", [], [], "from the future"])
     assert decode(newer, TokenEvent) == TokenEvent("job-1", 1, 0, [5])
 
 
