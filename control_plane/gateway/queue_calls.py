@@ -6,14 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from infra.backoff import Backoff
+from control_plane.gateway.until_taken import until_taken
 from infra.connection import REDIS_AWAY, RedisClient
 from infra.ending import end_tasks
 from infra.queue.queue import JobQueue
 from infra.telemetry import logger
 
 _log = logger(__name__)
-_FIRST_RETRY_S, _LAST_RETRY_S = 0.05, 1.0
 _CALLS_AT_ONCE = 32
 
 T = TypeVar("T")
@@ -32,14 +31,12 @@ class QueueCalls:
 
     async def until_taken(self, call: Callable[[], Awaitable[T]]) -> T:
         """Every call to the queue may be repeated, so one that failed is."""
-        backoff = Backoff(_FIRST_RETRY_S, _LAST_RETRY_S)
-        while True:
-            try:
-                async with self._at_once:
-                    return await call()
-            except REDIS_AWAY as error:
-                _log.warning("queue cannot be reached", error=str(error))
-                await backoff.pause()
+
+        async def in_turn() -> T:
+            async with self._at_once:
+                return await call()
+
+        return await until_taken("queue", in_turn)
 
     async def try_once(self, call: Coroutine[Any, Any, None], limit_s: float) -> None:
         """A call that will be made again anyway: one that fails, or says nothing for so long, is

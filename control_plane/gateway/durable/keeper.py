@@ -13,7 +13,7 @@ from control_plane.gateway.durable.runs import Runs
 from control_plane.gateway.enqueue import enqueue
 from control_plane.gateway.generation import Generation
 from control_plane.gateway.text_models import TextModel, TextModels
-from infra.backoff import Backoff
+from control_plane.gateway.until_taken import until_taken
 from infra.connection import REDIS_AWAY
 from infra.durable.idempotency import IdempotencyKeys, Repeated
 from infra.durable.log import DurableLog
@@ -25,7 +25,6 @@ _log = logger(__name__)
 _LOOK_S = 1.0
 _TAKE_BACK_S = 2.0
 """A client that is refused waits no longer for what is undone."""
-_FIRST_RETRY_S, _LAST_RETRY_S = 0.05, 1.0
 
 
 class DurableRequests:
@@ -131,16 +130,9 @@ class DurableRequests:
     async def _take_back(self, request: DurableRequest, generation: Generation) -> None:
         """A request that is not accepted never was, as soon as Redis can be told so; until then it
         counts as one that starts, so that nobody goes on with it."""
-        backoff = Backoff(_FIRST_RETRY_S, _LAST_RETRY_S)
         for choice in range(len(generation.sequences)):
             await generation.settle(choice)
-        while True:
-            try:
-                await self._discard(request)
-                break
-            except REDIS_AWAY as error:
-                _log.warning("a request cannot be discarded yet", error=str(error))
-                await backoff.pause()
+        await until_taken("log of a request", lambda: self._discard(request))
         self._runs.give_up(request.request_id)
 
     async def _discard(self, request: DurableRequest) -> None:

@@ -7,26 +7,20 @@ is settled after its end is in the log: what the queue calls completed can be re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
-from typing import TypeVar
 
 import msgspec
 
 from control_plane.gateway.generation import Generation
 from control_plane.gateway.sequence import Ending, Sequence
-from infra.backoff import Backoff
-from infra.connection import REDIS_AWAY
+from control_plane.gateway.until_taken import until_taken
 from infra.durable.idempotency import IdempotencyKeys
 from infra.durable.log import DurableLog, Written
 from infra.states import JobState
-from infra.telemetry import logger
 from infra.wire import DurableRequest, LogEntry
 
-_log = logger(__name__)
-_FIRST_RETRY_S, _LAST_RETRY_S = 0.05, 1.0
-
-T = TypeVar("T")
+_WHAT = "log of a request"
 
 
 class Superseded(Exception):
@@ -70,7 +64,7 @@ class DurableRun:
         Raises:
             Superseded: it is not ours any more; nothing was written since.
         """
-        if not await self._until_done(lambda: self._log.accept(self.request, self.claim)):
+        if not await until_taken(_WHAT, lambda: self._log.accept(self.request, self.claim)):
             raise Superseded(self.request.request_id)
         while len(self._closed) < self.request.choices:
             entries = self._news()
@@ -127,7 +121,7 @@ class DurableRun:
         """Returns what was written: other entries where Redis has lost older ones."""
         while True:
             write = partial(self._log.append, self.request, self.claim, self._length + 1, entries)
-            written = await self._until_done(write)
+            written = await until_taken(_WHAT, write)
             if written is Written.YES:
                 return entries
             if written is Written.NOT_OURS:
@@ -136,7 +130,7 @@ class DurableRun:
 
     async def _after_loss(self) -> list[LogEntry]:
         """Redis came back older than it was: parts of the answer are gone, so all of it failed."""
-        found = await self._until_done(lambda: self._log.find(self.request.request_id))
+        found = await until_taken(_WHAT, lambda: self._log.find(self.request.request_id))
         if found is None:
             raise Superseded(self.request.request_id)
         self._length = found.length
@@ -152,19 +146,9 @@ class DurableRun:
         # A dead letter keeps what a retry needs; of all others the prompts go now.
         keep_jobs = failure is not None and failure.reason == "max_attempts"
         ended = self.request if keep_jobs else msgspec.structs.replace(self.request, jobs=[])
-        await self._until_done(lambda: self._log.finish(ended, self.claim, outcome.value))
-        await self._until_done(lambda: self._keep_key(outcome))
+        await until_taken(_WHAT, lambda: self._log.finish(ended, self.claim, outcome.value))
+        await until_taken(_WHAT, lambda: self._keep_key(outcome))
         self.generation.count()
-
-    async def _until_done(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Every write may be repeated, so one that failed is."""
-        backoff = Backoff(_FIRST_RETRY_S, _LAST_RETRY_S)
-        while True:
-            try:
-                return await call()
-            except REDIS_AWAY as error:
-                _log.warning("log of a request cannot be reached", error=str(error))
-                await backoff.pause()
 
     async def _keep_key(self, outcome: JobState) -> None:
         """A request that came to nothing does not stand in the way of the next try."""
