@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from worker.engine.base import EngineError, EngineSpec
+from worker.engine.host_forward import HostForward
 from worker.engine.kv_cache import KvCache, token_bytes
 from worker.engine.loading import report_loading
+from worker.engine.loop import Loop, OverlappedLoop, PlainLoop
 from worker.engine.memory import available_bytes, require_bytes
 from worker.engine.options import DEFAULT_CONTEXT_TOKENS, Options, read_options
 from worker.engine.runner import Runner
@@ -19,7 +23,7 @@ from worker.loader.checkpoint import Checkpoint
 from worker.loader.weights import check_weights, load_weights
 from worker.models.base import Model, ModelError, ModelShape, Placement
 from worker.models.registry import builder_of, read_json
-from worker.scheduling.scheduler import Limits
+from worker.scheduling.scheduler import Limits, Scheduler
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
@@ -33,6 +37,8 @@ class Assembly:
     """The parts of an engine."""
 
     runner: Runner
+    loop: Callable[[Scheduler], Loop]
+    """Makes the loop that steps the runner."""
     limits: Limits
     vocabulary: int
     max_context_tokens: int
@@ -57,8 +63,15 @@ def assemble(spec: EngineSpec) -> Assembly:
     limits = _limits(options, max_context, token_bytes(shape, dtype))
     cache = KvCache(shape, limits.blocks, limits.block_tokens, dtype, device)
     eos_tokens = read_eos_tokens(spec.model_path, config)
-    runner = Runner(model, cache, limits.block_tokens)
-    return Assembly(runner, limits, shape.vocabulary, max_context, eos_tokens)
+    runner = Runner(HostForward(model, cache, limits.block_tokens), limits.block_tokens)
+    return Assembly(
+        runner=runner,
+        loop=_loop(options, device, runner),
+        limits=limits,
+        vocabulary=shape.vocabulary,
+        max_context_tokens=max_context,
+        eos_tokens=eos_tokens,
+    )
 
 
 def auto_dtype() -> torch.dtype:
@@ -67,6 +80,18 @@ def auto_dtype() -> torch.dtype:
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     has_bf16 = any(capabilities.get(name) for name in _BF16_INSTRUCTIONS)
     return torch.bfloat16 if has_bf16 else torch.float32
+
+
+def _loop(options: Options, device: torch.device, runner: Runner) -> Callable[[Scheduler], Loop]:
+    """Overlapped on a GPU, unless the options say otherwise.
+
+    On a CPU it does not pay: every core computes already, and planning takes one from them.
+    """
+    on_cpu = device.type == "cpu"
+    overlaps = not on_cpu if options.overlap is None else options.overlap
+    if not overlaps:
+        return partial(PlainLoop, runner=runner)
+    return partial(OverlappedLoop, runner=runner, threaded=on_cpu)
 
 
 def read_eos_tokens(directory: Path, config: dict[str, Any]) -> frozenset[int]:

@@ -23,6 +23,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     exact: bool = False
     """Each sequence's logits are the same bits in any batch, at some cost of speed."""
     max_running: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 32
+    overlap: bool | None = None
+    """Plan the next step while one runs; by default on a GPU only."""
     step_token_budget: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 512
     """Most positions that one step computes: longer prompts are cut into chunks."""
     block_tokens: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 16

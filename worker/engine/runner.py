@@ -1,85 +1,78 @@
-"""Turns a plan into tensors, runs the model, and chooses tokens."""
+"""Runs steps: the model's forward pass over a step's rows, then the choice of its tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from infra.wire import JobSpec
-from worker.engine.kv_cache import KvCache
-from worker.kernels.paged_attention import AttentionBatch
-from worker.kernels.sampling import Draw, sample
-from worker.models.base import Model, StepInput
-from worker.scheduling.plan import Plan, Slice, StepResult
+from worker.engine.readback import Readback
+from worker.engine.step_layout import StepLayout, lay_out
+from worker.kernels.sampling import NOT_FINITE, choose
+from worker.scheduling.plan import Plan, StepResult
 
-NOT_FINITE = "the model's logits are not finite numbers"
+NOT_FINITE_LOGITS = "the model's logits are not finite numbers"
+
+
+class Forward(Protocol):
+    """The model on its device."""
+
+    def run(self, layout: StepLayout, before: Tensor) -> Tensor:
+        """Logits of the sampled rows, [samples, vocabulary] fp32; overwritten by the next run.
+
+        Args:
+            before: [samples of the step before] int64, what it chose: awaited tokens are taken
+                from there.
+        """
+
+
+class Launched:
+    """A step on its way: computed already on a CPU, queued on a GPU."""
+
+    def __init__(self, sampling: tuple[int, ...], chosen: Tensor) -> None:
+        self._sampling = sampling
+        self._chosen = Readback(chosen)
+
+    def result(self) -> StepResult:
+        """Waits for the step."""
+        sampled: dict[int, list[int]] = {}
+        failures: dict[int, str] = {}
+        for sequence_id, token in zip(self._sampling, self._chosen.read(), strict=True):
+            if token == NOT_FINITE:
+                failures[sequence_id] = NOT_FINITE_LOGITS
+            else:
+                sampled[sequence_id] = [token]
+        return StepResult(sampled, failures)
 
 
 class Runner:
-    def __init__(self, model: Model, cache: KvCache, block_tokens: int) -> None:
-        self._model = model
-        self._cache = cache
+    """`prepare` reads sequences and jobs, in the order of plans. `launch` reads neither, so it may
+    run in a thread of its own, in the same order."""
+
+    def __init__(self, forward: Forward, block_tokens: int) -> None:
+        self._forward = forward
         self._block_tokens = block_tokens
-        self._device = cache.layer(0)[0].device
+        self._prepared: tuple[int, ...] = ()
+        """Sequences that the step prepared last samples."""
+        self._chosen = torch.empty(0, dtype=torch.int64)
+        """What the step launched last chose, where it was computed."""
+
+    def prepare(self, plan: Plan, jobs: Mapping[int, JobSpec]) -> StepLayout:
+        """Lay out a plan; `jobs` by sequence id says how to choose each token."""
+        layout = lay_out(plan, self._block_tokens, jobs, self._prepared)
+        self._prepared = layout.sampling
+        return layout
 
     @torch.inference_mode()
-    def run(self, plan: Plan, jobs: Mapping[int, JobSpec]) -> StepResult:
-        """Compute a plan; `jobs` by sequence id says how to choose each token."""
-        sampling = [part for part in plan.slices if part.samples]
-        tokens = sample(self.logits(plan), [_draw(part, jobs) for part in sampling])
-        sampled: dict[int, list[int]] = {}
-        failures: dict[int, str] = {}
-        for part, token in zip(sampling, tokens, strict=True):
-            if token is None:
-                failures[part.sequence.sequence_id] = NOT_FINITE
-            else:
-                sampled[part.sequence.sequence_id] = [token]
-        return StepResult(sampled, failures)
+    def launch(self, layout: StepLayout) -> Launched:
+        logits = self._forward.run(layout, self._chosen)
+        self._chosen = choose(logits, layout.draws)
+        return Launched(layout.sampling, self._chosen)
 
     @torch.inference_mode()
     def logits(self, plan: Plan) -> Tensor:
-        """[sampling slices, vocabulary] fp32, in the order of the plan."""
-        self._cache.clear(plan.fresh_blocks)
-        return self._model.forward(self._step_input(plan), self._cache)
-
-    def _step_input(self, plan: Plan) -> StepInput:
-        tokens: list[int] = []
-        positions: list[int] = []
-        slots: list[int] = []
-        sampled_rows: list[int] = []
-        for part in plan.slices:
-            end = part.start + part.count
-            tokens += part.sequence.tokens[part.start : end]
-            positions += range(part.start, end)
-            slots += (self._slot(part, position) for position in range(part.start, end))
-            if part.samples:
-                sampled_rows.append(len(tokens) - 1)
-        parts = [(part.start, part.count, part.block_table) for part in plan.slices]
-        return StepInput(
-            self._integers(tokens),
-            self._integers(positions),
-            self._integers(slots),
-            self._integers(sampled_rows),
-            AttentionBatch.build(parts, self._block_tokens, self._device),
-        )
-
-    def _slot(self, part: Slice, position: int) -> int:
-        block, offset = divmod(position, self._block_tokens)
-        return part.block_table[block] * self._block_tokens + offset
-
-    def _integers(self, values: list[int]) -> Tensor:
-        return torch.tensor(values, dtype=torch.int64, device=self._device)
-
-
-def _draw(part: Slice, jobs: Mapping[int, JobSpec]) -> Draw:
-    job = jobs[part.sequence.sequence_id]
-    return Draw(
-        temperature=job.sampling.temperature,
-        top_k=job.sampling.top_k,
-        top_p=job.sampling.top_p,
-        seed=job.sampling.seed,
-        choice=job.choice,
-        index=part.sequence.output_tokens,
-    )
+        """[sampling slices, vocabulary] fp32, in the order of the plan, none of it awaited."""
+        return self._forward.run(lay_out(plan, self._block_tokens), self._chosen)

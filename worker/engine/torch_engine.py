@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from infra.wire import FinishReason, JobSpec, Sampling, TokenEvent
 from worker.engine.admission import Unrunnable, check_job, sequence_of
 from worker.engine.assembly import Assembly, assemble
@@ -34,7 +32,7 @@ class TorchEngine:
     def __init__(self, assembly: Assembly) -> None:
         self._assembly = assembly
         self._scheduler = Scheduler(assembly.limits)
-        self._runner = assembly.runner
+        self._loop = assembly.loop(self._scheduler)
         self._jobs: dict[int, JobSpec] = {}
         self._attempts: dict[int, int] = {}
         self._sequences: dict[str, Sequence] = {}
@@ -74,19 +72,21 @@ class TorchEngine:
         if sequence is not None:
             self._scheduler.cancel(sequence)
             self._forget(sequence)
+            if not self._sequences:
+                # An idle engine is not stepped, and has nothing outstanding.
+                self._loop.drain()
 
     def step(self) -> list[TokenEvent]:
-        plan = self._scheduler.plan(time.monotonic())
-        if plan is None:
+        committed = self._loop.step(self._jobs)
+        if committed is None:
             return []
-        result = self._runner.run(plan, self._jobs)
-        events = [self._event(outcome) for outcome in self._scheduler.commit(result)]
-        self._step_times.observe(plan.tokens, time.monotonic() - plan.made_at_s)
+        self._step_times.observe(committed.tokens, committed.duration_s)
         self._steps += 1
-        return events
+        return [self._event(outcome) for outcome in committed.outcomes]
 
     def expected_step_s(self) -> float:
-        return self._step_times.bound_s(self._scheduler.pending_tokens)
+        tokens = self._loop.outstanding_tokens or self._scheduler.pending_tokens
+        return self._step_times.bound_s(tokens)
 
     def stats(self) -> Stats:
         limits = self._assembly.limits
@@ -102,8 +102,7 @@ class TorchEngine:
         )
 
     def close(self) -> None:
-        for job_id in list(self._sequences):
-            self.cancel(job_id)
+        self._loop.close()
 
     def _event(self, outcome: Outcome) -> TokenEvent:
         sequence = outcome.sequence

@@ -2,8 +2,9 @@
 
 from worker.kernels.device import by_device
 from worker.kernels.sampling import reference
-from worker.kernels.sampling.reference import Draw
+from worker.kernels.sampling.reference import NOT_FINITE, Draw
 
-__all__ = ["Draw", "sample"]
+__all__ = ["NOT_FINITE", "Draw", "choose", "sample"]
 
+choose = by_device(reference.choose)
 sample = by_device(reference.sample)

@@ -1,7 +1,7 @@
 """Sampling on the device: noise, sum and argmax in one pass over the logits.
 
 Noise is computed where it is needed, from the same counters and by the same fp64 arithmetic as
-`noise.py`, so a token does not depend on the device. The host waits once, for the tokens.
+`noise.py`, so a token does not depend on the device.
 """
 
 from __future__ import annotations
@@ -14,18 +14,24 @@ import triton.language as tl
 from torch import Tensor
 
 from worker.kernels.compilation import Program
+from worker.kernels.sampling import reference
 from worker.kernels.sampling.noise import stream_key
 from worker.kernels.sampling.reference import Draw
 from worker.kernels.sampling.truncation import kept_tokens
 
 TILE_TOKENS = 1024
-NOT_FINITE = tl.constexpr(-1)
+NOT_FINITE = tl.constexpr(reference.NOT_FINITE)
 
 
 def sample(logits: Tensor, draws: Sequence[Draw]) -> list[int | None]:
-    """See the reference."""
+    """See the reference. Waits for the device."""
+    return reference.tokens_of(choose(logits, draws))
+
+
+def choose(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
+    """See the reference. Nothing here waits for the device."""
     if not draws:
-        return []
+        return torch.empty(0, dtype=torch.int64, device=logits.device)
     logits = logits.contiguous()
     rows, vocabulary = logits.shape
     device = logits.device
@@ -55,8 +61,7 @@ def sample(logits: Tensor, draws: Sequence[Draw]) -> list[int | None]:
     _best_of_row[(rows,)](
         scores, tokens, best, tiles=tiles, tiles_block=triton.next_power_of_2(tiles), num_warps=1
     )
-    found: list[int] = best.tolist()
-    return [None if token == NOT_FINITE.value else token for token in found]
+    return best.long()
 
 
 def _truncates(draw: Draw) -> bool:

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from worker.kernels.sampling.noise import gumbel_noise
 
+NOT_FINITE = -1
+"""In the place of a token, where a row's logits are not all finite."""
+
 
 @dataclass(frozen=True, slots=True)
 class Draw:
@@ -24,6 +27,18 @@ class Draw:
     choice: int
     index: int
     """Place of the token in the output of its sequence."""
+
+
+def choose(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
+    """Like `sample`, but tokens stay where the logits are: [rows] int64, `NOT_FINITE` for None."""
+    tokens = [NOT_FINITE if token is None else token for token in sample(logits, draws)]
+    return torch.tensor(tokens, dtype=torch.int64, device=logits.device)
+
+
+def tokens_of(chosen: Tensor) -> list[int | None]:
+    """What `choose` chose, as `sample` says it."""
+    found: list[int] = chosen.tolist()
+    return [None if token == NOT_FINITE else token for token in found]
 
 
 def sample(logits: Tensor, draws: Sequence[Draw]) -> list[int | None]:

@@ -1,0 +1,136 @@
+"""The rows of a step as plain arrays: made when it is planned, before its tokens are all known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.wire import JobSpec
+from worker.kernels.sampling import Draw
+from worker.scheduling.block_manager import NULL_BLOCK
+from worker.scheduling.plan import Plan, Slice
+
+Integers: TypeAlias = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class StepLayout:
+    """Everything here was read from the plan at once, so that sequences may change before it runs.
+
+    `rows` of all slices lie one after the other, in the order of the plan.
+    """
+
+    token_ids: Integers
+    """[rows]; 0 where the token is awaited."""
+    positions: Integers
+    """[rows]."""
+    slots: Integers
+    """[rows]: block x block_tokens + offset."""
+    sampled_rows: Integers
+    """[samples]: the last row of each slice that samples."""
+    sampling: tuple[int, ...]
+    """[samples] ids of their sequences."""
+    draws: tuple[Draw, ...]
+    """[samples]; empty where nobody said how to choose."""
+    awaited_rows: Integers
+    """[awaited]: rows whose token the step before this one samples."""
+    awaited_samples: Integers
+    """[awaited]: which of its samples."""
+    starts: Integers
+    """[slices]: position of each first row."""
+    counts: Integers
+    """[slices]: rows of each."""
+    tables: NDArray[np.int32]
+    """[slices, blocks], padded with the null block."""
+    block_tables: tuple[tuple[int, ...], ...]
+    """[slices]: the same, each as long as it is."""
+    fresh_blocks: tuple[int, ...]
+
+    @property
+    def rows(self) -> int:
+        return len(self.token_ids)
+
+    @property
+    def decodes_only(self) -> bool:
+        """Whether each slice is one row that samples."""
+        return self.rows == len(self.counts) == len(self.sampled_rows)
+
+    @property
+    def parts(self) -> list[tuple[int, int, tuple[int, ...]]]:
+        """(start, rows, block table) of each slice."""
+        return [
+            (int(start), int(count), table)
+            for start, count, table in zip(self.starts, self.counts, self.block_tables, strict=True)
+        ]
+
+
+def lay_out(
+    plan: Plan,
+    block_tokens: int,
+    jobs: Mapping[int, JobSpec] | None = None,
+    before: tuple[int, ...] = (),
+) -> StepLayout:
+    """Lay out a plan.
+
+    Args:
+        jobs: by sequence id, how to choose each token.
+        before: sequence ids that the step before this one samples, in their order there.
+    """
+    starts = np.array([part.start for part in plan.slices], np.int64)
+    counts = np.array([part.count for part in plan.slices], np.int64)
+    ends = counts.cumsum()
+    positions = np.arange(counts.sum()) + np.repeat(starts - (ends - counts), counts)
+    held = [
+        part.block_table[: -(-(part.start + part.count) // block_tokens)] for part in plan.slices
+    ]
+    tables = _padded(held)
+    blocks = tables[np.repeat(np.arange(len(counts)), counts), positions // block_tokens]
+    token_ids: list[int] = []
+    awaited: list[tuple[int, int]] = []
+    for part in plan.slices:
+        known = part.sequence.tokens[part.start : part.start + part.count]
+        token_ids += known
+        if len(known) < part.count:
+            awaited.append((len(token_ids), before.index(part.sequence.sequence_id)))
+            token_ids.append(0)
+    sampling = [part for part in plan.slices if part.samples]
+    return StepLayout(
+        token_ids=np.array(token_ids, np.int64),
+        positions=positions,
+        slots=blocks.astype(np.int64) * block_tokens + positions % block_tokens,
+        sampled_rows=ends[[part.samples for part in plan.slices]] - 1,
+        sampling=tuple(part.sequence.sequence_id for part in sampling),
+        draws=tuple(_draw(part, jobs) for part in sampling) if jobs is not None else (),
+        awaited_rows=np.array([row for row, _ in awaited], np.int64),
+        awaited_samples=np.array([sample for _, sample in awaited], np.int64),
+        starts=starts,
+        counts=counts,
+        tables=tables,
+        block_tables=tuple(held),
+        fresh_blocks=plan.fresh_blocks,
+    )
+
+
+def _padded(tables: list[tuple[int, ...]]) -> NDArray[np.int32]:
+    longest = max((len(table) for table in tables), default=0)
+    padded = np.full((len(tables), longest), NULL_BLOCK, np.int32)
+    for row, table in zip(padded, tables, strict=True):
+        row[: len(table)] = table
+    return padded
+
+
+def _draw(part: Slice, jobs: Mapping[int, JobSpec]) -> Draw:
+    job = jobs[part.sequence.sequence_id]
+    return Draw(
+        temperature=job.sampling.temperature,
+        top_k=job.sampling.top_k,
+        top_p=job.sampling.top_p,
+        seed=job.sampling.seed,
+        choice=job.choice,
+        # By position, not by what the sequence holds: the token before it may be awaited.
+        index=part.start + part.count - part.sequence.prompt_tokens,
+    )
