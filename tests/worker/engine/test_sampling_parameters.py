@@ -141,10 +141,11 @@ def test_a_batch_of_mixed_parameters_says_what_each_says_alone(
     assert run(engine, *reversed(MIXED)) == alone
 
 
-def test_chunks_and_preemption_change_nothing(
-    directory: Path, alone: dict[str, list[TokenEvent]]
+@pytest.mark.parametrize("overlap", [False, True])
+def test_chunks_preemption_and_overlap_change_nothing(
+    directory: Path, alone: dict[str, list[TokenEvent]], overlap: bool
 ) -> None:
-    tight = {"kv_cache_tokens": 96, "step_token_budget": 8, "block_tokens": 4}
+    tight = {"kv_cache_tokens": 96, "step_token_budget": 8, "block_tokens": 4, "overlap": overlap}
     cramped = build(EngineSpec("replica", directory, {**OPTIONS, **tight}))
     events = run(cramped, *MIXED)
     for name, expected in alone.items():
