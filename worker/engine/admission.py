@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
-from infra.wire import JobSpec, Sampling
+from infra.wire import JobSpec
+from worker.engine.sampling_checks import Unrunnable, check_sampling
+from worker.engine.sampling_state import tells_prompt_logprobs
 from worker.scheduling.sequence import Sequence
 
-
-class Unrunnable(ValueError):
-    """A job that no attempt on this model could run; the message is for the client."""
+__all__ = ["Unrunnable", "check_job", "sequence_of"]
 
 
 def check_job(job: JobSpec, vocabulary: int, max_context_tokens: int) -> None:
@@ -24,9 +22,7 @@ def check_job(job: JobSpec, vocabulary: int, max_context_tokens: int) -> None:
     for token in (*job.prompt, *job.delivered):
         if not 0 <= token < vocabulary:
             raise Unrunnable(f"token id {token} is outside of the vocabulary of {vocabulary}")
-    problem = _sampling_problem(job.sampling)
-    if problem:
-        raise Unrunnable(problem)
+    check_sampling(job.sampling, vocabulary)
 
 
 def sequence_of(
@@ -42,16 +38,5 @@ def sequence_of(
         prompt_tokens=len(job.prompt),
         limit_tokens=min(len(job.prompt) + job.sampling.max_tokens, max_context_tokens),
         stop_tokens=stop_tokens,
+        reuse_prefix=not tells_prompt_logprobs(job),
     )
-
-
-def _sampling_problem(sampling: Sampling) -> str:
-    if sampling.max_tokens < 1:
-        return f"max_tokens must be at least 1, not {sampling.max_tokens}"
-    if not (math.isfinite(sampling.temperature) and sampling.temperature >= 0):
-        return f"temperature must be a number of at least 0, not {sampling.temperature}"
-    if not 0 < sampling.top_p <= 1:
-        return f"top_p must be above 0 and at most 1, not {sampling.top_p}"
-    if sampling.top_k < 0:
-        return f"top_k must be at least 0, not {sampling.top_k}"
-    return ""

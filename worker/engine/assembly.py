@@ -19,6 +19,7 @@ from worker.engine.loop import Loop, OverlappedLoop, PlainLoop
 from worker.engine.memory import available_bytes, require_bytes
 from worker.engine.options import DEFAULT_CONTEXT_TOKENS, Options, read_options
 from worker.engine.runner import Runner
+from worker.engine.sampler import Sampler
 from worker.loader.checkpoint import Checkpoint
 from worker.loader.weights import check_weights, load_weights
 from worker.models.base import Model, ModelError, ModelShape, Placement
@@ -37,6 +38,8 @@ class Assembly:
     """The parts of an engine."""
 
     runner: Runner
+    sampler: Sampler
+    """The runner's: it has to know every sequence."""
     loop: Callable[[Scheduler], Loop]
     """Makes the loop that steps the runner."""
     limits: Limits
@@ -63,9 +66,12 @@ def assemble(spec: EngineSpec) -> Assembly:
     limits = _limits(options, max_context, token_bytes(shape, dtype))
     cache = KvCache(shape, limits.blocks, limits.block_tokens, dtype, device)
     eos_tokens = read_eos_tokens(spec.model_path, config)
-    runner = Runner(HostForward(model, cache, limits.block_tokens), limits.block_tokens)
+    sampler = Sampler(shape.vocabulary, device)
+    forward = HostForward(model, cache, limits.block_tokens)
+    runner = Runner(forward, limits.block_tokens, sampler)
     return Assembly(
         runner=runner,
+        sampler=sampler,
         loop=_loop(options, device, runner),
         limits=limits,
         vocabulary=shape.vocabulary,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,8 +22,16 @@ class HostForward:
 
     def run(self, layout: StepLayout, before: Tensor) -> Tensor:
         """See `Forward`."""
+        return self.head(self.hidden_states(layout, before))
+
+    def hidden_states(self, layout: StepLayout, before: Tensor) -> Tensor:
+        """See `Forward`."""
         self.cache.clear(layout.fresh_blocks)
-        return self.model.forward(self._step_input(layout, before), self.cache)
+        return self.model.hidden_states(self._step_input(layout, before), self.cache)
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """See `Forward`."""
+        return self.model.head(hidden)
 
     def _step_input(self, layout: StepLayout, before: Tensor) -> StepInput:
         token_ids = torch.from_numpy(layout.token_ids)
@@ -34,6 +43,6 @@ class HostForward:
             token_ids,
             torch.from_numpy(layout.positions),
             torch.from_numpy(layout.slots),
-            torch.from_numpy(layout.sampled_rows),
+            torch.from_numpy(np.concatenate([layout.sampled_rows, layout.told_rows])),
             AttentionBatch.build(layout.parts, self.block_tokens, token_ids.device),
         )

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
-from infra.wire import JobSpec
 from worker.engine.step_layout import StepLayout
 from worker.scheduling.plan import Outcome, Plan, StepResult
 from worker.scheduling.scheduler import Scheduler
@@ -27,6 +26,8 @@ class Committed:
     """A step that has run."""
 
     outcomes: list[Outcome]
+    result: StepResult
+    """What it gave; the outcomes say what was taken of it."""
     tokens: int
     """Positions that it computed."""
     duration_s: float
@@ -38,13 +39,13 @@ class Pending(Protocol):
 
 
 class StepRunner(Protocol):
-    def prepare(self, plan: Plan, jobs: Mapping[int, JobSpec]) -> StepLayout: ...
+    def prepare(self, plan: Plan) -> StepLayout: ...
 
     def launch(self, layout: StepLayout) -> Pending: ...
 
 
 class Loop(Protocol):
-    def step(self, jobs: Mapping[int, JobSpec]) -> Committed | None:
+    def step(self) -> Committed | None:
         """Commit one step; None where there is nothing to do. Raises what broke the step."""
 
     @property
@@ -70,13 +71,13 @@ class PlainLoop:
         self._runner = runner
         self._clock = clock
 
-    def step(self, jobs: Mapping[int, JobSpec]) -> Committed | None:
+    def step(self) -> Committed | None:
         plan = self._scheduler.plan(self._clock())
         if plan is None:
             return None
-        result = self._runner.launch(self._runner.prepare(plan, jobs)).result()
+        result = self._runner.launch(self._runner.prepare(plan)).result()
         outcomes = self._scheduler.commit(result)
-        return Committed(outcomes, plan.tokens, self._clock() - plan.made_at_s)
+        return Committed(outcomes, result, plan.tokens, self._clock() - plan.made_at_s)
 
     def drain(self) -> None:
         return
@@ -108,12 +109,12 @@ class OverlappedLoop:
         self._outstanding: deque[tuple[Plan, Pending]] = deque()
         self._committed_at_s = clock()
 
-    def step(self, jobs: Mapping[int, JobSpec]) -> Committed | None:
+    def step(self) -> Committed | None:
         if not self._outstanding:
-            self._start(jobs)
+            self._start()
         if not self._outstanding:
             return None
-        self._start(jobs)
+        self._start()
         committed = self._commit()
         if not (self._scheduler.running or self._scheduler.waiting):
             self.drain()
@@ -131,10 +132,10 @@ class OverlappedLoop:
         if self._thread is not None:
             self._thread.shutdown(wait=True, cancel_futures=True)
 
-    def _start(self, jobs: Mapping[int, JobSpec]) -> None:
+    def _start(self) -> None:
         plan = self._scheduler.plan(self._clock())
         if plan is not None:
-            self._outstanding.append((plan, self._launch(self._runner.prepare(plan, jobs))))
+            self._outstanding.append((plan, self._launch(self._runner.prepare(plan))))
 
     def _launch(self, layout: StepLayout) -> Pending:
         if self._thread is None:
@@ -143,8 +144,9 @@ class OverlappedLoop:
 
     def _commit(self) -> Committed:
         plan, pending = self._outstanding.popleft()
-        outcomes = self._scheduler.commit(pending.result())
+        result = pending.result()
+        outcomes = self._scheduler.commit(result)
         # It began when it was planned, or when the step before it ended.
         began_s = max(plan.made_at_s, self._committed_at_s)
         self._committed_at_s = self._clock()
-        return Committed(outcomes, plan.tokens, self._committed_at_s - began_s)
+        return Committed(outcomes, result, plan.tokens, self._committed_at_s - began_s)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from infra.wire import JobSpec
 from worker.engine.readback import Readback
+from worker.engine.sampler import Chosen, PromptRows, Sampler
 from worker.engine.step_layout import StepLayout, lay_out
-from worker.kernels.sampling import NOT_FINITE, choose
 from worker.scheduling.plan import Plan, StepResult
-
-NOT_FINITE_LOGITS = "the model's logits are not finite numbers"
 
 
 class Forward(Protocol):
@@ -28,49 +24,64 @@ class Forward(Protocol):
                 from there.
         """
 
+    def hidden_states(self, layout: StepLayout, before: Tensor) -> Tensor:
+        """What the head reads: [samples + told rows, width]."""
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits: [rows, width] -> [rows, vocabulary] fp32."""
+
 
 class Launched:
     """A step on its way: computed already on a CPU, queued on a GPU."""
 
-    def __init__(self, sampling: tuple[int, ...], chosen: Tensor) -> None:
-        self._sampling = sampling
-        self._chosen = Readback(chosen)
+    def __init__(self, chosen: Chosen, prompts: tuple[PromptRows, ...]) -> None:
+        self._chosen = chosen
+        self._tokens = Readback(chosen.tokens)
+        self._prompts = prompts
 
     def result(self) -> StepResult:
         """Waits for the step."""
-        sampled: dict[int, list[int]] = {}
-        failures: dict[int, str] = {}
-        for sequence_id, token in zip(self._sampling, self._chosen.read(), strict=True):
-            if token == NOT_FINITE:
-                failures[sequence_id] = NOT_FINITE_LOGITS
-            else:
-                sampled[sequence_id] = [token]
-        return StepResult(sampled, failures)
+        return self._chosen.result(self._tokens.read(), self._prompts)
 
 
 class Runner:
-    """`prepare` reads sequences and jobs, in the order of plans. `launch` reads neither, so it may
-    run in a thread of its own, in the same order."""
+    """`prepare` reads sequences, in the order of plans. `launch` reads none, so it may run in a
+    thread of its own, in the same order."""
 
-    def __init__(self, forward: Forward, block_tokens: int) -> None:
+    def __init__(self, forward: Forward, block_tokens: int, sampler: Sampler) -> None:
         self._forward = forward
         self._block_tokens = block_tokens
+        self._sampler = sampler
         self._prepared: tuple[int, ...] = ()
         """Sequences that the step prepared last samples."""
         self._chosen = torch.empty(0, dtype=torch.int64)
         """What the step launched last chose, where it was computed."""
 
-    def prepare(self, plan: Plan, jobs: Mapping[int, JobSpec]) -> StepLayout:
-        """Lay out a plan; `jobs` by sequence id says how to choose each token."""
-        layout = lay_out(plan, self._block_tokens, jobs, self._prepared)
+    def prepare(self, plan: Plan) -> StepLayout:
+        """Lay out a plan."""
+        layout = lay_out(plan, self._block_tokens, self._prepared, self._sampler)
         self._prepared = layout.sampling
         return layout
 
     @torch.inference_mode()
     def launch(self, layout: StepLayout) -> Launched:
-        logits = self._forward.run(layout, self._chosen)
-        self._chosen = choose(logits, layout.draws)
-        return Launched(layout.sampling, self._chosen)
+        run = self._run_prompts if layout.prompts else self._forward.run
+        chosen = self._sampler.choose(layout.choices, run(layout, self._chosen))
+        self._chosen = chosen.tokens
+        return Launched(chosen, layout.prompts)
+
+    def _run_prompts(self, layout: StepLayout, before: Tensor) -> Tensor:
+        """The logits of the sampled rows; those of prompts are looked at on the way, tile by
+        tile."""
+        hidden = self._forward.hidden_states(layout, before)
+        first = len(layout.sampled_rows)
+        sampled = hidden[:first]
+        for part in layout.prompts:
+            part.logprobs.extend(
+                hidden[first : first + part.rows], part.targets, self._forward.head
+            )
+            first += part.rows
+        return self._forward.head(sampled)
 
     @torch.inference_mode()
     def logits(self, plan: Plan) -> Tensor:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.wire import JobSpec
-from worker.kernels.sampling import Draw
+from worker.engine.sampler import PromptRows, SampledRow, Sampler
 from worker.scheduling.block_manager import NULL_BLOCK
-from worker.scheduling.plan import Plan, Slice
+from worker.scheduling.plan import Plan
 
 Integers: TypeAlias = NDArray[np.int64]
 
@@ -34,8 +32,10 @@ class StepLayout:
     """[samples]: the last row of each slice that samples."""
     sampling: tuple[int, ...]
     """[samples] ids of their sequences."""
-    draws: tuple[Draw, ...]
-    """[samples]; empty where nobody said how to choose."""
+    choices: tuple[SampledRow, ...]
+    """[samples]: how each token is chosen; empty where nobody said."""
+    prompts: tuple[PromptRows, ...]
+    """Rows of prompts whose log-probabilities are told."""
     awaited_rows: Integers
     """[awaited]: rows whose token the step before this one samples."""
     awaited_samples: Integers
@@ -60,6 +60,12 @@ class StepLayout:
         return self.rows == len(self.counts) == len(self.sampled_rows)
 
     @property
+    def told_rows(self) -> Integers:
+        """[rows]: those of `prompts`."""
+        parts = [np.arange(part.first_row, part.first_row + part.rows) for part in self.prompts]
+        return np.concatenate([np.empty(0, np.int64), *parts])
+
+    @property
     def parts(self) -> list[tuple[int, int, tuple[int, ...]]]:
         """(start, rows, block table) of each slice."""
         return [
@@ -71,14 +77,14 @@ class StepLayout:
 def lay_out(
     plan: Plan,
     block_tokens: int,
-    jobs: Mapping[int, JobSpec] | None = None,
     before: tuple[int, ...] = (),
+    sampler: Sampler | None = None,
 ) -> StepLayout:
     """Lay out a plan.
 
     Args:
-        jobs: by sequence id, how to choose each token.
         before: sequence ids that the step before this one samples, in their order there.
+        sampler: says how each token is chosen.
     """
     starts = np.array([part.start for part in plan.slices], np.int64)
     counts = np.array([part.count for part in plan.slices], np.int64)
@@ -104,7 +110,8 @@ def lay_out(
         slots=blocks.astype(np.int64) * block_tokens + positions % block_tokens,
         sampled_rows=ends[[part.samples for part in plan.slices]] - 1,
         sampling=tuple(part.sequence.sequence_id for part in sampling),
-        draws=tuple(_draw(part, jobs) for part in sampling) if jobs is not None else (),
+        choices=sampler.prepare(plan) if sampler is not None else (),
+        prompts=sampler.prompt_rows(plan) if sampler is not None else (),
         awaited_rows=np.array([row for row, _ in awaited], np.int64),
         awaited_samples=np.array([sample for _, sample in awaited], np.int64),
         starts=starts,
@@ -121,16 +128,3 @@ def _padded(tables: list[tuple[int, ...]]) -> NDArray[np.int32]:
     for row, table in zip(padded, tables, strict=True):
         row[: len(table)] = table
     return padded
-
-
-def _draw(part: Slice, jobs: Mapping[int, JobSpec]) -> Draw:
-    job = jobs[part.sequence.sequence_id]
-    return Draw(
-        temperature=job.sampling.temperature,
-        top_k=job.sampling.top_k,
-        top_p=job.sampling.top_p,
-        seed=job.sampling.seed,
-        choice=job.choice,
-        # By position, not by what the sequence holds: the token before it may be awaited.
-        index=part.start + part.count - part.sequence.prompt_tokens,
-    )

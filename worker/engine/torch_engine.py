@@ -9,7 +9,7 @@ from worker.engine.base import Engine, EngineSpec
 from worker.engine.loading import report_loading
 from worker.engine.messages import Stats
 from worker.engine.step_times import StepTimes
-from worker.scheduling.plan import Outcome
+from worker.scheduling.plan import Outcome, StepResult
 from worker.scheduling.scheduler import Scheduler
 from worker.scheduling.sequence import Sequence
 
@@ -64,6 +64,7 @@ class TorchEngine:
         self._jobs[sequence.sequence_id] = job
         self._attempts[sequence.sequence_id] = attempt
         self._sequences[job.job_id] = sequence
+        self._assembly.sampler.open(sequence, job)
         self._scheduler.add(sequence)
         return None
 
@@ -77,12 +78,12 @@ class TorchEngine:
                 self._loop.drain()
 
     def step(self) -> list[TokenEvent]:
-        committed = self._loop.step(self._jobs)
+        committed = self._loop.step()
         if committed is None:
             return []
         self._step_times.observe(committed.tokens, committed.duration_s)
         self._steps += 1
-        return [self._event(outcome) for outcome in committed.outcomes]
+        return [self._event(outcome, committed.result) for outcome in committed.outcomes]
 
     def expected_step_s(self) -> float:
         tokens = self._loop.outstanding_tokens or self._scheduler.pending_tokens
@@ -104,7 +105,7 @@ class TorchEngine:
     def close(self) -> None:
         self._loop.close()
 
-    def _event(self, outcome: Outcome) -> TokenEvent:
+    def _event(self, outcome: Outcome, result: StepResult) -> TokenEvent:
         sequence = outcome.sequence
         job = self._jobs[sequence.sequence_id]
         attempt = self._attempts[sequence.sequence_id]
@@ -113,12 +114,23 @@ class TorchEngine:
         if finish is not None:
             self._forget(sequence)
         index = sequence.output_tokens - len(outcome.tokens)
-        return TokenEvent(job.job_id, attempt, index, outcome.tokens, finish, outcome.failure)
+        logprobs = result.logprobs.get(sequence.sequence_id, [])
+        return TokenEvent(
+            job.job_id,
+            attempt,
+            index,
+            outcome.tokens,
+            finish,
+            outcome.failure,
+            logprobs[: len(outcome.tokens)],
+            result.prompt_logprobs.get(sequence.sequence_id, []),
+        )
 
     def _forget(self, sequence: Sequence) -> None:
         job = self._jobs.pop(sequence.sequence_id)
         del self._attempts[sequence.sequence_id]
         del self._sequences[job.job_id]
+        self._assembly.sampler.close(sequence.sequence_id)
 
 
 def _finish(outcome: Outcome) -> FinishReason | None:

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-OPERATIONS = ("rms_norm", "swiglu", "rope", "paged_attention", "sampling")
+OPERATIONS = (
+    "rms_norm",
+    "swiglu",
+    "rope",
+    "paged_attention",
+    "sampling",
+    "penalties",
+    "token_mask",
+)
 DTYPE = "bf16"
 """The dtype of activations that kernels are compiled for."""
 

@@ -71,5 +71,11 @@ class Model(Protocol):
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the checkpoint by its Hugging Face name, as a view to copy into."""
 
+    def hidden_states(self, step: StepInput, cache: LayerCache) -> Tensor:
+        """What the head reads, of the sampled rows: [samples, width]."""
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits: [rows, width] -> [rows, vocabulary], fp32."""
+
     def forward(self, step: StepInput, cache: LayerCache) -> Tensor:
         """Logits of the sampled rows: [samples, vocabulary], fp32."""

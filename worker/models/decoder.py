@@ -70,6 +70,9 @@ class Decoder:
         return named
 
     def forward(self, step: StepInput, cache: LayerCache) -> Tensor:
+        return self.head(self.hidden_states(step, cache))
+
+    def hidden_states(self, step: StepInput, cache: LayerCache) -> Tensor:
         rotations = {table: table.at(step.positions) for table in self._tables}
         hidden = functional.embedding(step.token_ids, self._embedding)
         if self._embedding_scale != 1.0:
@@ -84,5 +87,8 @@ class Decoder:
         assert residual is not None
         rows = step.sampled_rows
         hidden, _ = self._norm(hidden[rows], residual[rows])
+        return hidden
+
+    def head(self, hidden: Tensor) -> Tensor:
         logits = linear(hidden, self._head, self._exact).float()
         return self._soft_cap * (logits / self._soft_cap).tanh() if self._soft_cap else logits

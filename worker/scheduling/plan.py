@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from infra.wire import TokenLogprob
 from worker.scheduling.sequence import Sequence
 
 
@@ -40,6 +41,10 @@ class StepResult:
 
     sampled: dict[int, list[int]]
     failures: dict[int, str] = field(default_factory=dict)
+    logprobs: dict[int, list[TokenLogprob]] = field(default_factory=dict)
+    """One for each of `sampled`, where the sequence tells them."""
+    prompt_logprobs: dict[int, list[TokenLogprob | None]] = field(default_factory=dict)
+    """With the step that completes a prompt whose sequence tells them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ class Sequence:
     limit_tokens: int
     """The sequence ends when it is this long, prompt included."""
     stop_tokens: frozenset[int] = frozenset()
+    reuse_prefix: bool = True
+    """False where every position of the prompt has to be computed, whatever a cache holds."""
 
     computed_tokens: int = 0
     """Positions whose KV is in the cache once every outstanding plan has run."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -155,11 +155,11 @@ class Recorded:
         self.restarts = 0
         self._begun: set[int] = set()
 
-    def prepare(self, plan: Plan, jobs: Mapping[int, JobSpec]) -> StepLayout:
+    def prepare(self, plan: Plan) -> StepLayout:
         first = {part.sequence.sequence_id for part in plan.slices if part.start == 0}
         self.restarts += len(first & self._begun)
         self._begun |= first
-        return self._runner.prepare(plan, jobs)
+        return self._runner.prepare(plan)
 
     def launch(self, layout: StepLayout) -> Noted:
         if self._broken:

@@ -1,10 +1,9 @@
 """The choice of the next token."""
 
 from worker.kernels.device import by_device
-from worker.kernels.sampling import reference
-from worker.kernels.sampling.reference import NOT_FINITE, Draw
+from worker.kernels.sampling import cpu
+from worker.kernels.sampling.draw import FORBIDDEN, NOT_FINITE, NOTHING_ALLOWED, Draw
 
-__all__ = ["NOT_FINITE", "Draw", "choose", "sample"]
+__all__ = ["FORBIDDEN", "NOTHING_ALLOWED", "NOT_FINITE", "Draw", "choose"]
 
-choose = by_device(reference.choose)
-sample = by_device(reference.sample)
+choose = by_device(cpu.choose)

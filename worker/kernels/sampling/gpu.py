@@ -14,18 +14,16 @@ import triton.language as tl
 from torch import Tensor
 
 from worker.kernels.compilation import Program
-from worker.kernels.sampling import reference
-from worker.kernels.sampling.noise import stream_key
-from worker.kernels.sampling.reference import Draw
+from worker.kernels.sampling import draw, noise
+from worker.kernels.sampling.draw import Draw
 from worker.kernels.sampling.truncation import kept_tokens
 
 TILE_TOKENS = 1024
-NOT_FINITE = tl.constexpr(reference.NOT_FINITE)
-
-
-def sample(logits: Tensor, draws: Sequence[Draw]) -> list[int | None]:
-    """See the reference. Waits for the device."""
-    return reference.tokens_of(choose(logits, draws))
+NOT_FINITE = tl.constexpr(draw.NOT_FINITE)
+NOTHING_ALLOWED = tl.constexpr(draw.NOTHING_ALLOWED)
+FORBIDDEN = tl.constexpr(draw.FORBIDDEN)
+BLOCK_TOKENS = tl.constexpr(noise.BLOCK_TOKENS)
+BLOCK_COUNTER = tl.constexpr(noise.BLOCK_COUNTER)
 
 
 def choose(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
@@ -36,10 +34,9 @@ def choose(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
     rows, vocabulary = logits.shape
     device = logits.device
     temperatures = torch.tensor(
-        [draw.temperature for draw in draws], dtype=torch.float64, device=device
+        [each.temperature for each in draws], dtype=torch.float64, device=device
     )
-    keys = [stream_key(draw.seed, draw.choice, draw.index) for draw in draws]
-    truncated = [row for row, draw in enumerate(draws) if _truncates(draw)]
+    truncated = [row for row, each in enumerate(draws) if each.truncates]
     mask_rows = torch.full((rows,), -1, dtype=torch.int32)
     mask_rows[truncated] = torch.arange(len(truncated), dtype=torch.int32)
     kept = kept_tokens(logits[truncated], [draws[row] for row in truncated])
@@ -49,7 +46,7 @@ def choose(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
     _best_of_tile[(rows, tiles)](
         logits,
         temperatures,
-        torch.tensor(keys, dtype=torch.int64, device=device),
+        draw.keys_of(draws).to(device),
         mask_rows.to(device),
         kept,
         scores,
@@ -64,16 +61,31 @@ def choose(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
     return best.long()
 
 
-def _truncates(draw: Draw) -> bool:
-    return draw.temperature > 0 and (draw.top_k > 0 or draw.top_p < 1)
-
-
 @triton.jit
 def _mix(value):
     """The finaliser of SplitMix64."""
     value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9
     value = (value ^ (value >> 27)) * 0x94D049BB133111EB
     return value ^ (value >> 31)
+
+
+@triton.jit
+def _bits(key, counters):
+    return _mix(key + counters.to(tl.uint64) * 0x9E3779B97F4A7C15)
+
+
+@triton.jit
+def _exponential(bits):
+    return -tl.log(((bits >> 11).to(tl.float64) + 0.5) * 1.1102230246251565e-16)  # 2 ** -53
+
+
+@triton.jit
+def _gumbel(key, token_ids):
+    """`noise.gumbel_noise`."""
+    bits = _bits(key, token_ids // BLOCK_TOKENS + BLOCK_COUNTER)
+    is_least = (token_ids % BLOCK_TOKENS).to(tl.uint64) == bits % BLOCK_TOKENS
+    more = tl.where(is_least, 0.0, _exponential(_bits(key, token_ids)))
+    return -tl.log(_exponential(bits) / BLOCK_TOKENS + more)
 
 
 @triton.jit
@@ -97,14 +109,13 @@ def _best_of_tile(
     temperature = tl.load(temperatures + row)
     if temperature > 0:
         key = tl.load(keys + row).to(tl.uint64)
-        bits = _mix(key + columns.to(tl.uint64) * 0x9E3779B97F4A7C15) >> 11
-        uniform = (bits.to(tl.float64) + 0.5) * 1.1102230246251565e-16  # 2 ** -53
-        score = score / temperature - tl.log(-tl.log(uniform))
+        score = score / temperature + _gumbel(key, columns.to(tl.int64))
         mask_row = tl.load(mask_rows + row)
         if mask_row >= 0:
             masks = kept + mask_row.to(tl.int64) * vocabulary + columns
             inside = inside & (tl.load(masks, mask=inside, other=0) != 0)
-    score = tl.where(inside & (score == score), score, float("-inf"))
+    allowed = inside & (value > FORBIDDEN) & (score == score)
+    score = tl.where(allowed, score, float("-inf"))
     best = tl.argmax(score, axis=0, tie_break_left=True)
     target = row * tl.num_programs(1) + tl.program_id(1)
     tl.store(scores + target, tl.max(score, axis=0))
@@ -121,6 +132,7 @@ def _best_of_row(scores, tokens, best, tiles: tl.constexpr, tiles_block: tl.cons
     token = tl.load(tokens + row * tiles + columns, mask=inside, other=0)
     place = tl.argmax(score, axis=0, tie_break_left=True)
     chosen = tl.sum(tl.where(columns == place, token, 0), axis=0)
+    chosen = tl.where(tl.max(score, axis=0) == float("-inf"), NOTHING_ALLOWED, chosen)
     # One tile that is not finite spoils its row.
     tl.store(best + row, tl.where(tl.min(token, axis=0) == NOT_FINITE, NOT_FINITE, chosen))
 

@@ -1,30 +1,20 @@
-"""Top-k and top-p for many rows at once, where the logits are."""
+"""Top-k, top-p and min-p for many rows at once, where the logits are."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from worker.kernels.sampling.draw import FORBIDDEN, Draw
 
 ROWS_AT_ONCE = 32
 """Sorting a row takes about 40 bytes a token: more rows would take the memory of the KV cache."""
 
 
-class Truncation(Protocol):
-    """What of a `Draw` is read here."""
-
-    @property
-    def temperature(self) -> float: ...
-    @property
-    def top_k(self) -> int: ...
-    @property
-    def top_p(self) -> float: ...
-
-
-def kept_tokens(logits: Tensor, draws: Sequence[Truncation]) -> Tensor:
-    """Which tokens top-k, then top-p keep: [rows, vocabulary] uint8, at least one a row.
+def kept_tokens(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
+    """Which tokens top-k, then top-p, then min-p keep: [rows, vocabulary] uint8; one at least.
 
     Args:
         logits: [rows, vocabulary].
@@ -37,19 +27,22 @@ def kept_tokens(logits: Tensor, draws: Sequence[Truncation]) -> Tensor:
     return kept
 
 
-def _keep(logits: Tensor, draws: Sequence[Truncation], kept: Tensor) -> None:
+def _keep(logits: Tensor, draws: Sequence[Draw], kept: Tensor) -> None:
     vocabulary = logits.shape[1]
     settings = [
-        (draw.temperature, min(draw.top_k or vocabulary, vocabulary), draw.top_p) for draw in draws
+        (draw.temperature, min(draw.top_k or vocabulary, vocabulary), draw.top_p, draw.min_p)
+        for draw in draws
     ]
-    temperature, top_k, top_p = (
+    temperature, top_k, top_p, min_p = (
         torch.tensor(settings, dtype=torch.float64, device=logits.device).unsqueeze(-1).unbind(1)
     )
-    values, token_ids = (logits.double() / temperature).sort(dim=-1, descending=True, stable=True)
+    scaled = (logits.double() / temperature).masked_fill_(logits <= FORBIDDEN, -torch.inf)
+    values, token_ids = scaled.sort(dim=-1, descending=True, stable=True)
     within = torch.arange(vocabulary, device=logits.device) < top_k
     probabilities = values.masked_fill_(~within, -torch.inf).softmax(dim=-1)
     before = probabilities.cumsum(dim=-1) - probabilities
     # A sum may round to 1 before the last token: a top_p of 1 keeps them all nevertheless.
     chosen = within & ((before < top_p) | (top_p >= 1))
+    chosen &= values >= values[:, :1] + min_p.log()
     chosen[:, 0] = True
     kept.scatter_(1, token_ids, chosen.to(torch.uint8))

@@ -1,0 +1,109 @@
+"""What one sequence needs so that its tokens can be chosen."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from infra.wire import JobSpec
+from worker.engine.logprobs import NOT_TOLD, PromptLogprobs
+from worker.kernels.penalties import Penalty
+from worker.kernels.sampling import Draw
+from worker.scheduling.plan import Slice
+from worker.scheduling.sequence import Sequence
+
+
+class History:
+    """How often a sequence has said each token, where the logits are.
+
+    It is used in the order in which steps sample: in a thread of its own, where there is one.
+    """
+
+    def __init__(self, vocabulary: int, device: torch.device) -> None:
+        self.counts = torch.zeros(vocabulary, dtype=torch.int32, device=device)
+        """[vocabulary]: of the output."""
+        self.in_prompt = torch.zeros(vocabulary, dtype=torch.bool, device=device)
+        """[vocabulary]."""
+
+    def count(self, prompt: list[int], output: list[int]) -> None:
+        """Begin anew with these tokens."""
+        device, vocabulary = self.counts.device, len(self.counts)
+        self.in_prompt.zero_()
+        self.in_prompt[torch.tensor(prompt, dtype=torch.int64, device=device)] = True
+        said = torch.bincount(torch.tensor(output, dtype=torch.int64), minlength=vocabulary)
+        self.counts.copy_(said.int())
+
+
+class SamplingState:
+    """Made when a sequence arrives; asked for draws and histories in the order of plans."""
+
+    def __init__(
+        self, sequence: Sequence, job: JobSpec, vocabulary: int, device: torch.device
+    ) -> None:
+        sampling = job.sampling
+        self.sequence_id = sequence.sequence_id
+        self.logprobs = sampling.logprobs
+        """How many likeliest tokens are told with each; -1: nothing is told."""
+        self.min_tokens = sampling.min_tokens
+        self.prompt = None
+        if tells_prompt_logprobs(job):
+            self.prompt = PromptLogprobs(sampling.prompt_logprobs)
+        self.bias = _pairs(sampling.logit_bias, device) if sampling.logit_bias else None
+        """Token ids [n] int64 and what is added to their logits [n] fp32."""
+        self.stop_tokens = torch.tensor(sorted(sequence.stop_tokens), device=device).long()
+        self.penalty = Penalty(
+            sampling.repetition_penalty, sampling.frequency_penalty, sampling.presence_penalty
+        )
+        self.history = None
+        if self.penalty != Penalty(1.0, 0.0, 0.0):
+            self.history = History(vocabulary, device)
+        self._sequence = sequence
+        self._job = job
+        self._counted = (-1, -1)
+        """Epoch, and the index that the next token has if the history is to be right."""
+
+    def draw(self, part: Slice) -> Draw:
+        """How to choose the token that a slice gives."""
+        sampling = self._job.sampling
+        return Draw(
+            temperature=sampling.temperature,
+            top_k=sampling.top_k,
+            top_p=sampling.top_p,
+            seed=sampling.seed,
+            choice=self._job.choice,
+            index=output_index(part),
+            min_p=sampling.min_p,
+        )
+
+    def renewed_history(self, part: Slice) -> tuple[list[int], list[int]] | None:
+        """The prompt and the output that a slice's token comes after; None where that is what the
+        history holds once every plan before has run.
+
+        It is not at the beginning, and after tokens that were guessed wrongly; none is awaited
+        then.
+        """
+        if self.history is None:
+            return None
+        here = (part.epoch, output_index(part))
+        expected, self._counted = self._counted, (part.epoch, here[1] + 1)
+        if here == expected:
+            return None
+        sequence = self._sequence
+        output = sequence.tokens[sequence.prompt_tokens : part.start + part.count]
+        return sequence.tokens[: sequence.prompt_tokens], output
+
+
+def tells_prompt_logprobs(job: JobSpec) -> bool:
+    """They come with the first token: who has that one has them."""
+    return job.sampling.prompt_logprobs > NOT_TOLD and not job.delivered
+
+
+def output_index(part: Slice) -> int:
+    """The place in the output of the token that a slice gives. By position, not by what the
+    sequence holds: the token before it may be awaited."""
+    return part.start + part.count - part.sequence.prompt_tokens
+
+
+def _pairs(bias: dict[int, float], device: torch.device) -> tuple[Tensor, Tensor]:
+    tokens = torch.tensor(list(bias), dtype=torch.int64, device=device)
+    return tokens, torch.tensor(list(bias.values()), dtype=torch.float32, device=device)
