@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from infra.wire import TokenLogprob
 from worker.scheduling.sequence import Sequence
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """Positions `start .. start + count` of one sequence."""
+class Slice(msgspec.Struct, frozen=True, eq=False):
+    """Positions `start .. start + count` of one sequence.
+
+    Hundreds are made in each step, and a frozen dataclass takes ten times as long to make.
+    """
 
     sequence: Sequence
     start: int
@@ -18,17 +22,25 @@ class Slice:
     samples: bool
     """Whether the last position's logits give a new token (else it is an inner prefill chunk)."""
     epoch: int
+    residence: int
     block_table: tuple[int, ...]
-    """As of this plan: the sequence's own may have changed by the time the plan runs."""
+    """As of this plan: the sequence's own may have been replaced by the time the plan runs. It is
+    the same object for as long as nothing changes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
+    """A step. Before its slices run: `swap_out`, then `fresh_blocks`, then `swap_in`."""
+
     made_at_s: float
     slices: tuple[Slice, ...]
     """Decodes first."""
     fresh_blocks: tuple[int, ...]
     """Blocks given out by this plan; they still hold what their former owners wrote."""
+    swap_out: tuple[tuple[int, int], ...] = ()
+    """(block, host slot): copies to host memory."""
+    swap_in: tuple[tuple[int, int], ...] = ()
+    """(host slot, block): copies from host memory."""
 
     @property
     def tokens(self) -> int:
@@ -47,8 +59,7 @@ class StepResult:
     """With the step that completes a prompt whose sequence tells them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, eq=False):
     """What a committed step means for one sequence."""
 
     sequence: Sequence

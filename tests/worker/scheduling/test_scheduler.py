@@ -1,128 +1,31 @@
-"""The scheduler's promises, for any arrivals, limits, results and cancellations."""
+"""Who runs when, and who gives way."""
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
-
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from worker.scheduling.block_manager import NULL_BLOCK
 from worker.scheduling.plan import Outcome, Plan, StepResult
 from worker.scheduling.scheduler import Limits, Scheduler
-from worker.scheduling.sequence import Sequence
+from worker.scheduling.sequence import MOST_PRIORITY, PRIORITY_LEAD, Sequence
 
 STOP = 99
 
 
-def sequence(number: int, prompt: int, output: int) -> Sequence:
-    return Sequence(number, list(range(prompt)), prompt, prompt + output, frozenset({STOP}))
+def sequence(number: int, prompt: int, output: int, priority: int = 0) -> Sequence:
+    """No two sequences have a prefix in common."""
+    tokens = [100 * (number + 1) + i for i in range(prompt)]
+    return Sequence(number, tokens, prompt, prompt + output, frozenset({STOP}), priority)
 
 
 def run_one(scheduler: Scheduler, token: int = 1) -> list[Outcome]:
     """Plan one step and commit one new token of each sampling slice."""
     plan = scheduler.plan(0.0)
     assert plan is not None
-    return scheduler.commit(
-        StepResult({part.sequence.sequence_id: [token] for part in plan.slices if part.samples})
-    )
+    return scheduler.commit(result_of(plan, token))
 
 
-def check(scheduler: Scheduler, plan: Plan | None) -> None:
-    """What must hold after every call."""
-    limits = scheduler.limits
-    held = [block for each in scheduler.running for block in each.block_table]
-    assert len(held) == len(set(held)), "a block is shared"
-    assert NULL_BLOCK not in held
-    assert all(0 < block <= limits.blocks for block in held)
-    assert len(held) + scheduler.blocks.free_blocks == limits.blocks, "a block leaked"
-    assert not any(each.block_table for each in scheduler.waiting)
-    assert len(scheduler.running) <= limits.max_running
-    if scheduler.running and scheduler.waiting:
-        assert scheduler.running[-1].sequence_id < scheduler.waiting[0].sequence_id
-    if plan is not None:
-        assert 0 < plan.tokens <= limits.step_tokens
-        for part in plan.slices:
-            assert len(part.block_table) * limits.block_tokens >= part.start + part.count
-
-
-@dataclass
-class Cache:
-    """Plays the model: knows which (sequence, position, token) each slot of the cache holds."""
-
-    slots: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
-
-    def run(self, plan: Plan, block_tokens: int, news: deque[int]) -> StepResult:
-        sampled = {}
-        for part in plan.slices:
-            known = part.sequence
-            current = not known.finished and known.epoch == part.epoch
-            for position in range(part.start, part.start + part.count):
-                slot = (part.block_table[position // block_tokens], position % block_tokens)
-                self.slots[slot] = (known.sequence_id, position)
-            for position in range(part.start + part.count):
-                slot = (part.block_table[position // block_tokens], position % block_tokens)
-                assert self.slots[slot] == (known.sequence_id, position), "a foreign KV entry"
-            if current:
-                assert part.start + part.count <= len(known.tokens), "an unknown token is computed"
-            if part.samples:
-                count = news.popleft() if news else 1
-                sampled[known.sequence_id] = [len(known.tokens)] * count
-        return StepResult(sampled)
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    lengths=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 20)), min_size=1, max_size=12),
-    max_running=st.integers(1, 6),
-    spare_tokens=st.integers(0, 10),
-    blocks=st.integers(15, 40),
-    news=st.lists(st.integers(0, 3), max_size=30),
-    overlapped=st.booleans(),
-    cancelled=st.sets(st.integers(0, 11), max_size=3),
-)
-def test_everything_added_finishes_and_no_limit_is_ever_broken(
-    lengths: list[tuple[int, int]],
-    max_running: int,
-    spare_tokens: int,
-    blocks: int,
-    news: list[int],
-    overlapped: bool,
-    cancelled: set[int],
-) -> None:
-    scheduler = Scheduler(Limits(max_running, max_running + spare_tokens, blocks, 4))
-    arrivals = deque(sequence(i, *each) for i, each in enumerate(lengths))
-    everything = list(arrivals)
-    outstanding: deque[Plan] = deque()
-    outputs: dict[int, list[int]] = {each.sequence_id: [] for each in everything}
-    cache, results = Cache(), deque(news)
-    for step in range(4000):
-        if arrivals:
-            scheduler.add(arrivals.popleft())
-        if step in cancelled and step < len(everything):
-            scheduler.cancel(everything[step])
-        if not outstanding or (overlapped and len(outstanding) < 2):
-            plan = scheduler.plan(float(step))
-            check(scheduler, plan)
-            if plan is not None:
-                outstanding.append(plan)
-            if overlapped and plan is not None and len(outstanding) < 2:
-                continue
-        if outstanding:
-            result = cache.run(outstanding.popleft(), 4, results)
-            for outcome in scheduler.commit(result):
-                outputs[outcome.sequence.sequence_id] += outcome.tokens
-            check(scheduler, None)
-        if not arrivals and not outstanding and not (scheduler.running or scheduler.waiting):
-            break
-    assert all(each.finished for each in everything), "a sequence starved"
-    assert scheduler.blocks.free_blocks == blocks
-    for each, (prompt, output) in zip(everything, lengths, strict=True):
-        assert each.tokens[prompt:] == outputs[each.sequence_id]
-        if each.sequence_id not in cancelled:
-            assert each.output_tokens == output
+def result_of(plan: Plan, token: int = 1) -> StepResult:
+    return StepResult({part.sequence.sequence_id: [token] for part in plan.slices if part.samples})
 
 
 def test_decodes_go_before_prefill_chunks_which_take_the_rest_of_the_budget() -> None:
@@ -141,18 +44,20 @@ def test_decodes_go_before_prefill_chunks_which_take_the_rest_of_the_budget() ->
 
 def test_the_youngest_gives_up_its_blocks_and_is_computed_again() -> None:
     scheduler = Scheduler(Limits(max_running=2, step_tokens=16, blocks=4, block_tokens=4))
-    old, young = sequence(0, 8, 8), sequence(1, 7, 1 + 8)
+    old, young = sequence(0, 7, 9), sequence(1, 7, 1 + 8)
     scheduler.add(old)
     scheduler.add(young)
     run_one(scheduler)
     run_one(scheduler)
+    assert scheduler.running == [old, young]
+    run_one(scheduler)
     assert scheduler.running == [old]
     assert scheduler.waiting == [young]
     assert young.computed_tokens == 0
-    assert young.output_tokens == 1
+    assert young.output_tokens == 2
     while not young.finished:
         run_one(scheduler)
-    assert old.output_tokens == 8
+    assert old.output_tokens == 9
     assert young.output_tokens == 9
 
 
@@ -203,3 +108,52 @@ def test_a_sequence_larger_than_the_whole_cache_is_refused() -> None:
 def test_a_budget_without_a_token_for_every_sequence_is_refused() -> None:
     with pytest.raises(ValueError, match="step budget"):
         Limits(max_running=9, step_tokens=8, blocks=2, block_tokens=4)
+
+
+def test_whoever_has_no_block_for_its_next_token_waits_for_its_betters_and_keeps_its_blocks() -> (
+    None
+):
+    scheduler = Scheduler(Limits(max_running=2, step_tokens=16, blocks=4, block_tokens=4))
+    better, worse = sequence(0, 5, 3), sequence(1, 8, 4)
+    scheduler.add(better)
+    scheduler.add(worse)
+    run_one(scheduler)
+    assert [part.sequence for part in must_plan(scheduler).slices] == [better]
+    assert scheduler.running == [better, worse]
+    assert worse.computed_tokens == 8
+
+
+def test_a_smaller_priority_goes_first_and_is_preempted_last() -> None:
+    scheduler = Scheduler(Limits(max_running=2, step_tokens=16, blocks=4, block_tokens=4))
+    late, early = sequence(0, 7, 9, priority=1), sequence(1, 7, 9, priority=0)
+    scheduler.add(late)
+    scheduler.add(early)
+    for _ in range(3):
+        run_one(scheduler)
+    assert scheduler.running == [early]
+    assert scheduler.waiting == [late]
+
+
+def test_a_priority_lets_a_bounded_number_of_later_ones_pass_whatever_it_says() -> None:
+    patient = sequence(0, 1, 1, priority=1_000_000)
+    assert patient.rank > sequence(MOST_PRIORITY * PRIORITY_LEAD - 1, 1, 1).rank
+    assert patient.rank < sequence(MOST_PRIORITY * PRIORITY_LEAD + 1, 1, 1).rank
+
+
+def test_a_better_rank_that_waits_takes_no_blocks_from_those_who_run() -> None:
+    scheduler = Scheduler(Limits(max_running=1, step_tokens=16, blocks=4, block_tokens=4))
+    first, urgent = sequence(0, 4, 4), sequence(1, 4, 4, priority=-1)
+    scheduler.add(first)
+    run_one(scheduler)
+    scheduler.add(urgent)
+    run_one(scheduler)
+    assert scheduler.running == [first]
+    while not first.finished:
+        run_one(scheduler)
+    assert [part.sequence for part in must_plan(scheduler).slices] == [urgent]
+
+
+def must_plan(scheduler: Scheduler) -> Plan:
+    plan = scheduler.plan(0.0)
+    assert plan is not None
+    return plan
