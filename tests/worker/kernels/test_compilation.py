@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,9 @@ from tests.fixtures.requirements import imported
 from worker.kernels.compilation import OPERATIONS
 
 TARGETS = ("sm_80", "sm_90", "gfx942")
+SHARED = re.compile(r"gfx942 \w+ (\d+) B shared")
+MOST_SHARED_BYTES = 64 << 10
+"""Of an MI300's compute unit, the least of the three."""
 
 
 def test_every_kernel_compiles_ahead_of_time_for_nvidia_and_amd(tmp_path: Path) -> None:
@@ -25,6 +29,12 @@ def test_every_kernel_compiles_ahead_of_time_for_nvidia_and_amd(tmp_path: Path) 
     lines = done.stdout.splitlines()
     for target in TARGETS:
         assert sum(line.startswith(f"{target} ") for line in lines) >= len(OPERATIONS)
+
+    spilled = [line for line in lines if line.startswith("sm_90") and " 0 B stack" not in line]
+    assert not spilled, "registers do not suffice"
+    memory = {int(found[1]) for found in map(SHARED.match, lines) if found}
+    assert memory
+    assert max(memory) <= MOST_SHARED_BYTES
 
 
 def test_every_operation_with_a_gpu_kernel_is_compiled() -> None:

@@ -1,0 +1,28 @@
+"""y = x Wᵀ with weights in int8, a scale for each channel and one for each row (ZeroQuant)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+MOST = 127
+
+
+def int8_linear(hidden: Tensor, weight: Tensor, scales: Tensor, exact: bool = False) -> Tensor:  # noqa: ARG001
+    """Quantise each row by its own largest value, and multiply in whole numbers.
+
+    Args:
+        hidden: [rows, inputs] of a float dtype.
+        weight: [outputs, inputs] int8.
+        scales: [outputs] fp32: what one step of each channel's weights is worth.
+        exact: changes nothing; sums of whole numbers have no order.
+
+    Returns:
+        [rows, outputs] in the dtype of `hidden`; a row that is not finite gives NaN.
+    """
+    wide = hidden.float()
+    row_scales = wide.abs().amax(dim=1, keepdim=True) / MOST
+    codes = (wide / row_scales).nan_to_num_(0.0, 0.0, 0.0).round_().to(torch.int8)
+    product = torch._int_mm(codes, weight.T)
+    row_scales = torch.where(row_scales.isfinite(), row_scales, torch.nan)
+    return (product.float() * row_scales * scales).to(hidden.dtype)
