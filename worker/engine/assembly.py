@@ -13,7 +13,7 @@ import torch
 
 from worker.engine.base import EngineError, EngineSpec
 from worker.engine.host_forward import HostForward
-from worker.engine.kv_cache import KvCache, token_bytes
+from worker.engine.kv_cache import KvCache, cache_dtype, token_bytes
 from worker.engine.loading import report_loading
 from worker.engine.loop import Loop, OverlappedLoop, PlainLoop
 from worker.engine.memory import available_bytes, require_bytes
@@ -63,8 +63,9 @@ def assemble(spec: EngineSpec) -> Assembly:
     dtype = auto_dtype() if options.dtype == "auto" else DTYPES[options.dtype]
     device = torch.device("cpu")
     model = _load_model(config, checkpoint, Placement(dtype, device, max_context, options.exact))
-    limits = _limits(options, max_context, token_bytes(shape, dtype))
-    cache = KvCache(shape, limits.blocks, limits.block_tokens, dtype, device)
+    kv_dtype = cache_dtype(options.kv_cache_dtype, dtype)
+    limits = _limits(options, max_context, token_bytes(shape, kv_dtype))
+    cache = KvCache(shape, limits.blocks, limits.block_tokens, kv_dtype, device)
     eos_tokens = read_eos_tokens(spec.model_path, config)
     sampler = Sampler(shape.vocabulary, device)
     forward = HostForward(model, cache, limits.block_tokens)

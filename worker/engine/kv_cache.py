@@ -7,7 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from worker.kernels.kv_coding import MOST, KvScales
 from worker.models.base import ModelShape
+
+CACHE_DTYPES = {
+    "bfloat16": torch.bfloat16,
+    "int8": torch.int8,
+    "fp8": torch.float8_e4m3fn,
+}
+SCALE_BYTES = 4
 
 
 class KvCache:
@@ -25,26 +33,35 @@ class KvCache:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        size = (
-            2,
-            shape.layers,
-            shape.kv_heads,
-            blocks + 1,
-            block_tokens,
-            shape.head_width,
-        )
-        self._storage = torch.zeros(size, dtype=dtype, device=device)
+        size = (2, shape.layers, shape.kv_heads, blocks + 1, block_tokens)
+        self._storage = torch.zeros((*size, shape.head_width), dtype=dtype, device=device)
+        self._scales = torch.zeros(size, device=device) if dtype in MOST else None
 
     def layer(self, index: int) -> tuple[Tensor, Tensor]:
         return self._storage[0, index], self._storage[1, index]
+
+    def scales(self, index: int) -> KvScales | None:
+        return None if self._scales is None else (self._scales[0, index], self._scales[1, index])
 
     def clear(self, blocks: Sequence[int]) -> None:
         """Zero blocks: a weight of 0 does not silence what a former owner left, if it is NaN."""
         if blocks:
             indexes = torch.tensor(blocks, device=self._storage.device)
-            self._storage.index_fill_(3, indexes, 0)
+            if self._scales is None:
+                self._storage.index_fill_(3, indexes, 0)
+            else:
+                # As bytes: torch fills no e4m3 by index.
+                self._storage.view(torch.uint8).index_fill_(3, indexes, 0)
+                self._scales.index_fill_(3, indexes, 0)
+
+
+def cache_dtype(option: str, model_dtype: torch.dtype) -> torch.dtype:
+    """What the option `kv_cache_dtype` means beside a model of some dtype."""
+    return model_dtype if option == "auto" else CACHE_DTYPES[option]
 
 
 def token_bytes(shape: ModelShape, dtype: torch.dtype) -> int:
-    """KV bytes of one position."""
-    return 2 * shape.layers * shape.kv_heads * shape.head_width * dtype.itemsize
+    """KV bytes of one position, scales included."""
+    scale_bytes = SCALE_BYTES if dtype in MOST else 0
+    head_bytes = shape.head_width * dtype.itemsize + scale_bytes
+    return 2 * shape.layers * shape.kv_heads * head_bytes

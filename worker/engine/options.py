@@ -31,6 +31,9 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kv_cache_tokens: Count | None = None
     """Size of the KV cache; by default what `max_running` long sequences need, within
     `kv_cache_bytes`."""
+    kv_cache_dtype: Literal["auto", "bfloat16", "int8", "fp8"] = "auto"
+    """By default the model's; 8 bits hold about twice the tokens, with a scale for each head of
+    each token."""
     kv_cache_bytes: Count | None = None
     """By default a quarter of the memory that is available after the weights, at most 1 GiB, but
     at least one sequence of full length."""

@@ -55,7 +55,46 @@ def scale_of(values, most: tl.constexpr):
 
 
 @triton.jit
-def scaled(values, scale):
-    """Values over their scale; zeros where that is 0 or not a number."""
+def shrunk(values, scale, most: tl.constexpr):
+    """Values over their scale, within +-most; zeros where that is 0 or not a number."""
     usable = scale > 0
-    return tl.where(usable, tl.div_rn(values, tl.where(usable, scale, 1.0)), 0.0)
+    # Times the inverse, as the references do: the same bits.
+    inverse = tl.where(usable, tl.div_rn(1.0, tl.where(usable, scale, 1.0)), 0.0)
+    small = values * inverse
+    return tl.minimum(tl.maximum(tl.where(small == small, small, 0.0), -most), most)
+
+
+@triton.jit
+def widened(codes, code: tl.constexpr):
+    """What a cache holds, in `unit_of(code)` of its scale.
+
+    Args:
+        code: int8, e4m3, or empty for what is not coded.
+    """
+    if code == "e4m3":
+        codes = e4m3_shrunk(codes)
+    return codes
+
+
+@triton.jit
+def unit_of(code: tl.constexpr):
+    """What 1.0 of `widened` is worth."""
+    unit: tl.constexpr = E4M3_SHRINK if code == "e4m3" else 1.0
+    return unit
+
+
+@triton.jit
+def scale_for(values, code: tl.constexpr):
+    """The scale of fp32 values that are to be coded."""
+    most: tl.constexpr = E4M3_MOST if code == "e4m3" else INT8_MOST
+    return scale_of(values, most)
+
+
+@triton.jit
+def coded(values, scale, code: tl.constexpr):
+    """The codes of fp32 values by their scale."""
+    if code == "e4m3":
+        codes = e4m3_code(shrunk(values, scale, E4M3_MOST))
+    else:
+        codes = nearest(shrunk(values, scale, INT8_MOST)).to(tl.int8)
+    return codes

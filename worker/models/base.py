@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from worker.engine.base import EngineError
+from worker.kernels.kv_coding import KvScales
 from worker.kernels.paged_attention import AttentionBatch
 
 
@@ -61,6 +62,9 @@ class LayerCache(Protocol):
 
     def layer(self, index: int) -> tuple[Tensor, Tensor]:
         """Keys and values, each [kv heads, blocks, block_tokens, head width]."""
+
+    def scales(self, index: int) -> KvScales | None:
+        """Of keys and values, each [kv heads, blocks, block_tokens] fp32, where they are coded."""
 
 
 class Model(Protocol):

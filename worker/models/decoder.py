@@ -81,7 +81,11 @@ class Decoder:
         residual: Tensor | None = None
         for index, (layer, table) in enumerate(self._layers):
             attention = AttentionStep(
-                rotations[table], step.slots, cache.layer(index), step.attention
+                rotations[table],
+                step.slots,
+                cache.layer(index),
+                step.attention,
+                cache.scales(index),
             )
             hidden, residual = layer(hidden, residual, attention)
         assert residual is not None

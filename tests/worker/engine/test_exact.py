@@ -143,3 +143,12 @@ def test_after_preemption_and_recompute(directory: Path, dtype: str, alone: Run)
 
 def test_with_blocks_of_another_size(directory: Path, dtype: str, alone: Run) -> None:
     assert_same_bits(Run(directory, dtype, block_tokens=5), alone)
+
+
+@pytest.mark.parametrize("kv_cache_dtype", ["int8", "fp8"])
+def test_from_a_coded_cache_in_chunks_among_seven_others(
+    directory: Path, dtype: str, kv_cache_dtype: str
+) -> None:
+    undisturbed = Run(directory, dtype, kv_cache_dtype=kv_cache_dtype)
+    run = Run(directory, dtype, NEIGHBOURS, step_token_budget=19, kv_cache_dtype=kv_cache_dtype)
+    assert_same_bits(run, undisturbed)

@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from worker.kernels import segments
-from worker.kernels.coding import INT8_MOST, nearest, scale_of, scaled
+from worker.kernels.coding import INT8_MOST, nearest, scale_of, shrunk
 from worker.kernels.compilation import DTYPE, Program
 from worker.kernels.tiling import TALL_TILE, TILES, Tiling
 
@@ -69,7 +69,8 @@ def _quantise_rows(hidden, codes, row_scales, inputs: tl.constexpr, block: tl.co
     wide = tl.load(hidden + row * inputs + columns, mask=inside, other=0.0).to(tl.float32)
     scale = scale_of(wide, INT8_MOST)
     tl.store(row_scales + row, scale)
-    tl.store(codes + row * inputs + columns, nearest(scaled(wide, scale)).to(tl.int8), mask=inside)
+    steps = nearest(shrunk(wide, scale, INT8_MOST))
+    tl.store(codes + row * inputs + columns, steps.to(tl.int8), mask=inside)
 
 
 @triton.jit(do_not_specialize=["rows"])

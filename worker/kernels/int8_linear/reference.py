@@ -22,7 +22,8 @@ def int8_linear(hidden: Tensor, weight: Tensor, scales: Tensor, exact: bool = Fa
     """
     wide = hidden.float()
     row_scales = wide.abs().amax(dim=1, keepdim=True) / MOST
-    codes = (wide / row_scales).nan_to_num_(0.0, 0.0, 0.0).round_().to(torch.int8)
-    product = torch._int_mm(codes, weight.T)
-    row_scales = torch.where(row_scales.isfinite(), row_scales, torch.nan)
+    inverse = torch.where(row_scales > 0, 1 / row_scales, 0)
+    codes = (wide * inverse).round().nan_to_num().clamp(-MOST, MOST)
+    # fp64 holds every sum of such products exactly.
+    product = codes.double() @ weight.double().T
     return (product.float() * row_scales * scales).to(hidden.dtype)

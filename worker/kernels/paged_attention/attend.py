@@ -11,6 +11,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from worker.kernels.coding import unit_of, widened
+from worker.kernels.ownership import owner_of
+
 LOG2_E = tl.constexpr(1.4426950408889634)
 
 
@@ -19,6 +22,8 @@ def attend(
     query,
     key_cache,
     value_cache,
+    key_scales,
+    value_scales,
     row_starts,
     positions,
     tables,
@@ -29,6 +34,7 @@ def attend(
     query_stride,
     key_stride,
     value_stride,
+    scale_stride,
     table_stride,
     sequences,
     scale,
@@ -42,21 +48,13 @@ def attend(
     splits: tl.constexpr,
     window: tl.constexpr,
     capped: tl.constexpr,
+    code: tl.constexpr,
 ):
     """One query block, one KV head, one split; see `gpu.py` for the arguments."""
     query_block: tl.constexpr = lanes // group
     program = tl.program_id(0)
     kv_head = tl.program_id(1).to(tl.int64)
-    # Sequence s owns the programs from row_starts[s] // query_block + s on: the last that fits.
-    low = 0
-    high = sequences
-    while low < high:
-        middle = (low + high) // 2
-        if tl.load(row_starts + middle) // query_block + middle <= program:
-            low = middle + 1
-        else:
-            high = middle
-    sequence = low - 1
+    sequence = owner_of(program, row_starts + 1, sequences, query_block)
     first_row = tl.load(row_starts + sequence)
     rows = tl.load(row_starts + sequence + 1) - first_row
     begin = (program - first_row // query_block - sequence) * query_block
@@ -97,13 +95,19 @@ def attend(
         at = index * tile + tl.arange(0, tile)
         written = at < end
         block = tl.load(table + at // block_tokens, mask=written, other=0).to(tl.int64)
-        slot = (block * block_tokens + at % block_tokens) * width
+        place = block * block_tokens + at % block_tokens
+        slot = place * width
         keys = tl.load(
             key_cache + kv_head * key_stride + slot[None, :] + columns[:, None],
             mask=written[None, :] & inside[:, None],
-            other=0.0,
+            other=0,
         )
-        scores = tl.dot(rotated, keys.to(rotated.dtype), input_precision="ieee") * scale
+        keys = widened(keys, code).to(rotated.dtype)
+        scores = tl.dot(rotated, keys, input_precision="ieee") * scale
+        if code != "":
+            # Codes are exact in any dtype, so a key's scale may wait for its scores.
+            steps = tl.load(key_scales + kv_head * scale_stride + place, mask=written, other=0.0)
+            scores = scores * (steps * unit_of(code))[None, :]
         if capped:
             # tanh(x) = 1 - 2 / (exp(2 x) + 1), right also where exp overflows.
             scores = soft_cap * (1.0 - 2.0 / (tl.exp(2.0 * scores / soft_cap) + 1.0))
@@ -121,8 +125,13 @@ def attend(
         values = tl.load(
             value_cache + kv_head * value_stride + slot[:, None] + columns[None, :],
             mask=written[:, None] & inside[None, :],
-            other=0.0,
-        ).to(rotated.dtype)
+            other=0,
+        )
+        values = widened(values, code)
+        if code != "":
+            steps = tl.load(value_scales + kv_head * scale_stride + place, mask=written, other=0.0)
+            values = values.to(tl.float32) * (steps * unit_of(code))[:, None]
+        values = values.to(rotated.dtype)
         mixed = mixed * fading[:, None]
         mixed += tl.dot(weights.to(rotated.dtype), values, input_precision="ieee")
 

@@ -7,10 +7,12 @@ times faster than repeating the keys or `scaled_dot_product_attention(enable_gqa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from worker.kernels.kv_coding import KvScales, decode
 from worker.kernels.paged_attention.batch import AttentionBatch, Span
 
 PREFILL_TILE_ROWS = 128
@@ -27,6 +29,7 @@ def paged_attention(
     scale: float | None = None,
     window: int = 0,
     soft_cap: float = 0.0,
+    scales: KvScales | None = None,
 ) -> Tensor:
     """Causal attention of each row over the cached keys of its own sequence; fp32 inside.
 
@@ -37,6 +40,7 @@ def paged_attention(
         exact: each row is a computation of its own over exactly its own keys.
         scale: what multiplies the scores; head width ** -0.5 where None.
         window: how many positions a row sees, its own included; 0 is all of them.
+        scales: of caches of 8 bits; see `kv_coding`.
         soft_cap: bounds scores to (-soft_cap, soft_cap) by tanh (Gemma 2); 0 leaves them.
 
     Returns:
@@ -44,13 +48,16 @@ def paged_attention(
     """
     wide = query.float() * (query.shape[-1] ** -0.5 if scale is None else scale)
     rule = _Rule(window, soft_cap)
+    key_scales, value_scales = scales or (None, None)
+    keys_of = partial(_gather, key_cache, key_scales)
+    values_of = partial(_gather, value_cache, value_scales)
     output = torch.empty_like(wide)
     if not exact and batch.decodes:
-        output[: batch.decodes] = _decode(
-            wide[: batch.decodes], key_cache, value_cache, batch, rule
-        )
+        table = batch.decode_tables.flatten()
+        keys, values = keys_of(table), values_of(table)
+        output[: batch.decodes] = _decode(wide[: batch.decodes], keys, values, batch, rule)
     for span in batch.spans[0 if exact else batch.decodes :]:
-        keys, values = _gather(key_cache, span.table), _gather(value_cache, span.table)
+        keys, values = keys_of(span.table), values_of(span.table)
         rows = slice(span.first_row, span.first_row + span.rows)
         attend = _attend_exactly if exact else _attend
         output[rows] = attend(wide[rows], keys, values, span, rule)
@@ -76,20 +83,21 @@ class _Rule:
         return self.soft_cap * (scores / self.soft_cap).tanh() if self.soft_cap else scores
 
 
-def _gather(cache: Tensor, table: Tensor) -> Tensor:
+def _gather(cache: Tensor, scales: Tensor | None, table: Tensor) -> Tensor:
     """[kv heads, blocks x block_tokens, head width] fp32."""
-    return cache.index_select(1, table).flatten(1, 2).float()
+    gathered = cache.index_select(1, table).flatten(1, 2)
+    if scales is None:
+        return gathered.float()
+    return decode(gathered, scales.index_select(1, table).flatten(1, 2))
 
 
 def _decode(
-    query: Tensor, key_cache: Tensor, value_cache: Tensor, batch: AttentionBatch, rule: _Rule
+    query: Tensor, keys: Tensor, values: Tensor, batch: AttentionBatch, rule: _Rule
 ) -> Tensor:
     """All one-row spans at once, padded to the longest."""
-    kv_heads, _, _, width = key_cache.shape
+    kv_heads, _, width = keys.shape
     count = query.shape[0]
-    table = batch.decode_tables.flatten()
-    keys = _gather(key_cache, table).view(kv_heads, count, -1, width)
-    values = _gather(value_cache, table).view(kv_heads, count, -1, width)
+    keys, values = (each.view(kv_heads, count, -1, width) for each in (keys, values))
     packed = query.view(count, kv_heads, -1, width).transpose(0, 1).contiguous()
     scores = rule.capped(torch.matmul(packed, keys.transpose(-1, -2))) + batch.decode_bias
     if rule.window:

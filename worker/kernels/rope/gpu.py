@@ -10,7 +10,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from worker.kernels.coding import coded, scale_for
 from worker.kernels.compilation import DTYPE, Program
+from worker.kernels.kv_coding import KvScales, as_codes
 
 
 def rotate_and_store(
@@ -21,6 +23,7 @@ def rotate_and_store(
     slots: Tensor,
     key_cache: Tensor,
     value_cache: Tensor,
+    scales: KvScales | None = None,
 ) -> Tensor:
     """See the reference. Heads of a row may lie in a wider row, as a fused product leaves them."""
     rows, heads, width = query.shape
@@ -30,6 +33,8 @@ def rotate_and_store(
         cosines, sines = (table.contiguous() for table in rotation)
         query, key, value = (_packed_heads(part) for part in (query, key, value))
         group = heads // kv_heads
+        key_cache, value_cache, code = as_codes(key_cache, value_cache, scales)
+        key_scales, value_scales = scales or (output, output)
         _rotate_and_store[(rows, kv_heads)](
             query,
             key,
@@ -39,16 +44,20 @@ def rotate_and_store(
             slots,
             key_cache,
             value_cache,
+            key_scales,
+            value_scales,
             output,
             query.stride(0),
             key.stride(0),
             value.stride(0),
             key_cache.stride(0),
             value_cache.stride(0),
+            key_scales.stride(0),
             group=group,
             heads_block=triton.next_power_of_2(group),
             half=width // 2,
             half_block=triton.next_power_of_2(width // 2),
+            code=code,
             num_warps=2,
         )
     return output
@@ -70,16 +79,20 @@ def _rotate_and_store(
     slots,
     key_cache,
     value_cache,
+    key_scales,
+    value_scales,
     output,
     query_stride,
     key_stride,
     value_stride,
     key_cache_stride,
     value_cache_stride,
+    scale_stride,
     group: tl.constexpr,
     heads_block: tl.constexpr,
     half: tl.constexpr,
     half_block: tl.constexpr,
+    code: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
     kv_head = tl.program_id(1).to(tl.int64)
@@ -89,7 +102,9 @@ def _rotate_and_store(
     cosine = tl.load(cosines + row * half + columns, mask=inside, other=0.0)
     sine = tl.load(sines + row * half + columns, mask=inside, other=0.0)
 
-    slot = tl.load(slots + row).to(tl.int64) * width
+    place = tl.load(slots + row).to(tl.int64)
+    slot = place * width
+    scale_place = kv_head * scale_stride + place
     source = key + row * key_stride + kv_head * width + columns
     first = tl.load(source, mask=inside, other=0.0).to(tl.float32)
     second = tl.load(source + half, mask=inside, other=0.0).to(tl.float32)
@@ -97,15 +112,13 @@ def _rotate_and_store(
     low = (first * cosine - second * sine).to(key.dtype.element_ty)
     high = (second * cosine + first * sine).to(key.dtype.element_ty)
     target = key_cache + kv_head * key_cache_stride + slot + columns
-    tl.store(target, low.to(key_cache.dtype.element_ty), mask=inside)
-    tl.store(target + half, high.to(key_cache.dtype.element_ty), mask=inside)
+    _store_head(target, key_scales + scale_place, low, high, half, inside, code)
 
     source = value + row * value_stride + kv_head * width + columns
     target = value_cache + kv_head * value_cache_stride + slot + columns
     low = tl.load(source, mask=inside, other=0.0)
     high = tl.load(source + half, mask=inside, other=0.0)
-    tl.store(target, low.to(value_cache.dtype.element_ty), mask=inside)
-    tl.store(target + half, high.to(value_cache.dtype.element_ty), mask=inside)
+    _store_head(target, value_scales + scale_place, low, high, half, inside, code)
 
     members = tl.arange(0, heads_block)
     offsets = (kv_head * group + members)[:, None] * width + columns[None, :]
@@ -120,16 +133,35 @@ def _rotate_and_store(
     tl.store(target + half, high.to(output.dtype.element_ty), mask=held)
 
 
+@triton.jit
+def _store_head(target, scale_target, low, high, half: tl.constexpr, inside, code: tl.constexpr):
+    """Both halves of a head, by a common scale where the cache is coded."""
+    if code == "":
+        tl.store(target, low.to(target.dtype.element_ty), mask=inside)
+        tl.store(target + half, high.to(target.dtype.element_ty), mask=inside)
+    else:
+        low = tl.where(inside, low.to(tl.float32), 0.0)
+        high = tl.where(inside, high.to(tl.float32), 0.0)
+        low_scale, high_scale = scale_for(low, code), scale_for(high, code)
+        # The larger one; and one that is no number, which no comparison prefers.
+        prefer_low = (low_scale > high_scale) | (low_scale != low_scale)
+        scale = tl.where(prefer_low, low_scale, high_scale)
+        tl.store(scale_target, scale)
+        tl.store(target, coded(low, scale, code), mask=inside)
+        tl.store(target + half, coded(high, scale, code), mask=inside)
+
+
 def programs() -> list[Program]:
-    """A group of three heads and a head width that are no powers of two, and Llama 3's."""
-    pointers = ("query", "key", "value", "key_cache", "value_cache", "output")
-    strides = ("query", "key", "value", "key_cache", "value_cache")
+    """A group of three heads and a head width that are no powers of two; Llama 3's, coded."""
+    pointers = ("query", "key", "value", "output")
+    strides = ("query", "key", "value", "key_cache", "value_cache", "scale")
     return [
         Program(
             _rotate_and_store,
             {
                 **dict.fromkeys(pointers, f"*{DTYPE}"),
-                **dict.fromkeys(("cosines", "sines"), "*fp32"),
+                **dict.fromkeys(("key_cache", "value_cache"), f"*{held}"),
+                **dict.fromkeys(("cosines", "sines", "key_scales", "value_scales"), "*fp32"),
                 "slots": "*i64",
                 **{f"{name}_stride": "i64" for name in strides},
             },
@@ -138,8 +170,13 @@ def programs() -> list[Program]:
                 "heads_block": triton.next_power_of_2(group),
                 "half": half,
                 "half_block": triton.next_power_of_2(half),
+                "code": code,
             },
             warps=2,
         )
-        for group, half in ((3, 40), (4, 64))
+        for group, half, code, held in (
+            (3, 40, "", DTYPE),
+            (4, 64, "int8", "i8"),
+            (4, 64, "e4m3", "u8"),
+        )
     ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from worker.kernels.kv_coding import KvScales
 from worker.kernels.linear import linear
 from worker.kernels.paged_attention import AttentionBatch, paged_attention
 from worker.kernels.rope import rotate_and_store
@@ -36,6 +37,8 @@ class AttentionStep:
     slots: Tensor
     cache: tuple[Tensor, Tensor]
     batch: AttentionBatch
+    scales: KvScales | None = None
+    """Of a cache that is coded."""
 
 
 class Attention:
@@ -85,7 +88,9 @@ class Attention:
         query, key, value = (part.view(rows, -1, self._shape.head_width) for part in parts)
         if self._norms is not None:
             (query, _), (key, _) = self._norms[0](query), self._norms[1](key)
-        query = rotate_and_store(query, key, value, step.rotation, step.slots, *step.cache)
+        query = rotate_and_store(
+            query, key, value, step.rotation, step.slots, *step.cache, scales=step.scales
+        )
         mixed = paged_attention(
             query,
             *step.cache,
@@ -93,5 +98,6 @@ class Attention:
             self._exact,
             scale=self._shape.scale,
             window=self._shape.window,
+            scales=step.scales,
         )
         return linear(mixed.view(rows, -1), self._output, self._exact)
