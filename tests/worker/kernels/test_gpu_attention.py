@@ -59,6 +59,17 @@ def test_a_ragged_batch(
     torch.testing.assert_close(found.double().cpu(), paged.expected(), **TOLERANCE[dtype])
 
 
+@pytest.mark.parametrize("width", [64, 80, 96, 128, 256])
+def test_the_head_widths_of_the_families(
+    gpu_kernel: Kernel, kernel_device: torch.device, width: int
+) -> None:
+    paged = PagedBatch.random([(33, 1), (0, 5)], (1, 2, width), 16, torch.float32, kernel_device)
+    found = gpu_kernel("paged_attention").paged_attention(
+        paged.query, paged.key_cache, paged.value_cache, paged.batch
+    )
+    torch.testing.assert_close(found.double().cpu(), paged.expected(), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(("window", "soft_cap"), [(1, 0.0), (6, 0.0), (70, 2.0), (0, 2.0)])
 @pytest.mark.parametrize("splits", [1, 4])
 def test_window_and_soft_cap(

@@ -109,11 +109,8 @@ def _int4_product(
 
 
 def programs() -> list[Program]:
-    """A decode in segments at each group, and a prompt."""
-    return [
-        *(_program(TILES[0][1], 8, 8, group) for group in GROUPS),
-        _program(TALL, 1, 1, GROUPS[-1]),
-    ]
+    """A decode in segments with the least groups, a prompt with the largest."""
+    return [_program(TILES[0][1], 8, 8, GROUPS[0]), _program(TALL, 1, 1, GROUPS[-1])]
 
 
 def _program(tile: Tile, segments: int, programs: int, group: int) -> Program:

@@ -1,29 +1,35 @@
-"""y = x Wᵀ with weights in int8, a scale for each channel and one for each row (ZeroQuant)."""
+"""y = x Wᵀ in int8: symmetric scales per row of x and per output of W (LLM.int8(), Dettmers et al.,
+2022, without its outliers). A scale for a whole batch would let a neighbour change an answer."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-MOST = 127
+LARGEST = 127
 
 
-def int8_linear(hidden: Tensor, weight: Tensor, scales: Tensor, exact: bool = False) -> Tensor:  # noqa: ARG001
-    """Quantise each row by its own largest value, and multiply in whole numbers.
+def int8_linear(hidden: Tensor, weight: Tensor, scales: Tensor) -> Tensor:
+    """Quantise rows, multiply, and scale back. Sums are whole numbers: their order means nothing.
 
     Args:
-        hidden: [rows, inputs] of a float dtype.
+        hidden: [rows, inputs].
         weight: [outputs, inputs] int8.
-        scales: [outputs] fp32: what one step of each channel's weights is worth.
-        exact: changes nothing; sums of whole numbers have no order.
+        scales: [outputs] fp32; an output's weights are its int8 values times its scale.
 
     Returns:
-        [rows, outputs] in the dtype of `hidden`; a row that is not finite gives NaN.
+        [rows, outputs] in the dtype of `hidden`; a row that is not finite gives no finite output.
     """
-    wide = hidden.float()
-    row_scales = wide.abs().amax(dim=1, keepdim=True) / MOST
-    inverse = torch.where(row_scales > 0, 1 / row_scales, 0)
-    codes = (wide * inverse).round().nan_to_num().clamp(-MOST, MOST)
-    # fp64 holds every sum of such products exactly.
-    product = codes.double() @ weight.double().T
-    return (product.float() * row_scales * scales).to(hidden.dtype)
+    values, row_scales = quantise_rows(hidden)
+    # fp64 holds every sum of such products exactly, below 2^53 / 127^2 inputs.
+    sums = values.double() @ weight.double().T
+    return (sums.float() * row_scales[:, None] * scales).to(hidden.dtype)
+
+
+def quantise_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """[rows, width] -> int8 of the same shape, and a scale for each row (fp32)."""
+    wide = rows.float()
+    scales = wide.abs().amax(dim=-1) / LARGEST
+    inverse = torch.where(scales > 0, 1 / scales, 0)
+    nearest = (wide * inverse[:, None]).round().nan_to_num().clamp(-LARGEST, LARGEST)
+    return nearest.to(torch.int8), scales

@@ -177,18 +177,23 @@ def _expand(
 
 
 def programs() -> list[Program]:
-    """Rank 16 beside Llama 3's widths, and a rank that is no power of two."""
-    tensors = dict.fromkeys(("hidden", "a", "b", "output"), f"*{DTYPE}")
-    common = {"adapter_of_row": "*i64", "parts": "*fp32", "rows": "i32", "adapters": "i32"}
-    made = []
-    for rank, padded in ((16, 16), (40, 64)):
-        shared = {"rank": rank, "padded": padded, "tile_rows": TILE_ROWS}
-        shrink = {name: tensors[name] for name in ("hidden", "a")}
-        constants = {"segment_inputs": SEGMENT_INPUTS, "tile_inputs": TILE_INPUTS, "inputs": 4096}
-        made.append(Program(_shrink, {**shrink, **common}, {**shared, **constants}))
-        expand = {name: tensors[name] for name in ("b", "output")}
-        constants = {"segments": 4, "tile_outputs": TILE_OUTPUTS, "outputs": 4096}
-        made.append(
-            Program(_expand, {**expand, **common, "scales": "*fp32"}, {**shared, **constants})
-        )
-    return made
+    """Llama 3's widths and a rank that is no power of two."""
+    sizes = {"rank": 40, "padded": 64, "tile_rows": TILE_ROWS}
+    owners = {"adapter_of_row": "*i64", "rows": "i32", "adapters": "i32", "parts": "*fp32"}
+    return [
+        Program(
+            _shrink,
+            {"hidden": f"*{DTYPE}", "a": f"*{DTYPE}", **owners},
+            {
+                **sizes,
+                "inputs": 4096,
+                "segment_inputs": SEGMENT_INPUTS,
+                "tile_inputs": TILE_INPUTS,
+            },
+        ),
+        Program(
+            _expand,
+            {"b": f"*{DTYPE}", "output": f"*{DTYPE}", "scales": "*fp32", **owners},
+            {**sizes, "outputs": 4096, "segments": 4, "tile_outputs": TILE_OUTPUTS},
+        ),
+    ]
