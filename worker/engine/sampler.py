@@ -108,11 +108,11 @@ class Sampler:
 
     def __init__(self, vocabulary: int, device: torch.device) -> None:
         self._vocabulary = vocabulary
-        self._device = device
+        self.device = device
         self._states: dict[int, SamplingState] = {}
 
     def open(self, sequence: Sequence, job: JobSpec) -> None:
-        state = SamplingState(sequence, job, self._vocabulary, self._device)
+        state = SamplingState(sequence, job, self._vocabulary, self.device)
         self._states[sequence.sequence_id] = state
 
     def close(self, sequence_id: int) -> None:
