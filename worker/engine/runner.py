@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from worker.engine.readback import Readback
 from worker.engine.sampler import Chosen, PromptRows, Sampler
 from worker.engine.step_layout import StepLayout, lay_out
+from worker.kernels.logprobs import Likelihoods
 from worker.scheduling.plan import Plan, StepResult
 
 
@@ -36,12 +38,14 @@ class Launched:
 
     def __init__(self, chosen: Chosen, prompts: tuple[PromptRows, ...]) -> None:
         self._chosen = chosen
-        self._tokens = Readback(chosen.tokens)
+        self._readback = Readback(chosen.tokens, *(chosen.likelihoods or ()))
         self._prompts = prompts
 
     def result(self) -> StepResult:
         """Waits for the step."""
-        return self._chosen.result(self._tokens.read(), self._prompts)
+        tokens, *told = self._readback.read()
+        chosen = replace(self._chosen, likelihoods=Likelihoods(*told) if told else None)
+        return chosen.result(tokens.tolist(), self._prompts)
 
 
 class Runner:
