@@ -4,7 +4,8 @@
 #   make test    prove it
 #
 # Variables:
-#   PYTHON       interpreter for the virtual environment (default python3, 3.11 or newer)
+#   PYTHON       interpreter for the virtual environment (default python3, 3.11 or newer);
+#                for `make gpu` the one that runs (default that of .venv, if it is there)
 #   TORCH_INDEX  PyTorch's CPU package index, where pip would otherwise take the CUDA build
 #   ARGS         more arguments for the command behind the target
 
@@ -18,7 +19,12 @@ INSTALL := UV_FIND_LINKS="$(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS))" $(BIN)/uv pi
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --index-strategy unsafe-best-match)
 SOURCES := infra control_plane worker loadtests tests
 
-.PHONY: help setup up test lint format bench load docs clean
+# A machine with a GPU has its own torch: what is there is used, and nothing is installed.
+GPU_PYTHON := $(if $(filter file,$(origin PYTHON)),$(or $(wildcard $(BIN)/python),$(PYTHON)),$(PYTHON))
+GPU_TESTS := tests/worker/kernels tests/worker/models \
+	$(addprefix tests/worker/engine/test_,exact.py loop.py device_forward.py staging.py)
+
+.PHONY: help setup up test lint format bench gpu load docs clean
 
 help:
 	@sed -n 's/^#   make/make/p' Makefile
@@ -43,6 +49,12 @@ format: .venv/installed-dev
 
 bench: .venv/installed-dev
 	$(BIN)/python -m loadtests.benchmarks.stack $(ARGS)
+
+gpu:
+	@PYTHONPATH=. $(GPU_PYTHON) -m loadtests.benchmarks.gpu.ready
+	PYTHONPATH=. TRITON_INTERPRET=0 $(GPU_PYTHON) -m pytest -c tests/gpu.ini --rootdir=. $(GPU_TESTS)
+	PYTHONPATH=. $(GPU_PYTHON) -m loadtests.benchmarks.gpu \
+		--json docs/benchmarks/gpu.json --page docs/benchmarks/gpu.md $(ARGS)
 
 load: .venv/installed-dev
 	$(BIN)/python -m loadtests.run $(ARGS)

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 
 from worker.engine.base import EngineError, EngineSpec
+from worker.engine.device import choose_device, with_gpu_defaults
+from worker.engine.gpu_assembly import runner_on_gpu
 from worker.engine.host_forward import HostForward
 from worker.engine.kv_cache import KvCache, cache_dtype, token_bytes
 from worker.engine.loading import report_loading
@@ -56,34 +58,57 @@ def assemble(spec: EngineSpec) -> Assembly:
     """
     torch.set_num_threads(spec.threads)
     options = read_options(spec.options)
+    device = choose_device(options.device)
+    if device.type == "cuda":
+        options = read_options(with_gpu_defaults(spec.options))
     config = read_json(spec.model_path / "config.json")
     checkpoint = Checkpoint(spec.model_path)
     shape = _check_model(config, checkpoint)
     max_context = _max_context(options, shape)
-    dtype = auto_dtype() if options.dtype == "auto" else DTYPES[options.dtype]
-    device = torch.device("cpu")
+    dtype = auto_dtype(device) if options.dtype == "auto" else DTYPES[options.dtype]
     model = _load_model(config, checkpoint, Placement(dtype, device, max_context, options.exact))
-    kv_dtype = cache_dtype(options.kv_cache_dtype, dtype)
-    limits = _limits(options, max_context, token_bytes(shape, kv_dtype))
-    cache = KvCache(shape, limits.blocks, limits.block_tokens, kv_dtype, device)
     eos_tokens = read_eos_tokens(spec.model_path, config)
-    sampler = Sampler(shape.vocabulary, device)
-    forward = HostForward(model, cache, limits.block_tokens)
-    runner = Runner(forward, limits.block_tokens, sampler)
+    kv_dtype = cache_dtype(options.kv_cache_dtype, dtype)
+    return put_together(model, options, max_context, eos_tokens, kv_dtype, device)
+
+
+def put_together(
+    model: Model,
+    options: Options,
+    max_context: int,
+    eos_tokens: frozenset[int],
+    kv_dtype: torch.dtype,
+    device: torch.device,
+) -> Assembly:
+    """Everything around a model whose weights are there; on a GPU its graphs are recorded.
+
+    Raises:
+        EngineError: memory does not hold what the options ask for.
+    """
+    sampler = Sampler(model.shape.vocabulary, device)
+    if device.type == "cuda":
+        runner, limits = runner_on_gpu(model, options, max_context, kv_dtype, sampler)
+    else:
+        limits = _limits(options, max_context, token_bytes(model.shape, kv_dtype))
+        cache = KvCache(model.shape, limits.blocks, limits.block_tokens, kv_dtype, device)
+        forward = HostForward(model, cache, limits.block_tokens)
+        runner = Runner(forward, limits.block_tokens, sampler)
     return Assembly(
         runner=runner,
         sampler=sampler,
         loop=_loop(options, device, runner),
         limits=limits,
-        vocabulary=shape.vocabulary,
+        vocabulary=model.shape.vocabulary,
         max_context_tokens=max_context,
         eos_tokens=eos_tokens,
     )
 
 
-def auto_dtype() -> torch.dtype:
-    """bf16 where the CPU has instructions for it (half the bytes, about twice the speed), else
-    fp32: emulated bf16 is many times slower."""
+def auto_dtype(device: torch.device) -> torch.dtype:
+    """bf16 on a GPU, and where the CPU has instructions for it (half the bytes, about twice the
+    speed), else fp32: emulated bf16 is many times slower."""
+    if device.type == "cuda":
+        return torch.bfloat16
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     has_bf16 = any(capabilities.get(name) for name in _BF16_INSTRUCTIONS)
     return torch.bfloat16 if has_bf16 else torch.float32
@@ -128,7 +153,7 @@ def _check_model(config: dict[str, Any], checkpoint: Checkpoint) -> ModelShape:
 
 def _load_model(config: dict[str, Any], checkpoint: Checkpoint, placement: Placement) -> Model:
     elements = sum(math.prod(entry.shape) for entry in checkpoint.entries.values())
-    require_bytes(elements * placement.dtype.itemsize, "the model")
+    require_bytes(elements * placement.dtype.itemsize, "the model", placement.device)
     model = builder_of(config)(config, placement)
     load_weights(
         model.tensors(),

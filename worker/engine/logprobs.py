@@ -10,6 +10,7 @@ from torch import Tensor
 
 from infra.wire import TokenLogprob
 from worker.kernels.logprobs import Likelihoods, likelihoods
+from worker.kernels.upload import upload
 from worker.scheduling.plan import Slice
 
 NOT_TOLD = -1
@@ -68,7 +69,7 @@ class PromptLogprobs:
             hidden: [targets, width], of the rows that predict them.
             head: hidden states to logits, [rows, width] -> [rows, vocabulary].
         """
-        wanted = torch.tensor(targets, dtype=torch.int64, device=hidden.device)
+        wanted = upload(targets, torch.int64, hidden.device)
         for first in range(0, len(targets), TILE_ROWS):
             rows, tokens = hidden[first : first + TILE_ROWS], wanted[first : first + TILE_ROWS]
             self._found.append(likelihoods(head(rows), tokens, self._count))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from worker.engine.base import EngineError
 
 GROUP = Path("/sys/fs/cgroup")
@@ -14,9 +16,10 @@ def available_bytes(group: Path = GROUP) -> int:
     return min([_machine_bytes(), *_group_bytes(group)])
 
 
-def require_bytes(needed: int, what: str) -> None:
-    """Raises `EngineError` where `needed` bytes are not there."""
-    available = available_bytes()
+def require_bytes(needed: int, what: str, device: torch.device | None = None) -> None:
+    """Raises `EngineError` where `needed` bytes are not there, on a GPU if `device` is one."""
+    on_gpu = device is not None and device.type == "cuda"
+    available = torch.cuda.mem_get_info(device)[0] if on_gpu else available_bytes()
     if needed > available:
         raise EngineError(
             f"{what} needs {needed / 2**20:.0f} MiB; {available / 2**20:.0f} MiB are available"

@@ -16,6 +16,8 @@ Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 40)]
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a deployment may ask of this engine."""
 
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """By default a GPU if there is one."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     max_context_tokens: Count | None = None
     """Longest sequence, prompt and output together; by default what the model allows, at most
@@ -37,6 +39,11 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kv_cache_bytes: Count | None = None
     """By default a quarter of the memory that is available after the weights, at most 1 GiB, but
     at least one sequence of full length."""
+
+    gpu_memory_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.92
+    """How much of a GPU's memory may be used, by this engine and everybody else."""
+    cuda_graphs: bool = True
+    """Replay decode steps as CUDA graphs."""
 
 
 DEFAULT_CONTEXT_TOKENS = 4096

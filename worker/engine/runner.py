@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from worker.engine.readback import Readback
 from worker.engine.sampler import Chosen, PromptRows, Sampler
 from worker.engine.step_layout import StepLayout, lay_out
+from worker.kernels.logprobs import Likelihoods
 from worker.scheduling.plan import Plan, StepResult
 
 
@@ -36,12 +38,14 @@ class Launched:
 
     def __init__(self, chosen: Chosen, prompts: tuple[PromptRows, ...]) -> None:
         self._chosen = chosen
-        self._tokens = Readback(chosen.tokens)
+        self._readback = Readback(chosen.tokens, *(chosen.likelihoods or ()))
         self._prompts = prompts
 
     def result(self) -> StepResult:
         """Waits for the step."""
-        return self._chosen.result(self._tokens.read(), self._prompts)
+        tokens, *told = self._readback.read()
+        chosen = replace(self._chosen, likelihoods=Likelihoods(*told) if told else None)
+        return chosen.result(tokens.tolist(), self._prompts)
 
 
 class Runner:
@@ -49,7 +53,7 @@ class Runner:
     thread of its own, in the same order."""
 
     def __init__(self, forward: Forward, block_tokens: int, sampler: Sampler) -> None:
-        self._forward = forward
+        self.forward = forward
         self._block_tokens = block_tokens
         self._sampler = sampler
         self._prepared: tuple[int, ...] = ()
@@ -65,7 +69,7 @@ class Runner:
 
     @torch.inference_mode()
     def launch(self, layout: StepLayout) -> Launched:
-        run = self._run_prompts if layout.prompts else self._forward.run
+        run = self._run_prompts if layout.prompts else self.forward.run
         chosen = self._sampler.choose(layout.choices, run(layout, self._chosen))
         self._chosen = chosen.tokens
         return Launched(chosen, layout.prompts)
@@ -73,17 +77,15 @@ class Runner:
     def _run_prompts(self, layout: StepLayout, before: Tensor) -> Tensor:
         """The logits of the sampled rows; those of prompts are looked at on the way, tile by
         tile."""
-        hidden = self._forward.hidden_states(layout, before)
+        hidden = self.forward.hidden_states(layout, before)
         first = len(layout.sampled_rows)
         sampled = hidden[:first]
         for part in layout.prompts:
-            part.logprobs.extend(
-                hidden[first : first + part.rows], part.targets, self._forward.head
-            )
+            part.logprobs.extend(hidden[first : first + part.rows], part.targets, self.forward.head)
             first += part.rows
-        return self._forward.head(sampled)
+        return self.forward.head(sampled)
 
     @torch.inference_mode()
     def logits(self, plan: Plan) -> Tensor:
         """[sampling slices, vocabulary] fp32, in the order of the plan, none of it awaited."""
-        return self._forward.run(lay_out(plan, self._block_tokens), self._chosen)
+        return self.forward.run(lay_out(plan, self._block_tokens), self._chosen).clone()

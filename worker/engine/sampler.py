@@ -20,6 +20,7 @@ from worker.kernels.logprobs import Likelihoods, likelihoods
 from worker.kernels.penalties import penalize
 from worker.kernels.sampling import FORBIDDEN, NOT_FINITE, NOTHING_ALLOWED, Draw, choose
 from worker.kernels.token_mask import apply_mask
+from worker.kernels.upload import upload
 from worker.scheduling.plan import Plan, Slice, StepResult
 from worker.scheduling.sequence import Sequence
 
@@ -108,11 +109,11 @@ class Sampler:
 
     def __init__(self, vocabulary: int, device: torch.device) -> None:
         self._vocabulary = vocabulary
-        self._device = device
+        self.device = device
         self._states: dict[int, SamplingState] = {}
 
     def open(self, sequence: Sequence, job: JobSpec) -> None:
-        state = SamplingState(sequence, job, self._vocabulary, self._device)
+        state = SamplingState(sequence, job, self._vocabulary, self.device)
         self._states[sequence.sequence_id] = state
 
     def close(self, sequence_id: int) -> None:
@@ -148,7 +149,8 @@ class Sampler:
             mask: [rows, ceil(vocabulary / 32)] int32, see `apply_mask`; None where all is allowed.
         """
         told = [place for place, row in enumerate(rows) if row.state.logprobs > NOT_TOLD]
-        raw = logits[told] if told else None
+        told_rows = upload(told, torch.int64, logits.device)
+        raw = logits.index_select(0, told_rows) if told else None
         _add_bias(rows, logits)
         _penalize(rows, logits)
         _forbid_stops(rows, logits)
@@ -159,7 +161,7 @@ class Sampler:
         if raw is None:
             return Chosen(rows, tokens, None)
         top = max(rows[place].state.logprobs for place in told)
-        return Chosen(rows, tokens, likelihoods(raw, tokens[told], top))
+        return Chosen(rows, tokens, likelihoods(raw, tokens.index_select(0, told_rows), top))
 
     def _row(self, part: Slice) -> SampledRow:
         state = self._states[part.sequence.sequence_id]

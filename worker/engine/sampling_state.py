@@ -9,6 +9,7 @@ from infra.wire import JobSpec
 from worker.engine.logprobs import NOT_TOLD, PromptLogprobs
 from worker.kernels.penalties import Penalty
 from worker.kernels.sampling import Draw
+from worker.kernels.upload import upload
 from worker.scheduling.plan import Slice
 from worker.scheduling.sequence import Sequence
 
@@ -27,11 +28,10 @@ class History:
 
     def count(self, prompt: list[int], output: list[int]) -> None:
         """Begin anew with these tokens."""
-        device, vocabulary = self.counts.device, len(self.counts)
-        self.in_prompt.zero_()
-        self.in_prompt[torch.tensor(prompt, dtype=torch.int64, device=device)] = True
-        said = torch.bincount(torch.tensor(output, dtype=torch.int64), minlength=vocabulary)
-        self.counts.copy_(said.int())
+        device = self.counts.device
+        self.in_prompt.zero_().index_fill_(0, upload(prompt, torch.int64, device), True)
+        said = upload(output, torch.int64, device)
+        self.counts.zero_().index_add_(0, said, torch.ones_like(said, dtype=torch.int32))
 
 
 class SamplingState:
@@ -50,7 +50,7 @@ class SamplingState:
             self.prompt = PromptLogprobs(sampling.prompt_logprobs)
         self.bias = _pairs(sampling.logit_bias, device) if sampling.logit_bias else None
         """Token ids [n] int64 and what is added to their logits [n] fp32."""
-        self.stop_tokens = torch.tensor(sorted(sequence.stop_tokens), device=device).long()
+        self.stop_tokens = upload(sorted(sequence.stop_tokens), torch.int64, device)
         self.penalty = Penalty(
             sampling.repetition_penalty, sampling.frequency_penalty, sampling.presence_penalty
         )
@@ -105,5 +105,5 @@ def output_index(part: Slice) -> int:
 
 
 def _pairs(bias: dict[int, float], device: torch.device) -> tuple[Tensor, Tensor]:
-    tokens = torch.tensor(list(bias), dtype=torch.int64, device=device)
-    return tokens, torch.tensor(list(bias.values()), dtype=torch.float32, device=device)
+    tokens = upload(list(bias), torch.int64, device)
+    return tokens, upload(list(bias.values()), torch.float32, device)

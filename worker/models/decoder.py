@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -54,7 +55,8 @@ class Decoder:
         self._layers = layers
         self._tables = {table for _, table in layers}
         self._norm = norm
-        self._embedding_scale = embedding_scale
+        # Rounded to the model's dtype: that is what the weights were trained with.
+        self._embedding_scale = float(torch.tensor(embedding_scale, dtype=placement.dtype))
         self._soft_cap = soft_cap
 
     def tensors(self) -> dict[str, Tensor]:
@@ -76,8 +78,7 @@ class Decoder:
         rotations = {table: table.at(step.positions) for table in self._tables}
         hidden = functional.embedding(step.token_ids, self._embedding)
         if self._embedding_scale != 1.0:
-            # Rounded to the model's dtype first: that is what the weights were trained with.
-            hidden = hidden * hidden.new_tensor(self._embedding_scale)
+            hidden = hidden * self._embedding_scale
         residual: Tensor | None = None
         for index, (layer, table) in enumerate(self._layers):
             attention = AttentionStep(

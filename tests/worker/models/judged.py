@@ -28,7 +28,7 @@ def our_logits(directory: Path, tokens: list[int], prefill: int, **options: Any)
         while (plan := scheduler.plan(0.0)) is not None:
             logits = parts.runner.logits(plan)
             if len(logits):
-                rows.append(logits[0])
+                rows.append(logits[0].cpu())
                 scheduler.commit(StepResult({0: [token]}))
                 break
             scheduler.commit(StepResult({}))

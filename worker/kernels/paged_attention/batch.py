@@ -66,3 +66,9 @@ class AttentionBatch:
         on_gpu = device.type == "cuda"
         ragged = RaggedLayout.build(parts, block_tokens, device) if on_gpu else None
         return cls(tuple(spans), decodes, tables, bias[:, None, :], ragged)
+
+    @classmethod
+    def of_ragged(cls, ragged: RaggedLayout) -> AttentionBatch:
+        """What the kernel needs, and nothing for the reference."""
+        nothing = ragged.tables.new_empty(0)
+        return cls((), 0, nothing, nothing, ragged)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from worker.kernels.compilation import Program
 from worker.kernels.penalties.reference import Penalty
+from worker.kernels.upload import upload
 
 TILE_TOKENS = 1024
 
@@ -29,10 +30,10 @@ def penalize(
     settings = [(each.repetition, each.frequency, each.presence) for each in penalties]
     _penalize[(len(rows), triton.cdiv(vocabulary, TILE_TOKENS))](
         logits,
-        torch.tensor(rows, dtype=torch.int32).to(device),
+        upload(rows, torch.int32, device),
         counts,
         in_prompt.view(torch.uint8),
-        torch.tensor(settings, dtype=torch.float32).to(device),
+        upload(settings, torch.float32, device),
         logits.stride(0),
         vocabulary=vocabulary,
         tile=TILE_TOKENS,

@@ -17,6 +17,7 @@ from worker.kernels.compilation import Program
 from worker.kernels.sampling import draw, noise
 from worker.kernels.sampling.draw import Draw
 from worker.kernels.sampling.truncation import kept_tokens
+from worker.kernels.upload import upload
 
 TILE_TOKENS = 1024
 NOT_FINITE = tl.constexpr(draw.NOT_FINITE)
@@ -33,21 +34,20 @@ def choose(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
     logits = logits.contiguous()
     rows, vocabulary = logits.shape
     device = logits.device
-    temperatures = torch.tensor(
-        [each.temperature for each in draws], dtype=torch.float64, device=device
-    )
+    temperatures = upload([each.temperature for each in draws], torch.float64, device)
     truncated = [row for row, each in enumerate(draws) if each.truncates]
     mask_rows = torch.full((rows,), -1, dtype=torch.int32)
     mask_rows[truncated] = torch.arange(len(truncated), dtype=torch.int32)
-    kept = kept_tokens(logits[truncated], [draws[row] for row in truncated])
+    ranked = logits.index_select(0, upload(truncated, torch.int64, device))
+    kept = kept_tokens(ranked, [draws[row] for row in truncated])
     tiles = triton.cdiv(vocabulary, TILE_TOKENS)
     scores = torch.empty(rows, tiles, dtype=torch.float64, device=device)
     tokens = torch.empty(rows, tiles, dtype=torch.int32, device=device)
     _best_of_tile[(rows, tiles)](
         logits,
         temperatures,
-        draw.keys_of(draws).to(device),
-        mask_rows.to(device),
+        upload(draw.keys_of(draws), torch.int64, device),
+        upload(mask_rows, torch.int32, device),
         kept,
         scores,
         tokens,

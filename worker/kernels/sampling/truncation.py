@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from worker.kernels.sampling.draw import FORBIDDEN, Draw
+from worker.kernels.upload import upload
 
 ROWS_AT_ONCE = 32
 """Sorting a row takes about 40 bytes a token: more rows would take the memory of the KV cache."""
@@ -34,7 +35,7 @@ def _keep(logits: Tensor, draws: Sequence[Draw], kept: Tensor) -> None:
         for draw in draws
     ]
     temperature, top_k, top_p, min_p = (
-        torch.tensor(settings, dtype=torch.float64, device=logits.device).unsqueeze(-1).unbind(1)
+        upload(settings, torch.float64, logits.device).unsqueeze(-1).unbind(1)
     )
     scaled = (logits.double() / temperature).masked_fill_(logits <= FORBIDDEN, -torch.inf)
     values, token_ids = scaled.sort(dim=-1, descending=True, stable=True)

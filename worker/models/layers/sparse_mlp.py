@@ -58,8 +58,10 @@ class SparseMlp:
     def __call__(self, hidden: Tensor) -> Tensor:
         """[rows, width] -> [rows, width]."""
         shares, experts = self._route(hidden)
-        order = experts.flatten().argsort(stable=True)
-        ends = experts.flatten().bincount(minlength=self._shape.experts).cumsum(0)
+        sorted_experts, order = experts.flatten().sort(stable=True)
+        # Not by counting: on a GPU that would wait for the device.
+        numbers = torch.arange(self._shape.experts, device=hidden.device)
+        ends = torch.searchsorted(sorted_experts, numbers, right=True)
         sorted_rows = hidden[order // self._shape.chosen]
         inner = swiglu(
             grouped_linear(sorted_rows, self._gate_and_up, ends, self._exact), self._exact

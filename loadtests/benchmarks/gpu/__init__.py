@@ -1,0 +1,1 @@
+"""What the engine makes of a GPU, against what the same GPU did in the same run."""

@@ -1,0 +1,40 @@
+"""`python -m loadtests.benchmarks.gpu.ready`: whether `make gpu` can run here.
+
+Exits with 0 where it can, else with 2 and says what is missing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+
+NEEDED = ("torch", "triton", "numpy", "msgspec", "pytest", "hypothesis", "transformers")
+"""Of the engine the first four; its tests need the others. Nothing else of Tamer is imported."""
+
+
+def problem(has: Callable[[str], bool] = lambda name: find_spec(name) is not None) -> str:
+    """What is missing; empty where nothing is."""
+    lacking = [name for name in NEEDED if not has(name)]
+    if lacking:
+        return f"{sys.executable} lacks {', '.join(lacking)}: install them, or name another PYTHON"
+    # Only now: they import what may be missing.
+    from worker.engine.base import EngineError
+    from worker.engine.device import choose_device
+
+    try:
+        choose_device("cuda")
+    except EngineError as error:
+        return str(error)
+    return ""
+
+
+def main() -> int:
+    found = problem()
+    if found:
+        sys.stderr.write(f"make gpu: {found}\n")
+    return 2 if found else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
