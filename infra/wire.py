@@ -155,6 +155,20 @@ class StepTokens(msgspec.Struct, frozen=True, omit_defaults=True):
 # --- durable requests: gateway -> log -> whichever gateway is asked ---------------------------
 
 
+class ShownLogprob(msgspec.Struct, frozen=True, array_like=True):
+    """A token's log-probability as its client sees it, who knows no token ids."""
+
+    token: str
+    raw: bytes
+    """Its bytes, which may be half a character."""
+    logprob: float | None
+    """None where nothing comes before the token."""
+    top: list[tuple[str, bytes, float]] = []
+    """The likeliest tokens, the likeliest first."""
+    offset: int = 0
+    """Characters of the answer before this token."""
+
+
 class DurableRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """A request that outlives its gateway: all that another one needs to go on with it."""
 
@@ -174,6 +188,14 @@ class DurableRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     queue_limit_s: float
     max_queued_jobs: int
     stops: tuple[str, ...] = ()
+    include_stop: bool = False
+    """Whether the stop string that was met is shown."""
+    special_tokens: bool = False
+    """Whether special tokens are shown."""
+    echo: bool = False
+    """Whether the prompt is shown before the output."""
+    logprobs: bool = False
+    """Whether log-probabilities are shown."""
     include_usage: bool = False
     jobs: list[JobSpec] = []
     """One a choice; empty once the request has ended well (prompts are not kept)."""
@@ -196,6 +218,10 @@ class LogEntry(msgspec.Struct, frozen=True, array_like=True):
     retry_helps: bool = False
     output_tokens: int = 0
     """Of the whole choice, as usage counts them; with `outcome`."""
+    logprobs: list[TokenLogprob] = []
+    """Of `tokens`, for whoever goes on with the request."""
+    shown: list[ShownLogprob] = []
+    """What is shown of log-probabilities with `text`."""
 
 
 # --- workers: agent <-> control plane --------------------------------------------------------

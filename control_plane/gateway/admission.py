@@ -21,6 +21,7 @@ from infra.wire import JobSpec, Route, Sampling
 
 _RETRY_AWAY_S = 2.0
 _SEED_MASK = (1 << 63) - 1
+NOT_TOLD = -1
 
 
 async def encode_prompts(
@@ -64,6 +65,15 @@ def output_limit(route: Route, prompt: Prompt, asked: int | None, default: int |
 
 
 def sampling(options: CompletionOptions, text: TextModel, max_tokens: int, seed: int) -> Sampling:
+    """Raises ApiError 400 where the options contradict the output limit."""
+    if options.min_tokens > max_tokens:
+        raise bad_request(
+            f"Invalid value for 'min_tokens': at most {max_tokens} tokens may follow this prompt.",
+            "min_tokens",
+            "invalid_value",
+        )
+    ends = () if options.ignore_eos else text.assets.eos_token_ids
+    told = options.told_logprobs
     greedy = options.temperature == 0 or options.top_p == 0
     return Sampling(
         max_tokens=max_tokens,
@@ -71,9 +81,31 @@ def sampling(options: CompletionOptions, text: TextModel, max_tokens: int, seed:
         top_p=1.0 if greedy else options.top_p,
         top_k=max(0, options.top_k),
         seed=seed,
-        stop_token_ids=() if options.ignore_eos else text.assets.eos_token_ids,
+        stop_token_ids=(*ends, *options.stop_token_ids),
         ignore_eos=options.ignore_eos,
+        min_p=options.min_p,
+        presence_penalty=options.presence_penalty,
+        frequency_penalty=options.frequency_penalty,
+        repetition_penalty=options.repetition_penalty,
+        logit_bias=options.logit_bias,
+        min_tokens=options.min_tokens,
+        logprobs=told if told is not None else 0 if options.ranks else NOT_TOLD,
+        prompt_logprobs=options.told_prompt_logprobs,
     )
+
+
+def check_token_ids(options: CompletionOptions, route: Route) -> None:
+    """Raises ApiError 400 for the id of a token that the model does not have."""
+    given = {"logit_bias": options.logit_bias, "stop_token_ids": options.stop_token_ids}
+    for param, token_ids in given.items():
+        highest = max(token_ids, default=0)
+        if highest >= route.vocabulary_size:
+            raise bad_request(
+                f"Invalid value for '{param}': token ids must be below {route.vocabulary_size}, "
+                f"not {highest}.",
+                param,
+                "invalid_value",
+            )
 
 
 def job_specs(
@@ -83,10 +115,12 @@ def job_specs(
     request_id: str,
     job_prefix: str,
 ) -> list[JobSpec]:
-    """`options.n` jobs for each (prompt, output limit), numbered as the client numbers choices."""
+    """`options.sequences` jobs for each (prompt, output limit), numbered as the client numbers
+    choices. Raises ApiError 400 where the options do not fit the model or the limits."""
+    check_token_ids(options, destination.route)
     seed = secrets.randbits(63) if options.seed is None else options.seed & _SEED_MASK
     parent = traceparent()
-    each_choice = [pair for pair in prompts for _ in range(options.n)]
+    each_choice = [pair for pair in prompts for _ in range(options.sequences)]
     return [
         JobSpec(
             job_id=f"{job_prefix}.{choice}",

@@ -30,6 +30,38 @@ class Usage(AnswerPart):
     total_tokens: int
 
 
+class TopLogprob(AnswerPart):
+    token: str
+    bytes: list[int] | None
+    logprob: float
+
+
+class TokenLogprobAnswer(TopLogprob):
+    top_logprobs: list[TopLogprob]
+
+
+class ChatLogprobs(AnswerPart):
+    content: list[TokenLogprobAnswer]
+    refusal: None
+
+
+class TextLogprobs(AnswerPart):
+    """With `echo` the first token, which nothing comes before, has none."""
+
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
+    text_offset: list[int]
+
+
+class PromptLogprob(AnswerPart):
+    """vLLM's."""
+
+    logprob: float
+    rank: int | None
+    decoded_token: str
+
+
 class ChatAnswerMessage(AnswerPart):
     role: Literal["assistant"]
     content: str
@@ -39,7 +71,7 @@ class ChatAnswerMessage(AnswerPart):
 class ChatChoice(AnswerPart):
     index: int
     message: ChatAnswerMessage
-    logprobs: None
+    logprobs: ChatLogprobs | None
     finish_reason: Literal["stop", "length"]
 
 
@@ -53,6 +85,7 @@ class ChatCompletion(AnswerPart):
     """The revision that answered."""
     choices: list[ChatChoice]
     usage: Usage | None
+    prompt_logprobs: list[dict[str, PromptLogprob] | None] | None = None
     status: Status = "completed"
     error: ErrorDetail | None = None
     """`status` and `error` are said of durable requests; those without an end have no choices and
@@ -62,8 +95,9 @@ class ChatCompletion(AnswerPart):
 class TextChoice(AnswerPart):
     index: int
     text: str
-    logprobs: None
+    logprobs: TextLogprobs | None
     finish_reason: Literal["stop", "length"]
+    prompt_logprobs: list[dict[str, PromptLogprob] | None] | None = None
 
 
 class TextCompletion(AnswerPart):
@@ -86,7 +120,7 @@ class Delta(AnswerPart):
 class ChatChunkChoice(AnswerPart):
     index: int
     delta: Delta
-    logprobs: None
+    logprobs: ChatLogprobs | None
     finish_reason: Literal["stop", "length"] | None
 
 
@@ -104,7 +138,7 @@ class ChatChunk(AnswerPart):
 class TextChunkChoice(AnswerPart):
     index: int
     text: str
-    logprobs: None
+    logprobs: TextLogprobs | None
     finish_reason: Literal["stop", "length"] | None
 
 

@@ -134,7 +134,7 @@ async def _generate(
     job_prefix = f"job-{secrets.token_hex(12)}"
     identity = request_id(request.scope)
     for spec in job_specs(destination, options, prompts, identity, job_prefix):
-        generation.add(destination.revision_id, spec, destination.text, options.stop)
+        generation.add(destination.revision_id, spec, destination.text, options.display)
     await enqueue(
         services.consumer,
         generation,
@@ -164,7 +164,8 @@ async def _answer(
             raise ending_error(generation.failure)
         if not generation.ended:
             return Response(status_code=_CLIENT_GONE)
-        return JSONResponse(shape.whole(generation.choices, generation))
+        answers = generation.answers(options.sequences, options.n)
+        return JSONResponse(shape.whole(answers, generation))
 
 
 def _services(request: Request) -> Services:

@@ -7,10 +7,11 @@ in order (DESIGN promises 2 and 3).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
-from infra.wire import FinishReason, TokenEvent
+from infra.wire import FinishReason, TokenEvent, TokenLogprob
 
 
 class News(Enum):
@@ -30,6 +31,8 @@ class Accepted:
     news: News
     tokens: tuple[int, ...] = ()
     """Tokens nobody has seen before, in order."""
+    logprobs: tuple[TokenLogprob | None, ...] = ()
+    """One for each of them."""
 
 
 _NOTHING = Accepted(News.NOTHING)
@@ -44,6 +47,9 @@ class Delivery:
         self.offered = True
         """False from the end of an attempt until the queue has taken the job back."""
         self.tokens: list[int] = []
+        self.logprobs: list[TokenLogprob | None] = []
+        """One for each of `tokens`; None where the replica told none."""
+        self.prompt_logprobs: list[TokenLogprob | None] = []
         self.finish: FinishReason | None = None
         self.error = ""
         self._speaker = ""
@@ -65,8 +71,16 @@ class Delivery:
         self._speaker = replica_id
         room = self._max_tokens - known
         fresh = tuple(event.tokens[known - event.index :][:room])
-        self.tokens.extend(fresh)
-        return self._conclude(event, fresh)
+        told: list[TokenLogprob | None] = [*event.logprobs[known - event.index :][:room]]
+        told += [None] * (len(fresh) - len(told))
+        self.extend(fresh, told)
+        self.prompt_logprobs = self.prompt_logprobs or event.prompt_logprobs
+        return replace(self._conclude(event, fresh), logprobs=tuple(told))
+
+    def extend(self, tokens: Sequence[int], logprobs: Sequence[TokenLogprob | None]) -> None:
+        """Add to what is delivered."""
+        self.tokens.extend(tokens)
+        self.logprobs.extend(logprobs)
 
     def _conclude(self, event: TokenEvent, fresh: tuple[int, ...]) -> Accepted:
         full = len(self.tokens) >= self._max_tokens

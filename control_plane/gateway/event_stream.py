@@ -54,16 +54,17 @@ def _news(
     """The choices of the chunks that are due."""
     choices: list[dict[str, Any]] = []
     for index, sequence in enumerate(generation.sequences):
-        text, ending = sequence.drain(), sequence.ending
+        piece, ending = sequence.drain(), sequence.ending
         completed = ending is not None and ending.outcome is JobState.COMPLETED
-        if closed[index] or not (text or completed):
+        if closed[index] or not (piece or completed):
             continue
         opening = None if opened[index] else shape.opening(index)
         opened[index] = True
         if opening is not None:
             choices.append(opening)
-        if text:
-            choices.append(shape.piece(index, text))
+        shown = shape.news(index, piece)
+        if shown is not None:
+            choices.append(shown)
         if ending is not None and completed:
             closed[index] = True
             choices.append(shape.closing(index, ending.finish))

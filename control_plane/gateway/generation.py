@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence as Seq
 from types import TracebackType
 
+from control_plane.gateway.answered import Answered
 from control_plane.gateway.bell import Bell
 from control_plane.gateway.consumer import Consumer
+from control_plane.gateway.display import Display
 from control_plane.gateway.metrics import RequestEnd, observe
-from control_plane.gateway.sequence import Ending, Finish, Sequence
+from control_plane.gateway.sequence import Ending, Sequence
 from control_plane.gateway.text_models import TextModel
 from control_plane.http.connection import CLIENT_GONE
 from infra.states import JobState
@@ -38,14 +39,12 @@ class Generation:
         revision_id: str,
         spec: JobSpec,
         text: TextModel,
-        stops: Seq[str],
+        display: Display,
         *,
         durable: bool = False,
     ) -> Sequence:
         """One more choice."""
-        sequence = Sequence(
-            revision_id, spec, text.detokenizer(), stops, self.notify, durable=durable
-        )
+        sequence = Sequence(revision_id, spec, text, display, self.notify, durable=durable)
         self.sequences.append(sequence)
         return sequence
 
@@ -78,12 +77,22 @@ class Generation:
                 return sequence.ending
         return None
 
-    @property
-    def choices(self) -> list[tuple[str, Finish | None]]:
-        """The text of each choice that was not drained before, and how it ended."""
-        return [
-            (each.drain(), each.ending.finish if each.ending else None) for each in self.sequences
-        ]
+    def answers(self, group: int = 1, best: int = 1) -> list[Answered]:
+        """What each choice has that was not drained before.
+
+        Args:
+            group: sequences of one prompt.
+            best: how many of a group are choices, the best one first, where these are fewer.
+        """
+        chosen = list(self.sequences)
+        if best < group:
+            groups = [chosen[first : first + group] for first in range(0, len(chosen), group)]
+            chosen = [
+                each
+                for prompt in groups
+                for each in sorted(prompt, key=lambda one: -one.mean_logprob)[:best]
+            ]
+        return [_answered(each) for each in chosen]
 
     @property
     def output_tokens(self) -> int:
@@ -127,3 +136,13 @@ class Generation:
     ) -> None:
         self.close()
         self.count()
+
+
+def _answered(sequence: Sequence) -> Answered:
+    piece, ending = sequence.drain(), sequence.ending
+    return Answered(
+        piece.text,
+        ending.finish if ending else None,
+        piece.logprobs if sequence.shows_logprobs else None,
+        sequence.prompt_logprobs if sequence.spec.sampling.prompt_logprobs >= 0 else None,
+    )

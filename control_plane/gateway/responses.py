@@ -6,11 +6,15 @@ import secrets
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from collections.abc import Sequence as Seq
 from typing import Any, Protocol
 
 import msgspec
 
+from control_plane.gateway.answered import Answered
+from control_plane.gateway.display import Piece
 from control_plane.gateway.sequence import Finish
+from infra.wire import ShownLogprob
 
 
 class Counted(Protocol):
@@ -75,21 +79,39 @@ class Shape(ABC):
     def piece(self, index: int, text: str) -> dict[str, Any]: ...
 
     @abstractmethod
+    def blank(self, index: int) -> dict[str, Any]:
+        """The choice of a chunk without text."""
+
+    @abstractmethod
+    def logprobs(self, shown: Seq[ShownLogprob]) -> dict[str, Any]:
+        """The field `logprobs` of a choice."""
+
+    def news(self, index: int, piece: Piece) -> dict[str, Any] | None:
+        """The choice of a chunk of something new; None where there is nothing to show."""
+        choice = self.piece(index, piece.text) if piece.text else None
+        if not piece.logprobs:
+            return choice
+        return {**(choice or self.blank(index)), "logprobs": self.logprobs(piece.logprobs)}
+
+    @abstractmethod
     def closing(self, index: int, finish: Finish | None) -> dict[str, Any]: ...
 
-    def whole(
-        self, choices: Iterable[tuple[str, Finish | None]], counted: Counted | None
-    ) -> dict[str, Any]:
+    def whole(self, choices: Iterable[Answered], counted: Counted | None) -> dict[str, Any]:
         """The answer in one piece; `counted` is None where it is not complete."""
         return {
             **self._head,
             "object": self.whole_object,
-            "choices": [
-                self.whole_choice(index, text, finish)
-                for index, (text, finish) in enumerate(choices)
-            ],
+            "choices": [self._whole(index, each) for index, each in enumerate(choices)],
             "usage": None if counted is None else usage(counted),
         }
+
+    def _whole(self, index: int, answered: Answered) -> dict[str, Any]:
+        choice = self.whole_choice(index, answered.text, answered.finish)
+        if answered.logprobs is not None:
+            choice["logprobs"] = self.logprobs(answered.logprobs)
+        if answered.prompt_logprobs is not None:
+            choice["prompt_logprobs"] = answered.prompt_logprobs
+        return choice
 
     def chunk(self, choice: dict[str, Any]) -> bytes:
         """One choice of a stream, as JSON."""
@@ -108,6 +130,12 @@ class ChatShape(Shape):
     whole_object = "chat.completion"
     chunk_object = "chat.completion.chunk"
 
+    def whole(self, choices: Iterable[Answered], counted: Counted | None) -> dict[str, Any]:
+        """vLLM shows the prompt of a chat once, beside the choices."""
+        body = super().whole(choices, counted)
+        told = [each.pop("prompt_logprobs", None) for each in body["choices"]]
+        return {**body, "prompt_logprobs": told[0]} if any(told) else body
+
     def whole_choice(self, index: int, text: str, finish: Finish | None) -> dict[str, Any]:
         return {
             "index": index,
@@ -122,8 +150,21 @@ class ChatShape(Shape):
     def piece(self, index: int, text: str) -> dict[str, Any]:
         return self._delta(index, {"content": text}, None)
 
+    def blank(self, index: int) -> dict[str, Any]:
+        return self._delta(index, {}, None)
+
     def closing(self, index: int, finish: Finish | None) -> dict[str, Any]:
         return self._delta(index, {}, finish)
+
+    def logprobs(self, shown: Seq[ShownLogprob]) -> dict[str, Any]:
+        content = [
+            {
+                **_chat_logprob(each.token, each.raw, each.logprob),
+                "top_logprobs": [_chat_logprob(*top) for top in each.top],
+            }
+            for each in shown
+        ]
+        return {"content": content, "refusal": None}
 
     def _delta(self, index: int, delta: dict[str, str], finish: Finish | None) -> dict[str, Any]:
         return {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
@@ -140,5 +181,31 @@ class TextShape(Shape):
     def piece(self, index: int, text: str) -> dict[str, Any]:
         return self.whole_choice(index, text, None)
 
+    def blank(self, index: int) -> dict[str, Any]:
+        return self.whole_choice(index, "", None)
+
     def closing(self, index: int, finish: Finish | None) -> dict[str, Any]:
         return self.whole_choice(index, "", finish)
+
+    def logprobs(self, shown: Seq[ShownLogprob]) -> dict[str, Any]:
+        return {
+            "tokens": [each.token for each in shown],
+            "token_logprobs": [each.logprob for each in shown],
+            "top_logprobs": [_text_top(each) for each in shown],
+            "text_offset": [each.offset for each in shown],
+        }
+
+
+def _chat_logprob(token: str, raw: bytes, logprob: float | None) -> dict[str, Any]:
+    return {"token": token, "bytes": list(raw), "logprob": logprob}
+
+
+def _text_top(shown: ShownLogprob) -> dict[str, float] | None:
+    """The likeliest tokens and, as OpenAI has it, in any case the one that was chosen. Tokens that
+    look the same (halves of characters) are one key: the likeliest stays."""
+    if shown.logprob is None:
+        return None
+    top: dict[str, float] = {}
+    for token, _, logprob in [*shown.top, (shown.token, shown.raw, shown.logprob)]:
+        top.setdefault(token, logprob)
+    return top

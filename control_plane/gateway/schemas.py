@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
+
+from control_plane.gateway.display import Display
+from control_plane.gateway.request_part import RequestPart
+from control_plane.gateway.sampling_schema import MAX_TOP_LOGPROBS, SamplingOptions
 
 MAX_STOPS = 4
 MAX_STOP_CHARS = 1024
@@ -13,10 +18,6 @@ MAX_SEQUENCES = 64
 """Prompts times choices of one request."""
 
 _INT64 = 1 << 63
-
-
-class RequestPart(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
 
 
 def _one_or_more_stops(value: Any) -> Any:
@@ -38,20 +39,13 @@ class StreamOptions(RequestPart):
     """Accepted; nothing is padded either way."""
 
 
-class CompletionOptions(RequestPart):
+class CompletionOptions(SamplingOptions):
     """What chat and text completions have in common."""
 
     model: str = Field(min_length=1, max_length=256)
-    temperature: float = Field(1.0, ge=0, le=2)
-    top_p: float = Field(1.0, ge=0, le=1)
-    top_k: int = Field(0, ge=-1, le=1 << 31)
-    """Not OpenAI's: keep the k likeliest tokens; 0 or -1 keeps all."""
-    seed: int | None = Field(None, ge=-_INT64, lt=_INT64)
     stop: Stops = []
     n: int = Field(1, ge=1, le=MAX_CHOICES)
     max_tokens: int | None = Field(None, ge=1, lt=_INT64)
-    ignore_eos: bool = False
-    """Not OpenAI's: go on to `max_tokens`, for load tests."""
     stream: bool = False
     stream_options: StreamOptions | None = None
     background: bool = False
@@ -71,6 +65,41 @@ class CompletionOptions(RequestPart):
         if self.stream_options is not None and not self.stream:
             raise ValueError("'stream_options' is only allowed when 'stream' is true")
         return self
+
+    @model_validator(mode="after")
+    def _prompt_logprobs_come_at_once(self) -> CompletionOptions:
+        if self.prompt_logprobs is not None and (self.stream or self.background):
+            raise ValueError("'prompt_logprobs' is not allowed with 'stream' or 'background'")
+        return self
+
+    @property
+    def told_logprobs(self) -> int | None:
+        """How many likeliest tokens are shown with each token; None where nothing is."""
+        return None
+
+    @property
+    def told_prompt_logprobs(self) -> int:
+        """The same for the prompt's tokens; -1 where they are not told."""
+        return -1 if self.prompt_logprobs is None else self.prompt_logprobs
+
+    @property
+    def sequences(self) -> int:
+        """How many are generated for each prompt."""
+        return self.n
+
+    @property
+    def ranks(self) -> bool:
+        """Whether only the best of them are choices."""
+        return self.sequences > self.n
+
+    @property
+    def display(self) -> Display:
+        return Display(
+            stops=tuple(self.stop),
+            include_stop=self.include_stop_str_in_output,
+            special_tokens=not self.skip_special_tokens,
+            logprobs=self.told_logprobs is not None,
+        )
 
     @property
     def include_usage(self) -> bool:
@@ -112,6 +141,18 @@ class ChatMessage(RequestPart):
 class ChatRequest(CompletionOptions):
     messages: list[ChatMessage] = Field(min_length=1)
     max_completion_tokens: int | None = Field(None, ge=1, lt=_INT64)
+    logprobs: bool = False
+    top_logprobs: int | None = Field(None, ge=0, le=MAX_TOP_LOGPROBS)
+
+    @model_validator(mode="after")
+    def _top_logprobs_need_logprobs(self) -> ChatRequest:
+        if self.top_logprobs and not self.logprobs:
+            raise ValueError("'top_logprobs' is only allowed when 'logprobs' is true")
+        return self
+
+    @property
+    def told_logprobs(self) -> int | None:
+        return (self.top_logprobs or 0) if self.logprobs else None
 
     @model_validator(mode="after")
     def _one_limit(self) -> ChatRequest:
@@ -154,12 +195,41 @@ def _is_token(value: Any) -> bool:
 
 class TextRequest(CompletionOptions):
     prompt: Annotated[Prompts, BeforeValidator(_prompt_list, json_schema_input_type=_PromptInput)]
-    best_of: int | None = None
+    best_of: int | None = Field(None, ge=1, le=MAX_CHOICES)
+    """Generate so many for each prompt, and answer with the `n` of the highest mean
+    log-probability of a token."""
+    echo: bool = False
+    logprobs: int | None = Field(None, ge=0, le=MAX_TOP_LOGPROBS)
+    """OpenAI takes at most 5."""
 
     @model_validator(mode="after")
     def _bounded(self) -> TextRequest:
-        if self.best_of not in (None, self.n):
-            raise ValueError("'best_of' is not supported yet unless it equals 'n'; leave it out")
-        if len(self.prompt) * self.n > MAX_SEQUENCES:
-            raise ValueError(f"'prompt' times 'n' may be at most {MAX_SEQUENCES} sequences")
+        if self.best_of is not None and self.best_of < self.n:
+            raise ValueError("'best_of' must be at least 'n'")
+        if self.ranks and (self.stream or self.background):
+            raise ValueError(
+                "'best_of' above 'n' is not allowed with 'stream' or 'background': which are the "
+                "best is known at the end"
+            )
+        if len(self.prompt) * self.sequences > MAX_SEQUENCES:
+            raise ValueError(
+                f"'prompt' times 'n' (or 'best_of') may be at most {MAX_SEQUENCES} sequences"
+            )
         return self
+
+    @property
+    def told_logprobs(self) -> int | None:
+        return self.logprobs
+
+    @property
+    def sequences(self) -> int:
+        return self.best_of or self.n
+
+    @property
+    def told_prompt_logprobs(self) -> int:
+        shown = -1 if self.logprobs is None or not self.echo else self.logprobs
+        return max(shown, super().told_prompt_logprobs)
+
+    @property
+    def display(self) -> Display:
+        return replace(super().display, echo=self.echo)

@@ -6,13 +6,17 @@ import time
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Literal
 
+import msgspec
+
 from control_plane.gateway.delivery import Delivery, News
-from control_plane.gateway.detokenizer import Detokenizer
-from control_plane.gateway.stop_strings import StopStrings
+from control_plane.gateway.display import Display, Piece
+from control_plane.gateway.text_models import TextModel
+from control_plane.gateway.transcript import PromptLogprob, Transcript
 from infra.states import JobState
-from infra.wire import FinishReason, JobSpec, TokenEvent
+from infra.wire import FinishReason, JobSpec, TokenEvent, TokenLogprob
 
 Finish = Literal["stop", "length"]
 
@@ -34,8 +38,8 @@ class Sequence:
         self,
         revision_id: str,
         spec: JobSpec,
-        detokenizer: Detokenizer,
-        stops: Seq[str],
+        text: TextModel,
+        display: Display,
         on_news: Callable[[], None],
         *,
         durable: bool = False,
@@ -52,9 +56,9 @@ class Sequence:
         self.replica_id = ""
         """Who spoke last."""
         self.durable = durable
-        self._detokenizer = detokenizer
-        self._stops = StopStrings(stops)
-        self._text: list[str] = []
+        self._display = display
+        self._transcript = Transcript(text, display)
+        self._begun = False
         self._on_news = on_news
 
     @property
@@ -80,17 +84,23 @@ class Sequence:
         if accepted.news is News.NOTHING:
             return News.NOTHING
         self.replica_id = replica_id
-        self._append(accepted.tokens)
+        if accepted.tokens or accepted.news is not News.LOST:
+            self._begin()
+        self._append(accepted.tokens, accepted.logprobs)
         if self.ending is None and self.delivery.finish is not None:
             self._finish(self.delivery.finish)
         self._on_news()
         return News.ENDED if self.ending is not None else accepted.news
 
-    def restore(self, tokens: Seq[int]) -> None:
-        """Take what the log of a durable job says was delivered; its text is in the log too."""
-        self.delivery.tokens.extend(tokens)
-        self._append(tokens)
-        self._text.clear()
+    def restore(self, tokens: Seq[int], logprobs: Seq[TokenLogprob]) -> None:
+        """Take what an entry in the log of a durable job says was delivered; what that shows is in
+        the log too."""
+        told: list[TokenLogprob | None] = [*logprobs]
+        told += [None] * (len(tokens) - len(told))
+        self.delivery.extend(tokens, told)
+        self._begin()
+        self._append(tokens, told)
+        self._transcript.drain()
 
     def end(self, ending: Ending) -> bool:
         """End for a reason that is not in the token stream; False if it had ended already."""
@@ -100,48 +110,53 @@ class Sequence:
         self._on_news()
         return True
 
-    def drain(self) -> str:
-        """The text that came since the last call."""
-        text = "".join(self._text)
-        self._text.clear()
-        return text
+    def drain(self) -> Piece:
+        """What came since the last call."""
+        return self._transcript.drain()
+
+    @property
+    def shows_logprobs(self) -> bool:
+        return self._display.logprobs
+
+    @property
+    def prompt_logprobs(self) -> list[PromptLogprob | None]:
+        """As far as the replica has told them."""
+        told = self.delivery.prompt_logprobs
+        return self._transcript.prompt_logprobs(self.spec.prompt, told) if told else []
+
+    @property
+    def mean_logprob(self) -> float:
+        """Of the tokens that count; where there is none, the model was certain of its end."""
+        told = self.delivery.logprobs[: self.output_tokens]
+        return fmean(each.logprob for each in told if each is not None) if any(told) else 0.0
 
     def next_spec(self) -> JobSpec:
         """The job as its next attempt needs it."""
-        sent = self.spec
-        return JobSpec(
-            job_id=sent.job_id,
-            request_id=sent.request_id,
-            prompt=sent.prompt,
-            sampling=sent.sampling,
-            choice=sent.choice,
-            delivered=list(self.delivery.tokens),
-            traceparent=sent.traceparent,
-        )
+        return msgspec.structs.replace(self.spec, delivered=list(self.delivery.tokens))
 
-    def _append(self, tokens: Seq[int]) -> None:
+    def _begin(self) -> None:
+        if self._display.echo and not self._begun:
+            self._transcript.echo(self.spec.prompt, self.delivery.prompt_logprobs)
+        self._begun = True
+
+    def _append(self, tokens: Seq[int], logprobs: Seq[TokenLogprob | None]) -> None:
         if self.first_token_at_s is None and tokens:
             self.first_token_at_s = time.monotonic()
-        for token in tokens:
+        for token, logprob in zip(tokens, logprobs, strict=True):
             self.output_tokens += 1
-            self._show(self._stops.push(self._detokenizer.push(token)))
-            if self._stops.stopped:
+            self._transcript.push(token, logprob)
+            if self._transcript.stopped:
                 self.ending = Ending(JobState.COMPLETED, "stop")
                 return
 
     def _finish(self, finish: FinishReason) -> None:
-        self._show(self._stops.push(self._detokenizer.flush()))
-        if self._stops.stopped:
+        self._transcript.finish()
+        if self._transcript.stopped:
             self.ending = Ending(JobState.COMPLETED, "stop")
             return
-        self._show(self._stops.flush())
         if finish is FinishReason.ERROR:
             self.ending = Ending(JobState.FAILED, reason=self.delivery.error)
         else:
             self.ending = Ending(
                 JobState.COMPLETED, "length" if finish is FinishReason.LENGTH else "stop"
             )
-
-    def _show(self, text: str) -> None:
-        if text:
-            self._text.append(text)

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 
 class StopStrings:
-    """Lets text through up to the first stop string, which is cut off with all that follows.
+    """Lets text through up to the first stop string; what follows it is cut off, and it as well
+    unless `include` says otherwise.
 
     Which one is first does not depend on how the text is cut into pieces: the one that is complete
     first, and of those that end together the longest.
     """
 
-    def __init__(self, stops: Sequence[str]) -> None:
+    def __init__(self, stops: Sequence[str], *, include: bool = False) -> None:
+        self._include = include
         self._stops = tuple(stops)
         self._longest = max((len(stop) for stop in stops), default=0)
         self._held = ""
@@ -37,11 +39,12 @@ class StopStrings:
         return held
 
     def _first_match(self, text: str) -> int | None:
-        """Where the winning stop string starts."""
+        """Where the text is cut by the winning stop string."""
         found = [(start, len(stop)) for stop in self._stops if (start := text.find(stop)) >= 0]
         if not found:
             return None
-        return min((start + length, start) for start, length in found)[1]
+        end, start = min((start + length, start) for start, length in found)
+        return end if self._include else start
 
     def _possible_prefix(self, text: str) -> int:
         """Length of the longest end of the text that a stop string may begin with."""

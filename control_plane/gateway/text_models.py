@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from tokenizers import Tokenizer
 
 from control_plane.gateway.detokenizer import Detokenizer, special_token_ids
+from control_plane.gateway.token_texts import TokenTexts
 from infra.wire import TextAssets
 
 _MAX_MODELS = 32
@@ -23,9 +24,12 @@ class TextModel:
         self._tokenizer = Tokenizer.from_str(assets.tokenizer_json)
         self._special_ids = special_token_ids(self._tokenizer)
         self._lengths: dict[int, int] = {}
+        self.tokens = TokenTexts(self._tokenizer)
 
-    def detokenizer(self) -> Detokenizer:
-        return Detokenizer(self._tokenizer, self._special_ids, self._lengths)
+    def detokenizer(self, *, special_tokens: bool = False) -> Detokenizer:
+        """`special_tokens`: whether these become text, too."""
+        hidden = frozenset[int]() if special_tokens else self._special_ids
+        return Detokenizer(self._tokenizer, hidden, self._lengths)
 
 
 class TextModels:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import cast
 
 from control_plane.gateway.consumer import Consumer, QueueAway, QueueFull
+from control_plane.gateway.display import display_of
 from control_plane.gateway.durable.run import DurableRun
 from control_plane.gateway.generation import Generation
 from control_plane.gateway.sequence import Ending, Finish, Sequence
@@ -36,7 +37,7 @@ class Adoption:
         )
         entries = [entry for _, entry in await self._log.all_entries(request.request_id)]
         for spec in request.jobs:
-            generation.add(request.revision_id, spec, text, request.stops, durable=True)
+            generation.add(request.revision_id, spec, text, display_of(request), durable=True)
         logged, ends = _replay(generation.sequences, entries)
         try:
             for sequence in generation.sequences:
@@ -100,7 +101,7 @@ def _replay(
     logged, ends = [0] * len(sequences), dict[int, Ending]()
     for entry in entries:
         sequence = sequences[entry.choice]
-        sequence.restore(entry.tokens)
+        sequence.restore(entry.tokens, entry.logprobs)
         logged[entry.choice] += len(entry.tokens)
         if entry.outcome:
             finish = cast(Finish, entry.finish) or None

@@ -8,6 +8,8 @@ from typing import Any, cast
 
 import msgspec
 
+from control_plane.gateway.answered import Answered
+from control_plane.gateway.display import Piece
 from control_plane.gateway.durable.keeper import DurableRequests
 from control_plane.gateway.endings import ending_error
 from control_plane.gateway.errors import ApiError, unavailable
@@ -19,7 +21,7 @@ from infra.durable.log import OPEN, Found
 from infra.states import JobState
 from infra.telemetry import logger
 from infra.waiting import set_within
-from infra.wire import DurableRequest, LogEntry
+from infra.wire import DurableRequest, LogEntry, ShownLogprob
 
 _log = logger(__name__)
 _DONE = b"data: [DONE]\n\n"
@@ -39,11 +41,14 @@ class Answer:
         self.failure: Ending | None = None
         """The first end that is not `completed`."""
         self._texts: list[list[str]] = [[] for _ in range(request.choices)]
+        self._shown: list[list[ShownLogprob]] = [[] for _ in range(request.choices)]
+        self._shows_logprobs = request.logprobs
         self._tokens = [0] * request.choices
         self._finishes: dict[int, Finish | None] = {}
 
     def take(self, entry: LogEntry) -> None:
         self._texts[entry.choice].append(entry.text)
+        self._shown[entry.choice] += entry.shown
         self._tokens[entry.choice] += len(entry.tokens)
         if not entry.outcome:
             return
@@ -66,10 +71,11 @@ class Answer:
         return self.failure is not None or len(self._finishes) == len(self._texts)
 
     @property
-    def choices(self) -> list[tuple[str, Finish | None]]:
+    def choices(self) -> list[Answered]:
+        shown = self._shown if self._shows_logprobs else [None] * len(self._texts)
         return [
-            ("".join(pieces), self._finishes.get(choice))
-            for choice, pieces in enumerate(self._texts)
+            Answered("".join(pieces), self._finishes.get(choice), told)
+            for choice, (pieces, told) in enumerate(zip(self._texts, shown, strict=True))
         ]
 
 
@@ -203,7 +209,7 @@ def _shown(shape: Shape, entry: LogEntry) -> dict[str, Any] | None:
     """What an entry shows; None where its tokens complete no text."""
     if entry.outcome:
         return shape.closing(entry.choice, cast(Finish, entry.finish) or None)
-    return shape.piece(entry.choice, entry.text) if entry.text else None
+    return shape.news(entry.choice, Piece(entry.text, entry.shown))
 
 
 def _numbered(number: int, data: bytes) -> bytes:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from control_plane.gateway.consumer import Consumer
+from control_plane.gateway.display import display_of
 from control_plane.gateway.durable.adoption import Adoption
 from control_plane.gateway.durable.inheritance import Inheritance
 from control_plane.gateway.durable.run import DurableRun
@@ -109,7 +110,7 @@ class DurableRequests:
                 if earlier is not None:
                     return earlier
             for spec in request.jobs:
-                generation.add(request.revision_id, spec, text, request.stops, durable=True)
+                generation.add(request.revision_id, spec, text, display_of(request), durable=True)
             await enqueue(
                 self._consumer,
                 generation,

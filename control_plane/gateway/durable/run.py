@@ -92,9 +92,11 @@ class DurableRun:
         return entries
 
     def _pieces(self, choice: int, sequence: Sequence) -> Iterable[LogEntry]:
-        tokens, text = sequence.delivery.tokens[self._logged[choice] :], sequence.drain()
-        if tokens or text:
-            yield LogEntry(choice, tokens, text)
+        delivery, logged, piece = sequence.delivery, self._logged[choice], sequence.drain()
+        tokens = delivery.tokens[logged:]
+        if tokens or piece:
+            told = [each for each in delivery.logprobs[logged:] if each is not None]
+            yield LogEntry(choice, tokens, piece.text, logprobs=told, shown=piece.logprobs)
         if sequence.ending is not None:
             yield _end(choice, sequence.ending, sequence.output_tokens)
 

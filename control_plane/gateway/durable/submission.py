@@ -15,7 +15,7 @@ from control_plane.gateway.destination import Destination
 from control_plane.gateway.durable import replies
 from control_plane.gateway.durable.answer import read_now
 from control_plane.gateway.durable.idempotency import body_digest, key_reused
-from control_plane.gateway.errors import unavailable
+from control_plane.gateway.errors import bad_request, unavailable
 from control_plane.gateway.responses import ChatShape, TextShape
 from control_plane.gateway.schemas import CompletionOptions
 from control_plane.gateway.services import Services
@@ -47,6 +47,13 @@ async def submit(
     Raises:
         ApiError: it is not accepted, its key stands for another request, or it did not end well.
     """
+    if options.ranks or options.prompt_logprobs is not None:
+        param = "best_of" if options.ranks else "prompt_logprobs"
+        raise bad_request(
+            f"'{param}' is not kept with an 'Idempotency-Key'; leave one of them out.",
+            param,
+            "invalid_value",
+        )
     name, digest = key_name(caller.tenant, key) if key else "", body_digest(endpoint, options)
     try:
         earlier = await _begun_before(services, name) if name else None
@@ -130,7 +137,11 @@ def _describe(
         prompt_tokens=sum(prompt.count for prompt, _ in prompts),
         queue_limit_s=route.queue_limit_s,
         max_queued_jobs=route.max_queued_jobs,
-        stops=tuple(options.stop),
+        stops=options.display.stops,
+        include_stop=options.display.include_stop,
+        special_tokens=options.display.special_tokens,
+        echo=options.display.echo,
+        logprobs=options.display.logprobs,
         include_usage=options.include_usage,
         jobs=jobs,
         idempotency_key=idempotency_key,

@@ -1,0 +1,41 @@
+"""What of a sequence its client is to see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from infra.wire import DurableRequest, ShownLogprob
+
+
+@dataclass(frozen=True, slots=True)
+class Display:
+    stops: tuple[str, ...] = ()
+    include_stop: bool = False
+    """Whether the stop string that was met is shown."""
+    special_tokens: bool = False
+    """Whether special tokens are shown."""
+    echo: bool = False
+    """Whether the prompt is shown before the output."""
+    logprobs: bool = False
+    """Whether log-probabilities are shown."""
+
+
+@dataclass(slots=True)
+class Piece:
+    """Something new of an answer; true where there is any."""
+
+    text: str = ""
+    logprobs: list[ShownLogprob] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.text or self.logprobs)
+
+
+def display_of(request: DurableRequest) -> Display:
+    return Display(
+        request.stops,
+        request.include_stop,
+        request.special_tokens,
+        request.echo,
+        request.logprobs,
+    )
