@@ -23,6 +23,9 @@ def runner_on_gpu(
 ) -> tuple[Runner, Limits]:
     """Size the cache by measurement, then compile the kernels and record the graphs.
 
+    Args:
+        dtype: of the KV cache.
+
     Raises:
         EngineError: memory is left for less than one sequence of full length.
     """
@@ -31,7 +34,8 @@ def runner_on_gpu(
     block_tokens = options.block_tokens
     table_blocks = -(-max_context // block_tokens)
     limits = Limits(options.max_running, options.step_token_budget, table_blocks, block_tokens)
-    footprint = measure(model, dtype, limits, table_blocks, sampler)
+    sizes = graph_sizes(options.max_running) if options.cuda_graphs else []
+    footprint = measure(model, dtype, limits, table_blocks, sampler, sizes)
     torch.cuda.empty_cache()
     budget = footprint.kv_bytes(*torch.cuda.mem_get_info(device), options.gpu_memory_share)
     block_bytes = block_tokens * token_bytes(model.shape, dtype)
@@ -44,8 +48,7 @@ def runner_on_gpu(
     choices = trial_rows(1, model.shape.vocabulary, device)
     for layout in varied_steps(limits, table_blocks, choices):
         runner.launch(layout).result()
-    if options.cuda_graphs:
-        sizes = graph_sizes(options.max_running)
+    if sizes:
         forward.record(sizes, CudaCapture(), _report_graphs)
     return runner, limits
 

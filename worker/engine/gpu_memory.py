@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from worker.engine.base import EngineError
-from worker.engine.decode_graphs import CudaCapture, graph_sizes
+from worker.engine.decode_graphs import CudaCapture
 from worker.engine.device_forward import DeviceForward
 from worker.engine.kv_cache import KvCache
 from worker.engine.runner import Runner
@@ -54,10 +54,20 @@ class Footprint:
 
 
 def measure(
-    model: Model, dtype: torch.dtype, limits: Limits, table_blocks: int, sampler: Sampler
+    model: Model,
+    dtype: torch.dtype,
+    limits: Limits,
+    table_blocks: int,
+    sampler: Sampler,
+    sizes: list[int],
 ) -> Footprint:
     """Run the largest step and record the largest graph, over a cache of nothing but the null
-    block."""
+    block.
+
+    Args:
+        dtype: of the KV cache.
+        sizes: of the graphs that will be recorded, rising; none where the list is empty.
+    """
     device = sampler.device
     cache = KvCache(model.shape, 0, limits.block_tokens, dtype, device)
     forward = DeviceForward(model, cache, limits, table_blocks, device)
@@ -70,11 +80,14 @@ def measure(
     runner = Runner(forward, limits.block_tokens, sampler)
     runner.launch(largest_step(limits, table_blocks, choices)).result()
     step_bytes = torch.cuda.max_memory_allocated() - before
+    return Footprint(step_bytes, _graph_bytes(forward, sizes) if sizes else 0)
+
+
+def _graph_bytes(forward: DeviceForward, sizes: list[int]) -> int:
     torch.cuda.empty_cache()
     free_bytes, _ = torch.cuda.mem_get_info()
-    sizes = graph_sizes(limits.max_running)
     forward.record(sizes[-1:], CudaCapture(), lambda _done, _total: None)
     torch.cuda.synchronize()
     torch.cuda.empty_cache()
-    graph_bytes = free_bytes - torch.cuda.mem_get_info()[0] + len(sizes) * GRAPH_BYTES
-    return Footprint(step_bytes, max(0, graph_bytes))
+    taken = free_bytes - torch.cuda.mem_get_info()[0]
+    return max(0, taken) + len(sizes) * GRAPH_BYTES

@@ -19,7 +19,8 @@ SCALE_BYTES = 4
 
 
 class KvCache:
-    """Blocks 1..`blocks` are the scheduler's; the null block stays zero.
+    """Blocks 1..`blocks` are the scheduler's, the null block is nobody's. On a CPU it stays zero;
+    on a GPU rows that belong to nobody write to it, and no kernel reads it for anybody.
 
     Heads come first, so that a head's keys are contiguous, and so that tensor parallelism slices
     whole ranges.

@@ -218,6 +218,16 @@ def test_what_breaks_a_step_is_raised_by_the_engines_step(
     engine.close()
 
 
+def test_a_stop_that_ends_the_last_job_leaves_nothing_outstanding(assembly: Assembly) -> None:
+    engine = TorchEngine(replace(assembly, loop=overlapped(assembly, True)))
+    everything = tuple(range(97))
+    engine.submit(JobSpec("a", "request", [3, 9], Sampling(20, stop_token_ids=everything)), 1)
+    [event] = engine.step()
+    assert event.finish is FinishReason.STOP
+    assert engine.expected_step_s() == 0
+    engine.close()
+
+
 def test_cancelling_the_last_job_leaves_nothing_outstanding(assembly: Assembly) -> None:
     engine = TorchEngine(replace(assembly, loop=overlapped(assembly, True)))
     engine.submit(JobSpec("a", "request", [3, 9], Sampling(20, ignore_eos=True)), 1)
