@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from infra.wire import FinishReason, JobSpec, Sampling, TokenEvent
 from loadtests.paced.context_hash import DEFAULT_VOCABULARY, expected_tokens
 from loadtests.paced.engine import PacedEngine, PacedFailure
+from loadtests.paced.logprobs import declared, declared_logprob
 from loadtests.paced.options import PacedOptions, read_options
 from worker.engine.base import EngineError
 
@@ -242,3 +243,20 @@ def test_what_a_deployment_says_of_any_engine_is_taken() -> None:
     assert read_options(options) == PacedOptions(
         dtype="float32", exact=True, max_context_tokens=4096
     )
+
+
+def test_log_probabilities_are_declared_for_each_token_and_once_for_the_prompt() -> None:
+    engine = paced(Clock(), tokens_per_s=10.0, step_s=0.2)
+    sampling = Sampling(6, logprobs=2, prompt_logprobs=0)
+    engine.submit(JobSpec("a", "request", [1, 2, 3], sampling), 1)
+    events = run_dry(engine)["a"]
+    for event in events:
+        assert [each.logprob for each in event.logprobs] == [
+            declared_logprob(token) for token in event.tokens
+        ]
+        assert all(len(each.top) == 2 for each in event.logprobs)
+    told = [event.prompt_logprobs for event in events if event.prompt_logprobs]
+    assert told == [[None, *declared([2, 3], 0)]]
+    resumed = JobSpec("a", "request", [1, 2, 3], sampling, delivered=tokens(events)[:2])
+    engine.submit(resumed, 2)
+    assert not any(event.prompt_logprobs for event in run_dry(engine)["a"])

@@ -25,7 +25,7 @@ def choose(request: pytest.FixtureRequest) -> Choose:
 
 
 def shares(
-    choose: Choose, logits: list[float], count: int = 4000, **settings: float
+    choose: Choose, logits: list[float], count: int = 1500, **settings: float
 ) -> list[float]:
     rows = torch.tensor([logits]).expand(count, -1)
     found = choose(rows, [draw(index=i, **settings) for i in range(count)]).tolist()  # type: ignore[arg-type]
@@ -40,7 +40,7 @@ def test_frequencies_follow_the_softmax_at_each_temperature(choose: Choose) -> N
     logits = [0.0, 1.0, 2.0, -1.0]
     for temperature in (0.7, 1.0, 2.0):
         expected = (torch.tensor(logits) / temperature).softmax(dim=0).tolist()
-        assert shares(choose, logits, temperature=temperature) == pytest.approx(expected, abs=0.03)
+        assert shares(choose, logits, temperature=temperature) == pytest.approx(expected, abs=0.05)
 
 
 @pytest.mark.parametrize("settings", [{}, {"top_k": 150}, {"top_p": 0.95}, {"min_p": 0.02}])
@@ -77,18 +77,18 @@ def kept_softmax(logits: Tensor, drawn: Draw) -> Tensor:
 def test_top_k_keeps_the_k_largest(choose: Choose) -> None:
     found = shares(choose, [0.0, 1.0, 2.0, 3.0], top_k=2)
     assert found[:2] == [0, 0]
-    assert found[3] == pytest.approx(math.e / (1 + math.e), abs=0.03)
+    assert found[3] == pytest.approx(math.e / (1 + math.e), abs=0.05)
 
 
 def test_top_p_keeps_the_smallest_set_that_reaches_p(choose: Choose) -> None:
     logits = [math.log(each) for each in (0.1, 0.5, 0.3, 0.1)]
-    assert shares(choose, logits, top_p=0.7) == pytest.approx([0, 0.625, 0.375, 0], abs=0.03)
+    assert shares(choose, logits, top_p=0.7) == pytest.approx([0, 0.625, 0.375, 0], abs=0.05)
     assert shares(choose, logits, count=50, top_p=1e-9) == [0, 1, 0, 0]
 
 
 def test_min_p_drops_what_is_less_likely_than_its_share_of_the_likeliest(choose: Choose) -> None:
     logits = [math.log(each) for each in (0.1, 0.5, 0.3, 0.1)]
-    assert shares(choose, logits, min_p=0.5) == pytest.approx([0, 0.625, 0.375, 0], abs=0.03)
+    assert shares(choose, logits, min_p=0.5) == pytest.approx([0, 0.625, 0.375, 0], abs=0.05)
 
 
 def test_a_tiny_temperature_is_greedy_and_stays_finite(choose: Choose) -> None:
