@@ -169,6 +169,16 @@ class ShownLogprob(msgspec.Struct, frozen=True, array_like=True):
     """Characters of the answer before this token."""
 
 
+class OfferedTools(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The functions that a model may call, as far as its answer must be read for calls."""
+
+    family: str
+    """How it writes calls: a name of `control_plane.gateway.tools.families`."""
+    names: tuple[str, ...]
+    parallel: bool = True
+    """Whether there may be more than one call in an answer."""
+
+
 class DurableRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """A request that outlives its gateway: all that another one needs to go on with it."""
 
@@ -201,6 +211,7 @@ class DurableRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """One a choice; empty once the request has ended well (prompts are not kept)."""
     idempotency_key: str = ""
     """Names the entry that leads from the client's key to this request."""
+    tools: OfferedTools | None = None
 
 
 class LogEntry(msgspec.Struct, frozen=True, array_like=True):

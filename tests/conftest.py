@@ -1,6 +1,7 @@
 """Shared fixtures live in `tests/fixtures`, one noun a file."""
 
 pytest_plugins = [
+    "tests.fixtures.byte_tokenizer",
     "tests.fixtures.database",
     "tests.fixtures.hub_server",
     "tests.fixtures.neighbour",

@@ -7,6 +7,7 @@ from collections.abc import Sequence as Seq
 
 from control_plane.gateway.destination import Destination
 from control_plane.gateway.errors import bad_request, unavailable
+from control_plane.gateway.output_grammar import output_grammar
 from control_plane.gateway.schemas import CompletionOptions
 from control_plane.gateway.services import Services
 from control_plane.gateway.text_models import TextModel
@@ -91,6 +92,7 @@ def sampling(options: CompletionOptions, text: TextModel, max_tokens: int, seed:
         min_tokens=options.min_tokens,
         logprobs=told if told is not None else 0 if options.ranks else NOT_TOLD,
         prompt_logprobs=options.told_prompt_logprobs,
+        grammar=output_grammar(options, text),
     )
 
 

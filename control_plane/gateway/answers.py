@@ -62,17 +62,31 @@ class PromptLogprob(AnswerPart):
     decoded_token: str
 
 
+class AnswerFunction(AnswerPart):
+    name: str
+    arguments: str
+    """JSON text, as the model wrote it."""
+
+
+class AnswerCall(AnswerPart):
+    id: str
+    type: Literal["function"]
+    function: AnswerFunction
+
+
 class ChatAnswerMessage(AnswerPart):
     role: Literal["assistant"]
-    content: str
+    content: str | None
+    """Null where there is nothing but calls."""
     refusal: None
+    tool_calls: list[AnswerCall] = []
 
 
 class ChatChoice(AnswerPart):
     index: int
     message: ChatAnswerMessage
     logprobs: ChatLogprobs | None
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length", "tool_calls"]
 
 
 class ChatCompletion(AnswerPart):
@@ -112,16 +126,32 @@ class TextCompletion(AnswerPart):
     error: ErrorDetail | None = None
 
 
+class FunctionDelta(AnswerPart):
+    name: str = ""
+    arguments: str = ""
+
+
+class CallDelta(AnswerPart):
+    """The first one of a call has everything but the whole of its arguments; further ones add to
+    these."""
+
+    index: int
+    id: str = ""
+    type: Literal["function"] = "function"
+    function: FunctionDelta
+
+
 class Delta(AnswerPart):
     role: Literal["assistant"] = "assistant"
-    content: str = ""
+    content: str | None = ""
+    tool_calls: list[CallDelta] = []
 
 
 class ChatChunkChoice(AnswerPart):
     index: int
     delta: Delta
     logprobs: ChatLogprobs | None
-    finish_reason: Literal["stop", "length"] | None
+    finish_reason: Literal["stop", "length", "tool_calls"] | None
 
 
 class ChatChunk(AnswerPart):

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import jinja2
 import jinja2.ext
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-Render = Callable[[Sequence[Mapping[str, Any]], str, str], str]
-"""(messages, BOS token, EOS token) -> prompt text"""
+Objects = Sequence[Mapping[str, Any]]
+
+
+class Render(Protocol):
+    """Messages, and the functions that the model is told of, as the text of a prompt."""
+
+    def __call__(
+        self, messages: Objects, bos_token: str, eos_token: str, tools: Objects = ()
+    ) -> str: ...
 
 
 class TemplateRefused(ValueError):
@@ -40,11 +47,11 @@ def compile_template(source: str) -> Render:
     except (jinja2.TemplateError, RecursionError) as error:
         raise TemplateRefused(f"the model's chat template is broken: {error}") from error
 
-    def render(messages: Sequence[Mapping[str, Any]], bos_token: str, eos_token: str) -> str:
+    def render(messages: Objects, bos_token: str, eos_token: str, tools: Objects = ()) -> str:
         try:
             return template.render(
                 messages=messages,
-                tools=None,
+                tools=tools or None,
                 documents=None,
                 add_generation_prompt=True,
                 bos_token=bos_token,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
+from dataclasses import replace
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
@@ -21,10 +24,12 @@ from control_plane.gateway.errors import bad_request
 from control_plane.gateway.event_stream import EventStream, disconnected
 from control_plane.gateway.generation import Generation
 from control_plane.gateway.openapi import CHAT_ANSWERS, TEXT_ANSWERS, request_body
+from control_plane.gateway.output_grammar import require_grammar
 from control_plane.gateway.responses import ChatShape, Shape, TextShape
 from control_plane.gateway.schemas import ChatRequest, CompletionOptions, TextRequest
 from control_plane.gateway.services import Services
 from control_plane.gateway.tokenizer_messages import EncodeChat, EncodeTexts, Prompt
+from control_plane.gateway.tools.shape import ToolShape
 from control_plane.http.request_id import arrived_at_s, request_id
 from infra.ending import end_tasks
 from infra.registry import ring_controller
@@ -58,7 +63,9 @@ async def create_chat_completion(
         return await submission.submit(services, request, caller, chat, "chat", key, prepare)
     destination, prompts = await prepare()
     generation = await _generate(request, caller, chat, destination, prompts)
-    shape = ChatShape(chat.model, destination.revision_id, chat.include_usage)
+    tools = chat.tools_read_by(destination.text.assets.chat_template)
+    kind = ChatShape if tools is None else partial(ToolShape, tools)
+    shape = kind(chat.model, destination.revision_id, chat.include_usage)
     return await _answer(request, generation, shape, chat)
 
 
@@ -89,8 +96,10 @@ async def create_completion(
 
 async def _chat_prompts(services: Services, destination: Destination, chat: ChatRequest) -> Limited:
     route = destination.route
+    await require_grammar(services.tokenizers, chat, destination.text)
     messages = [message.for_template() for message in chat.messages]
-    encoding = EncodeChat(route.text_digest, messages, route.max_context_tokens)
+    tools = json.dumps([tool.for_template() for tool in chat.offered])
+    encoding = EncodeChat(route.text_digest, messages, route.max_context_tokens, tools)
     prompts = await encode_prompts(services, destination, encoding)
     return [(each, output_limit(route, each, chat.output_limit, None)) for each in prompts]
 
@@ -100,6 +109,7 @@ async def _text_prompts(
 ) -> Limited:
     """Texts are tokenised; token ids are taken as they are."""
     route = destination.route
+    await require_grammar(services.tokenizers, request, destination.text)
     texts = [each for each in request.prompt if isinstance(each, str)]
     if texts:
         encoding = EncodeTexts(route.text_digest, texts, route.max_context_tokens)
@@ -133,8 +143,10 @@ async def _generate(
     generation = Generation(services.consumer, prompt_tokens, route.name, arrived)
     job_prefix = f"job-{secrets.token_hex(12)}"
     identity = request_id(request.scope)
+    tools = options.tools_read_by(destination.text.assets.chat_template)
+    display = replace(options.display, tools=tools)
     for spec in job_specs(destination, options, prompts, identity, job_prefix):
-        generation.add(destination.revision_id, spec, destination.text, options.display)
+        generation.add(destination.revision_id, spec, destination.text, display)
     await enqueue(
         services.consumer,
         generation,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from infra.wire import DurableRequest, ShownLogprob
+from infra.wire import DurableRequest, OfferedTools, ShownLogprob
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,8 @@ class Display:
     """Whether the prompt is shown before the output."""
     logprobs: bool = False
     """Whether log-probabilities are shown."""
+    tools: OfferedTools | None = None
+    """Read for calls of these: then special tokens that mark calls are shown."""
 
 
 @dataclass(slots=True)
@@ -38,4 +40,5 @@ def display_of(request: DurableRequest) -> Display:
         request.special_tokens,
         request.echo,
         request.logprobs,
+        request.tools,
     )

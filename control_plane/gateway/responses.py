@@ -54,8 +54,9 @@ class Shape(ABC):
         created_at: int = 0,
     ) -> None:
         """`answer_id` and `created_at`: of an answer that exists; empty: a new one."""
+        self.answer_id = answer_id or self.new_id()
         self._head = {
-            "id": answer_id or self.new_id(),
+            "id": self.answer_id,
             "created": created_at or int(time.time()),
             "model": model,
             "system_fingerprint": revision_id,
@@ -76,7 +77,8 @@ class Shape(ABC):
         return None
 
     @abstractmethod
-    def piece(self, index: int, text: str) -> dict[str, Any]: ...
+    def piece(self, index: int, text: str) -> dict[str, Any] | None:
+        """The choice of a chunk of more text; None where it shows nothing yet."""
 
     @abstractmethod
     def blank(self, index: int) -> dict[str, Any]:
@@ -147,7 +149,7 @@ class ChatShape(Shape):
     def opening(self, index: int) -> dict[str, Any] | None:
         return self._delta(index, {"role": "assistant", "content": ""}, None)
 
-    def piece(self, index: int, text: str) -> dict[str, Any]:
+    def piece(self, index: int, text: str) -> dict[str, Any] | None:
         return self._delta(index, {"content": text}, None)
 
     def blank(self, index: int) -> dict[str, Any]:
@@ -166,7 +168,7 @@ class ChatShape(Shape):
         ]
         return {"content": content, "refusal": None}
 
-    def _delta(self, index: int, delta: dict[str, str], finish: Finish | None) -> dict[str, Any]:
+    def _delta(self, index: int, delta: dict[str, Any], finish: Finish | None) -> dict[str, Any]:
         return {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
 
 

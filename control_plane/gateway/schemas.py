@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
 from control_plane.gateway.display import Display
 from control_plane.gateway.request_part import RequestPart
 from control_plane.gateway.sampling_schema import MAX_TOP_LOGPROBS, SamplingOptions
+from control_plane.gateway.structured_output import StructuredAnswer
+from control_plane.gateway.tools.request import ToolOptions
+from control_plane.gateway.tools.schemas import ToolCall
+from infra.wire import OfferedTools
 
 MAX_STOPS = 4
 MAX_STOP_CHARS = 1024
@@ -39,7 +43,7 @@ class StreamOptions(RequestPart):
     """Accepted; nothing is padded either way."""
 
 
-class CompletionOptions(SamplingOptions):
+class CompletionOptions(StructuredAnswer, SamplingOptions):
     """What chat and text completions have in common."""
 
     model: str = Field(min_length=1, max_length=256)
@@ -101,6 +105,10 @@ class CompletionOptions(SamplingOptions):
             logprobs=self.told_logprobs is not None,
         )
 
+    def tools_read_by(self, template: str) -> OfferedTools | None:  # noqa: ARG002
+        """How calls are found in the answer; None where none are offered."""
+        return None
+
     @property
     def include_usage(self) -> bool:
         return self.stream_options is not None and self.stream_options.include_usage
@@ -111,8 +119,10 @@ class TextPart(RequestPart):
     text: str
 
 
-def _joined_text(value: Any) -> Any:
+def _joined_text(value: Any, info: ValidationInfo) -> Any:
     """Content as templates expect it: parts become one text, a line each."""
+    if value is None and info.data.get("tool_calls"):
+        return ""
     if not isinstance(value, list):
         return value
     if not value:
@@ -121,24 +131,38 @@ def _joined_text(value: Any) -> Any:
 
 
 class ChatMessage(RequestPart):
-    role: Literal["system", "developer", "user", "assistant"]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    tool_calls: list[ToolCall] = []
     content: Annotated[
         str,
         BeforeValidator(
             _joined_text,
             json_schema_input_type=str | Annotated[list[TextPart], Field(min_length=1)],
         ),
-    ]
+    ] = Field(None, validate_default=True)
+    """May be left out beside calls, and nowhere else."""
     name: str | None = None
+    tool_call_id: str | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> ChatMessage:
+        if self.tool_calls and self.role != "assistant":
+            raise ValueError("'tool_calls' is only for messages of the assistant")
+        if self.tool_call_id is not None and self.role != "tool":
+            raise ValueError("'tool_call_id' is only for messages of a tool")
+        return self
 
     def for_template(self) -> dict[str, Any]:
         """Templates know `system`, which is what OpenAI's `developer` was called before."""
         role = "system" if self.role == "developer" else self.role
-        message = {"role": role, "content": self.content}
-        return message if self.name is None else {**message, "name": self.name}
+        message: dict[str, Any] = {"role": role, "content": self.content}
+        if self.tool_calls:
+            message["tool_calls"] = [call.for_template() for call in self.tool_calls]
+        named = {"name": self.name, "tool_call_id": self.tool_call_id}
+        return {**message, **{key: value for key, value in named.items() if value is not None}}
 
 
-class ChatRequest(CompletionOptions):
+class ChatRequest(ToolOptions, CompletionOptions):
     messages: list[ChatMessage] = Field(min_length=1)
     max_completion_tokens: int | None = Field(None, ge=1, lt=_INT64)
     logprobs: bool = False

@@ -18,7 +18,8 @@ from control_plane.gateway.transcript import PromptLogprob, Transcript
 from infra.states import JobState
 from infra.wire import FinishReason, JobSpec, TokenEvent, TokenLogprob
 
-Finish = Literal["stop", "length"]
+Finish = Literal["stop", "length", "tool_calls"]
+"""A sequence stops or runs out of tokens; that a stop was a call is seen in its text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from tokenizers import Tokenizer
 
 from control_plane.gateway.detokenizer import Detokenizer, special_token_ids
 from control_plane.gateway.token_texts import TokenTexts
-from infra.wire import TextAssets
+from control_plane.gateway.tools.families import family_named
+from infra.wire import OfferedTools, TextAssets
 
 _MAX_MODELS = 32
 
@@ -23,13 +24,23 @@ class TextModel:
         self.assets = assets
         self._tokenizer = Tokenizer.from_str(assets.tokenizer_json)
         self._special_ids = special_token_ids(self._tokenizer)
+        self._special = {self._tokenizer.id_to_token(each): each for each in self._special_ids}
         self._lengths: dict[int, int] = {}
         self.tokens = TokenTexts(self._tokenizer)
 
-    def detokenizer(self, *, special_tokens: bool = False) -> Detokenizer:
-        """`special_tokens`: whether these become text, too."""
+    def detokenizer(
+        self, *, special_tokens: bool = False, tools: OfferedTools | None = None
+    ) -> Detokenizer:
+        """`special_tokens`: whether these become text; with `tools` those that mark calls do."""
         hidden = frozenset[int]() if special_tokens else self._special_ids
+        if tools is not None:
+            marks = map(self.special_id, family_named(tools.family).shown_tokens)
+            hidden -= {each for each in marks if each is not None}
         return Detokenizer(self._tokenizer, hidden, self._lengths)
+
+    def special_id(self, text: str) -> int | None:
+        """The id of a special token; None where the text is none."""
+        return self._special.get(text)
 
 
 class TextModels:

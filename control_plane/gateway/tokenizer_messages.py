@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from infra.wire import TextAssets
+from infra.wire import Grammar, TextAssets
 
 LENGTH_BYTES = 4
 _MAX_LOADED = 32
@@ -29,6 +29,9 @@ class EncodeChat(msgspec.Struct, frozen=True, tag=True):
     messages: list[dict[str, Any]]
     max_tokens: int
     """Longer prompts are counted, but not sent back."""
+    tools: str = "[]"
+    """The functions that the model is told of, in OpenAI's shape: JSON, whose numbers may be larger
+    than MessagePack's."""
 
 
 class EncodeTexts(msgspec.Struct, frozen=True, tag=True):
@@ -37,7 +40,13 @@ class EncodeTexts(msgspec.Struct, frozen=True, tag=True):
     max_tokens: int
 
 
-ToTokenizer = Load | EncodeChat | EncodeTexts
+class CheckGrammars(msgspec.Struct, frozen=True, tag=True):
+    """Compile them, which takes time and memory as the one who wrote them likes."""
+
+    grammars: list[Grammar]
+
+
+ToTokenizer = Load | EncodeChat | EncodeTexts | CheckGrammars
 
 
 class Prompt(msgspec.Struct, frozen=True, array_like=True):
@@ -56,7 +65,12 @@ class Unacceptable(msgspec.Struct, frozen=True, tag=True):
     reason: str
 
 
-FromTokenizer = Encoded | Unacceptable
+class Checked(msgspec.Struct, frozen=True, tag=True):
+    refusals: list[str]
+    """For each grammar why it is refused; empty where it is not."""
+
+
+FromTokenizer = Encoded | Unacceptable | Checked
 
 
 def frame(message: msgspec.Struct) -> bytes:

@@ -12,6 +12,8 @@ import msgspec
 
 from control_plane.gateway.tokenizer_messages import (
     LENGTH_BYTES,
+    Checked,
+    CheckGrammars,
     EncodeChat,
     Encoded,
     EncodeTexts,
@@ -25,11 +27,13 @@ from control_plane.gateway.tokenizer_messages import (
 from infra.process import end_with_parent
 from infra.settings import without_secrets
 from infra.telemetry import logger
-from infra.wire import TextAssets
+from infra.wire import Grammar, TextAssets
 
 _log = logger(__name__)
 _READ_AHEAD_BYTES = 1 << 20
 _START_LIMIT_S = 30.0
+
+Request = EncodeChat | EncodeTexts | CheckGrammars
 
 
 class TokenizerError(RuntimeError):
@@ -46,6 +50,10 @@ class TokenizerTimeout(TokenizerError):
 
 class TokenizerBusy(TokenizerError):
     """No process was free, or it died; trying again may help."""
+
+
+class TokenizerDied(TokenizerBusy):
+    """Its process ended."""
 
 
 class _Member:
@@ -74,20 +82,22 @@ class _Member:
     def pid(self) -> int:
         return self._process.pid
 
-    async def ask(
-        self, request: EncodeChat | EncodeTexts, assets: TextAssets
-    ) -> Encoded | Unacceptable:
+    async def ask(self, request: Request, assets: TextAssets | None) -> FromTokenizer:
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None and stdout is not None
-        if request.digest not in self._loaded:
-            stdin.write(frame(Load(request.digest, assets)))
-            remember(self._loaded, request.digest, None)
+        if assets is not None and not isinstance(request, CheckGrammars):
+            self._load(stdin, request.digest, assets)
         stdin.write(frame(request))
         await stdin.drain()
         header = await stdout.readexactly(LENGTH_BYTES)
         body = await stdout.readexactly(int.from_bytes(header, "little"))
-        reply: Encoded | Unacceptable = msgspec.msgpack.decode(body, type=FromTokenizer)
+        reply: FromTokenizer = msgspec.msgpack.decode(body, type=FromTokenizer)
         return reply
+
+    def _load(self, stdin: asyncio.StreamWriter, digest: str, assets: TextAssets) -> None:
+        if digest not in self._loaded:
+            stdin.write(frame(Load(digest, assets)))
+            remember(self._loaded, digest, None)
 
     async def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -132,18 +142,32 @@ class TokenizerPool:
         Raises:
             PromptUnacceptable, TokenizerTimeout, TokenizerBusy
         """
-        member = await self._take()
-        task = asyncio.create_task(self._ask(member, request, assets))
-        task.add_done_callback(_retrieved)
-        # A client that goes away does not cost us the process: it finishes and is free again.
-        reply = await asyncio.shield(task)
+        reply = await self._ask(request, assets)
         if isinstance(reply, Unacceptable):
             raise PromptUnacceptable(reply.reason)
+        assert isinstance(reply, Encoded)
         return reply.prompts
 
-    async def _ask(
-        self, member: _Member, request: EncodeChat | EncodeTexts, assets: TextAssets
-    ) -> Encoded | Unacceptable:
+    async def check(self, grammars: list[Grammar]) -> list[str]:
+        """Why each grammar is refused; empty where it is not.
+
+        Raises:
+            TokenizerTimeout, TokenizerDied, TokenizerBusy
+        """
+        reply = await self._ask(CheckGrammars(grammars), None)
+        assert isinstance(reply, Checked)
+        return reply.refusals
+
+    async def _ask(self, request: Request, assets: TextAssets | None) -> FromTokenizer:
+        member = await self._take()
+        task = asyncio.create_task(self._ask_member(member, request, assets))
+        task.add_done_callback(_retrieved)
+        # A client that goes away does not cost us the process: it finishes and is free again.
+        return await asyncio.shield(task)
+
+    async def _ask_member(
+        self, member: _Member, request: Request, assets: TextAssets | None
+    ) -> FromTokenizer:
         try:
             async with asyncio.timeout(self._limit_s):
                 reply = await member.ask(request, assets)
@@ -155,7 +179,7 @@ class TokenizerPool:
             ) from None
         except (asyncio.IncompleteReadError, OSError, msgspec.DecodeError) as error:
             self._replace(member)
-            raise TokenizerBusy("the tokenizer process ended; try again") from error
+            raise TokenizerDied("the tokenizer process ended; try again") from error
         self._free.put_nowait(member)
         return reply
 
@@ -188,7 +212,7 @@ class TokenizerPool:
         self._free.put_nowait(member)
 
 
-def _retrieved(task: asyncio.Task[Encoded | Unacceptable]) -> None:
+def _retrieved(task: asyncio.Task[FromTokenizer]) -> None:
     """Nobody may be left to hear of a failure."""
     if not task.cancelled():
         task.exception()

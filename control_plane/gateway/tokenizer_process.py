@@ -1,4 +1,5 @@
-"""One tokenizer process: renders chat templates and tokenises, one request at a time.
+"""One tokenizer process: renders chat templates, tokenises and compiles grammars, one request at a
+time.
 
 `python -m control_plane.gateway.tokenizer_process` speaks `tokenizer_messages` on stdin and stdout.
 It ends when stdin does. What it runs comes with models, so it may use a bounded amount of memory,
@@ -7,17 +8,25 @@ and its parent kills it when it takes too long.
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Mapping
+from typing import BinaryIO
 
 import msgspec
 
-from control_plane.gateway.chat_template import Render, TemplateRefused, compile_template
+from control_plane.gateway.chat_template import (
+    Objects,
+    Render,
+    TemplateRefused,
+    compile_template,
+)
 from control_plane.gateway.tokenizer_messages import (
     LENGTH_BYTES,
+    Checked,
+    CheckGrammars,
     EncodeChat,
     Encoded,
     EncodeTexts,
@@ -28,6 +37,9 @@ from control_plane.gateway.tokenizer_messages import (
     frame,
     remember,
 )
+from control_plane.gateway.tools.families import told_in_words
+from control_plane.gateway.tools.prompt import as_objects, as_text
+from infra.grammar import GrammarRefused, check
 from infra.wire import TextAssets
 
 _MAX_MEMORY_BYTES = 4 << 30
@@ -49,7 +61,7 @@ class LoadedText:
         longest = max(map(len, self._tokenizer.get_vocab()), default=1)
         self._max_token_chars = 0 if normalizes else longest
 
-    def encode_chat(self, messages: Sequence[Mapping[str, Any]], max_tokens: int) -> Prompt:
+    def encode_chat(self, messages: Objects, tools: Objects, max_tokens: int) -> Prompt:
         """Special tokens in the rendered text are parsed, as transformers does.
 
         Raises:
@@ -60,7 +72,11 @@ class LoadedText:
             raise TemplateRefused("this model has no chat template; use /v1/completions")
         if self._render is None:
             self._render = compile_template(assets.chat_template)
-        return self._encode(self._render(messages, assets.bos_token, assets.eos_token), max_tokens)
+        messages = as_objects(messages)
+        if told_in_words(assets.chat_template):
+            messages, tools = as_text(messages, tools), ()
+        text = self._render(messages, assets.bos_token, assets.eos_token, tools)
+        return self._encode(text, max_tokens)
 
     def encode_text(self, text: str, max_tokens: int) -> Prompt:
         prompt = self._encode(text, max_tokens)
@@ -86,12 +102,25 @@ def answer(loaded: Mapping[str, LoadedText], request: EncodeChat | EncodeTexts) 
         return Unacceptable(f"no text assets {request.digest} are loaded")
     try:
         if isinstance(request, EncodeChat):
-            return Encoded([text.encode_chat(request.messages, request.max_tokens)])
+            tools = json.loads(request.tools)
+            return Encoded([text.encode_chat(request.messages, tools, request.max_tokens)])
         return Encoded([text.encode_text(each, request.max_tokens) for each in request.texts])
     except TemplateRefused as error:
         return Unacceptable(str(error))
     except MemoryError:
         return Unacceptable("the prompt needs too much memory to be rendered")
+
+
+def check_grammars(request: CheckGrammars) -> Checked:
+    refusals: list[str] = []
+    for grammar in request.grammars:
+        try:
+            check(grammar)
+        except GrammarRefused as error:
+            refusals.append(str(error))
+        else:
+            refusals.append("")
+    return Checked(refusals)
 
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:
@@ -102,7 +131,10 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
         if isinstance(request, Load):
             remember(loaded, request.digest, LoadedText(request.assets))
             continue
-        sink.write(frame(answer(loaded, request)))
+        if isinstance(request, CheckGrammars):
+            sink.write(frame(check_grammars(request)))
+        else:
+            sink.write(frame(answer(loaded, request)))
         sink.flush()
 
 

@@ -21,7 +21,9 @@ class Transcript:
     def __init__(self, text: TextModel, display: Display) -> None:
         self._text = text
         self._display = display
-        self._detokenizer = text.detokenizer(special_tokens=display.special_tokens)
+        self._detokenizer = text.detokenizer(
+            special_tokens=display.special_tokens, tools=display.tools
+        )
         self._stops = StopStrings(display.stops, include=display.include_stop)
         self._piece = Piece()
         self._read_chars = 0

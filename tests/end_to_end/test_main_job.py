@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+from typing import Any
 
 import httpx
 import pytest
@@ -82,6 +83,52 @@ def test_completions_take_several_prompts_and_choices(platform: Platform) -> Non
         model="smollm2", prompt=["The sea is", "The sky is"], n=2, max_tokens=4, seed=1
     )
     assert [choice.index for choice in reply.choices] == [0, 1, 2, 3]
+
+
+def test_an_answer_matches_its_schema(platform: Platform) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"city": {"type": "string", "maxLength": 20}},
+        "required": ["city"],
+        "additionalProperties": False,
+    }
+    reply = platform.openai().chat.completions.create(
+        model="smollm2",
+        messages=QUESTION,
+        response_format={"type": "json_schema", "json_schema": {"name": "it", "schema": schema}},
+    )
+    assert list(json.loads(reply.choices[0].message.content or "")) == ["city"]
+    assert reply.choices[0].finish_reason == "stop"
+
+
+def test_a_demanded_call_is_made_whole_and_in_a_stream(platform: Platform) -> None:
+    parameters = {
+        "type": "object",
+        "properties": {"city": {"type": "string", "maxLength": 20}, "days": {"enum": [1, 2]}},
+        "required": ["city", "days"],
+        "additionalProperties": False,
+    }
+    request: Any = {
+        "model": "smollm2",
+        "messages": [{"role": "user", "content": "How will the weather in Paris be?"}],
+        "tools": [{"type": "function", "function": {"name": "look", "parameters": parameters}}],
+        "tool_choice": "required",
+        "parallel_tool_calls": False,
+        "seed": 3,
+    }
+    client = platform.openai()
+    whole = client.chat.completions.create(**request).choices[0]
+    assert whole.finish_reason == "tool_calls"
+    assert whole.message.content is None
+    [call] = whole.message.tool_calls
+    assert call.function.name == "look"
+    arguments = json.loads(call.function.arguments)
+    assert len(arguments["city"]) <= 20
+    assert arguments["days"] in (1, 2)
+    with client.chat.completions.stream(**request) as stream:
+        streamed = stream.get_final_completion().choices[0]
+    assert streamed.message.tool_calls[0].function.arguments == call.function.arguments
+    assert streamed.finish_reason == "tool_calls"
 
 
 def test_the_command_line_tells_what_runs_and_why(platform: Platform) -> None:

@@ -14,6 +14,7 @@ import torch
 from worker.engine.base import EngineError, EngineSpec
 from worker.engine.device import choose_device, with_gpu_defaults
 from worker.engine.gpu_assembly import runner_on_gpu
+from worker.engine.grammar.compiler import GrammarCompiler
 from worker.engine.host_forward import HostForward
 from worker.engine.kv_cache import KvCache, cache_dtype, token_bytes
 from worker.engine.loading import report_loading
@@ -42,6 +43,7 @@ class Assembly:
     runner: Runner
     sampler: Sampler
     """The runner's: it has to know every sequence."""
+    grammars: GrammarCompiler
     loop: Callable[[Scheduler], Loop]
     """Makes the loop that steps the runner."""
     limits: Limits
@@ -69,7 +71,7 @@ def assemble(spec: EngineSpec) -> Assembly:
     model = _load_model(config, checkpoint, Placement(dtype, device, max_context, options.exact))
     eos_tokens = read_eos_tokens(spec.model_path, config)
     kv_dtype = cache_dtype(options.kv_cache_dtype, dtype)
-    return put_together(model, options, max_context, eos_tokens, kv_dtype, device)
+    return put_together(model, options, max_context, eos_tokens, kv_dtype, device, spec.model_path)
 
 
 def put_together(
@@ -79,8 +81,12 @@ def put_together(
     eos_tokens: frozenset[int],
     kv_dtype: torch.dtype,
     device: torch.device,
+    directory: Path | None = None,
 ) -> Assembly:
     """Everything around a model whose weights are there; on a GPU its graphs are recorded.
+
+    Args:
+        directory: where its tokenizer lies; without one, jobs with grammars are refused.
 
     Raises:
         EngineError: memory does not hold what the options ask for.
@@ -96,6 +102,7 @@ def put_together(
     return Assembly(
         runner=runner,
         sampler=sampler,
+        grammars=GrammarCompiler(directory, model.shape.vocabulary, eos_tokens),
         loop=_loop(options, device, runner),
         limits=limits,
         vocabulary=model.shape.vocabulary,

@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from worker.engine.grammar.masks import GrammarMasks
 from worker.engine.readback import Readback
 from worker.engine.sampler import Chosen, PromptRows, Sampler
 from worker.engine.step_layout import StepLayout, lay_out
@@ -36,16 +37,22 @@ class Forward(Protocol):
 class Launched:
     """A step on its way: computed already on a CPU, queued on a GPU."""
 
-    def __init__(self, chosen: Chosen, prompts: tuple[PromptRows, ...]) -> None:
+    def __init__(
+        self, chosen: Chosen, prompts: tuple[PromptRows, ...], masks: GrammarMasks
+    ) -> None:
         self._chosen = chosen
         self._readback = Readback(chosen.tokens, *(chosen.likelihoods or ()))
         self._prompts = prompts
+        self._masks = masks
+        self._result: StepResult | None = None
 
     def result(self) -> StepResult:
-        """Waits for the step."""
-        tokens, *told = self._readback.read()
-        chosen = replace(self._chosen, likelihoods=Likelihoods(*told) if told else None)
-        return chosen.result(tokens.tolist(), self._prompts)
+        """Waits for the step; grammars follow its tokens once."""
+        if self._result is None:
+            tokens, *told = self._readback.read()
+            chosen = replace(self._chosen, likelihoods=Likelihoods(*told) if told else None)
+            self._result = self._masks.follow(chosen.result(tokens.tolist(), self._prompts))
+        return self._result
 
 
 class Runner:
@@ -60,6 +67,7 @@ class Runner:
         """Sequences that the step prepared last samples."""
         self._chosen = torch.empty(0, dtype=torch.int64)
         """What the step launched last chose, where it was computed."""
+        self._launched: Launched | None = None
 
     def prepare(self, plan: Plan) -> StepLayout:
         """Lay out a plan."""
@@ -70,9 +78,21 @@ class Runner:
     @torch.inference_mode()
     def launch(self, layout: StepLayout) -> Launched:
         run = self._run_prompts if layout.prompts else self.forward.run
-        chosen = self._sampler.choose(layout.choices, run(layout, self._chosen))
+        logits = run(layout, self._chosen)
+        chosen = self._sampler.choose(layout.choices, logits, self._mask(layout))
         self._chosen = chosen.tokens
-        return Launched(chosen, layout.prompts)
+        self._launched = Launched(chosen, layout.prompts, self._sampler.masks)
+        return self._launched
+
+    def _mask(self, layout: StepLayout) -> Tensor | None:
+        """What grammars allow in a step whose forward pass is on its way. They have to know the
+        tokens of the step before it: a GPU is waited for where there are any."""
+        masks = self._sampler.masks
+        if not masks.hold(layout.sampling):
+            return None
+        if self._launched is not None:
+            self._launched.result()
+        return masks.fill([(row.sequence_id, row.draw.index) for row in layout.choices])
 
     def _run_prompts(self, layout: StepLayout, before: Tensor) -> Tensor:
         """The logits of the sampled rows; those of prompts are looked at on the way, tile by

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from infra.wire import JobSpec, TokenLogprob
+from worker.engine.grammar.masks import GrammarMasks
 from worker.engine.logprobs import NOT_TOLD, PromptLogprobs, are_finite, read_logprobs
 from worker.engine.sampling_state import SamplingState
 from worker.kernels.logprobs import Likelihoods, likelihoods
@@ -111,6 +112,8 @@ class Sampler:
         self._vocabulary = vocabulary
         self.device = device
         self._states: dict[int, SamplingState] = {}
+        self.masks = GrammarMasks(vocabulary)
+        """Of the sequences that have a grammar."""
 
     def open(self, sequence: Sequence, job: JobSpec) -> None:
         state = SamplingState(sequence, job, self._vocabulary, self.device)
@@ -119,6 +122,7 @@ class Sampler:
     def close(self, sequence_id: int) -> None:
         """Forget a sequence; steps that are prepared may still run."""
         self._states.pop(sequence_id, None)
+        self.masks.close(sequence_id)
 
     def prepare(self, plan: Plan) -> tuple[SampledRow, ...]:
         """One for each slice that samples, in the order of the plan."""

@@ -26,6 +26,8 @@ def check_sampling(sampling: Sampling, vocabulary: int) -> None:
     _check_draw(sampling)
     _check_penalties(sampling)
     _check_tokens(sampling, vocabulary)
+    if sampling.grammar is not None and sampling.ignore_eos:
+        raise Unrunnable("ignore_eos would go on where a grammar has ended: leave one of them out")
     for name in ("logprobs", "prompt_logprobs"):
         count = getattr(sampling, name)
         if not -1 <= count <= vocabulary:

@@ -6,6 +6,8 @@ from infra.wire import FinishReason, JobSpec, Sampling, TokenEvent
 from worker.engine.admission import Unrunnable, check_job, sequence_of
 from worker.engine.assembly import Assembly, assemble
 from worker.engine.base import Engine, EngineSpec
+from worker.engine.grammar.compilation import Compilations, Compiled
+from worker.engine.grammar.matcher import Matcher
 from worker.engine.loading import report_loading
 from worker.engine.messages import Stats
 from worker.engine.step_times import StepTimes
@@ -14,6 +16,8 @@ from worker.scheduling.scheduler import Scheduler
 from worker.scheduling.sequence import Sequence
 
 WARM_UP_TOKENS = 32
+_COMPILING_WAIT_S = 0.01
+"""How long a step without work waits for a grammar that is being compiled."""
 
 
 def build(spec: EngineSpec) -> Engine:
@@ -33,6 +37,7 @@ class TorchEngine:
         self._assembly = assembly
         self._scheduler = Scheduler(assembly.limits)
         self._loop = assembly.loop(self._scheduler)
+        self._compilations = Compilations(assembly.grammars)
         self._jobs: dict[int, JobSpec] = {}
         self._attempts: dict[int, int] = {}
         self._sequences: dict[str, Sequence] = {}
@@ -51,16 +56,34 @@ class TorchEngine:
 
     def submit(self, job: JobSpec, attempt: int) -> TokenEvent | None:
         self.cancel(job.job_id)
-        index = len(job.delivered)
-        max_context = self._assembly.max_context_tokens
         try:
-            check_job(job, self._assembly.vocabulary, max_context)
+            check_job(job, self._assembly.vocabulary, self._assembly.max_context_tokens)
         except Unrunnable as error:
-            return TokenEvent(job.job_id, attempt, index, [], FinishReason.ERROR, str(error))
+            return _end(job, attempt, FinishReason.ERROR, str(error))
+        if job.sampling.grammar is not None:
+            self._compilations.start(job, attempt)
+            return None
+        return self._admit(job, attempt)
+
+    def _admit_compiled(self, compiled: Compiled) -> TokenEvent | None:
+        job, attempt, matcher = compiled.job, compiled.attempt, compiled.matcher
+        if matcher is None:
+            return _end(job, attempt, FinishReason.ERROR, compiled.refusal)
+        if matcher.ended:
+            return _end(job, attempt, FinishReason.STOP)
+        return self._admit(job, attempt, matcher)
+
+    def _admit(
+        self, job: JobSpec, attempt: int, matcher: Matcher | None = None
+    ) -> TokenEvent | None:
+        """Let the scheduler have a job, or return its end where it has all of its output."""
+        max_context = self._assembly.max_context_tokens
         sequence = sequence_of(job, self._arrivals, max_context, self._assembly.eos_tokens)
         if len(sequence.tokens) >= sequence.limit_tokens:
-            return TokenEvent(job.job_id, attempt, index, [], FinishReason.LENGTH)
+            return _end(job, attempt, FinishReason.LENGTH)
         self._arrivals += 1
+        if matcher is not None:
+            self._assembly.sampler.masks.open(sequence.sequence_id, matcher)
         self._jobs[sequence.sequence_id] = job
         self._attempts[sequence.sequence_id] = attempt
         self._sequences[job.job_id] = sequence
@@ -69,6 +92,7 @@ class TorchEngine:
         return None
 
     def cancel(self, job_id: str) -> None:
+        self._compilations.cancel(job_id)
         sequence = self._sequences.get(job_id)
         if sequence is not None:
             self._scheduler.cancel(sequence)
@@ -78,12 +102,15 @@ class TorchEngine:
                 self._loop.drain()
 
     def step(self) -> list[TokenEvent]:
+        wait_s = 0.0 if self._sequences else _COMPILING_WAIT_S
+        ready = self._compilations.take_ready(wait_s)
+        ended = [end for each in ready if (end := self._admit_compiled(each)) is not None]
         committed = self._loop.step()
         if committed is None:
-            return []
+            return ended
         self._step_times.observe(committed.tokens, committed.duration_s)
         self._steps += 1
-        return [self._event(outcome, committed.result) for outcome in committed.outcomes]
+        return ended + [self._event(outcome, committed.result) for outcome in committed.outcomes]
 
     def expected_step_s(self) -> float:
         tokens = self._loop.outstanding_tokens or self._scheduler.pending_tokens
@@ -94,7 +121,7 @@ class TorchEngine:
         used_blocks = limits.blocks - self._scheduler.blocks.free_blocks
         return Stats(
             running=len(self._scheduler.running),
-            waiting=len(self._scheduler.waiting),
+            waiting=len(self._scheduler.waiting) + len(self._compilations),
             kv_tokens_used=used_blocks * limits.block_tokens,
             kv_tokens_total=limits.blocks * limits.block_tokens,
             max_running=limits.max_running,
@@ -104,6 +131,7 @@ class TorchEngine:
 
     def close(self) -> None:
         self._loop.close()
+        self._compilations.close()
 
     def _event(self, outcome: Outcome, result: StepResult) -> TokenEvent:
         sequence = outcome.sequence
@@ -131,6 +159,11 @@ class TorchEngine:
         del self._attempts[sequence.sequence_id]
         del self._sequences[job.job_id]
         self._assembly.sampler.close(sequence.sequence_id)
+
+
+def _end(job: JobSpec, attempt: int, finish: FinishReason, error: str = "") -> TokenEvent:
+    """A job ends without a step."""
+    return TokenEvent(job.job_id, attempt, len(job.delivered), [], finish, error)
 
 
 def _finish(outcome: Outcome) -> FinishReason | None:

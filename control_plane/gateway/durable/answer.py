@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any, cast
 
 import msgspec
@@ -16,6 +17,7 @@ from control_plane.gateway.errors import ApiError, unavailable
 from control_plane.gateway.event_stream import event
 from control_plane.gateway.responses import ChatShape, Shape, TextShape
 from control_plane.gateway.sequence import Ending, Finish
+from control_plane.gateway.tools.shape import ToolShape
 from infra.connection import REDIS_AWAY
 from infra.durable.log import OPEN, Found
 from infra.states import JobState
@@ -80,7 +82,9 @@ class Answer:
 
 
 def shape_of(request: DurableRequest) -> Shape:
-    kind = ChatShape if request.endpoint == "chat" else TextShape
+    kind: Callable[..., Shape] = ChatShape if request.endpoint == "chat" else TextShape
+    if request.tools is not None:
+        kind = partial(ToolShape, request.tools)
     return kind(
         request.model,
         request.revision_id,

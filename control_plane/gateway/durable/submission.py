@@ -145,4 +145,5 @@ def _describe(
         include_usage=options.include_usage,
         jobs=jobs,
         idempotency_key=idempotency_key,
+        tools=options.tools_read_by(destination.text.assets.chat_template),
     )

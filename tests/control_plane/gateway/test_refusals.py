@@ -54,13 +54,11 @@ BAD_FIELDS: list[tuple[tuple[str, dict[str, Any]], str]] = [
     (chat(messages=[]), "messages"),
     (chat(messages="hi"), "messages"),
     (chat(messages=["hi"]), "messages[0]"),
-    (message(role="tool"), "messages[0].role"),
+    (message(role="function"), "messages[0].role"),
     (message(content=None), "messages[0].content"),
     (message(content=[]), "messages[0].content"),
     (message(content=[{"type": "image_url", "image_url": {}}]), "messages[0].content.type"),
-    (message(tool_calls=[{"id": "1"}]), "messages[0].tool_calls"),
-    (chat(tools=[{"type": "function"}]), "tools"),
-    (chat(response_format={"type": "json_object"}), "response_format"),
+    (message(tool_calls=[{"id": "1"}]), "messages[0].tool_calls[0].function"),
     (chat(logprobs=2), "logprobs"),
     (chat(logprobs=True, top_logprobs=21), "top_logprobs"),
     (chat(top_logprobs=2), "top_logprobs"),
@@ -178,9 +176,9 @@ async def test_an_unknown_argument_is_refused_with_the_nearest_known(gateway: Ga
 
 async def test_what_openai_has_and_we_do_not_is_said_to_be_unsupported(gateway: Gateway) -> None:
     async with gateway.http() as client:
-        path, body = chat(tools=[{"type": "function"}])
+        path, body = chat(audio={"voice": "alloy"})
         error = refused(await client.post(path, json=body), 400)
-    assert error["message"] == "'tools' is not supported yet; leave it out."
+    assert error["message"] == "'audio' is not supported yet; leave it out."
     assert error["code"] == "unsupported_parameter"
 
 

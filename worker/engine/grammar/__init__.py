@@ -1,0 +1,1 @@
+"""Outputs that must match a grammar (llguidance): compiled once, followed token by token."""
