@@ -7,10 +7,12 @@
 #   PYTHON       interpreter for the virtual environment (default python3, 3.11 or newer);
 #                for `make gpu` the one that runs (default that of .venv, if it is there)
 #   TORCH_INDEX  PyTorch's CPU package index, where pip would otherwise take the CUDA build
+#   BENCH        which benchmark `make bench` runs: stack (default) or engine
 #   ARGS         more arguments for the command behind the target
 
 PYTHON ?= python3
 TORCH_INDEX ?=
+BENCH ?= stack
 ARGS ?=
 
 BIN := .venv/bin
@@ -48,7 +50,7 @@ format: .venv/installed-dev
 	$(BIN)/ruff check --fix $(SOURCES)
 
 bench: .venv/installed-dev
-	$(BIN)/python -m loadtests.benchmarks.stack $(ARGS)
+	$(BIN)/python -m loadtests.benchmarks.$(BENCH) $(ARGS)
 
 gpu:
 	@PYTHONPATH=. $(GPU_PYTHON) -m loadtests.benchmarks.gpu.ready

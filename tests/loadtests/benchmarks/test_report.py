@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from loadtests.benchmarks.report import Report, row
+from loadtests.benchmarks.report import Report, not_measured, row
 
 
 def test_a_row_is_the_median_of_its_rounds_and_the_ratio_is_of_medians() -> None:
@@ -48,3 +48,16 @@ def test_people_get_a_table_with_notes() -> None:
     lines = report.table().splitlines()
     assert lines[2].split() == ["x", "12,345", "tok/s", "12,345–12,345"]
     assert lines[-1] == "note: one thing"
+
+
+def test_a_row_without_a_figure_says_so_in_both_forms() -> None:
+    report = Report("engine", quick=False, rows=[not_measured("x", "no compiler", goal=1.0)])
+    assert report.rows[0].verdict == ""
+    assert report.table().splitlines()[2].split() == ["x", "not", "measured", "1", "no", "compiler"]
+    [found] = json.loads(report.json())["rows"]
+    assert (found["value"], found["remark"]) == (None, "no compiler")
+
+
+def test_a_goal_for_the_ratio_has_no_verdict_without_a_peer() -> None:
+    assert row("x", [9.0], "tok/s", goal=1.0, of_ratio=True).verdict == ""
+    assert row("x", [9.0], "tok/s", [3.0], goal=1.0, of_ratio=True).verdict == "met"
