@@ -133,7 +133,7 @@ async def _generate(
     generation = Generation(services.consumer, prompt_tokens, route.name, arrived)
     job_prefix = f"job-{secrets.token_hex(12)}"
     identity = request_id(request.scope)
-    for spec in job_specs(destination, options, prompts, identity, job_prefix):
+    for spec in job_specs(destination, options, prompts, identity, job_prefix, caller.tenant):
         generation.add(destination.revision_id, spec, destination.text, options.display)
     await enqueue(
         services.consumer,

@@ -15,6 +15,7 @@ from worker.engine.base import EngineError, EngineSpec
 from worker.engine.device import choose_device, with_gpu_defaults
 from worker.engine.gpu_assembly import runner_on_gpu
 from worker.engine.host_forward import HostForward
+from worker.engine.host_pool import HostPool
 from worker.engine.kv_cache import KvCache, cache_dtype, token_bytes
 from worker.engine.loading import report_loading
 from worker.engine.loop import Loop, OverlappedLoop, PlainLoop
@@ -92,7 +93,8 @@ def put_together(
         limits = _limits(options, max_context, token_bytes(model.shape, kv_dtype))
         cache = KvCache(model.shape, limits.blocks, limits.block_tokens, kv_dtype, device)
         forward = HostForward(model, cache, limits.block_tokens)
-        runner = Runner(forward, limits.block_tokens, sampler)
+        pool = HostPool.of(cache, limits.host_blocks)
+        runner = Runner(forward, limits.block_tokens, sampler, pool)
     return Assembly(
         runner=runner,
         sampler=sampler,
@@ -192,5 +194,5 @@ def _limits(options: Options, max_context: int, bytes_per_token: int) -> Limits:
             f"one sequence of max_context_tokens ({max_context}): give it {bytes_per_token} bytes "
             f"a token, or lower max_context_tokens"
         )
-    require_bytes((blocks + 1) * block_bytes, "the KV cache")
-    return Limits(options.max_running, options.step_token_budget, blocks, options.block_tokens)
+    require_bytes((blocks + 1) * block_bytes + options.swap_bytes, "the KV cache")
+    return options.limits(blocks, block_bytes)

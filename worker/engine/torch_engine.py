@@ -10,6 +10,7 @@ from worker.engine.loading import report_loading
 from worker.engine.messages import Stats
 from worker.engine.step_times import StepTimes
 from worker.scheduling.plan import Outcome, StepResult
+from worker.scheduling.preemption import PreemptionCosts
 from worker.scheduling.scheduler import Scheduler
 from worker.scheduling.sequence import Sequence
 
@@ -48,6 +49,7 @@ class TorchEngine:
         while self._sequences:
             self.step()
         self._steps = self._output_tokens = 0
+        self._scheduler.prefix_queried_tokens = self._scheduler.prefix_hit_tokens = 0
 
     def submit(self, job: JobSpec, attempt: int) -> TokenEvent | None:
         self.cancel(job.job_id)
@@ -83,6 +85,9 @@ class TorchEngine:
             return []
         self._step_times.observe(committed.tokens, committed.duration_s)
         self._steps += 1
+        if self._assembly.limits.host_blocks:
+            costs = PreemptionCosts(self._assembly.block_copy_s, self._step_times.token_s)
+            self._scheduler.host.costs = costs
         return [self._event(outcome, committed.result) for outcome in committed.outcomes]
 
     def expected_step_s(self) -> float:
@@ -100,6 +105,9 @@ class TorchEngine:
             max_running=limits.max_running,
             steps=self._steps,
             output_tokens=self._output_tokens,
+            prefix_queried_tokens=self._scheduler.prefix_queried_tokens,
+            prefix_hit_tokens=self._scheduler.prefix_hit_tokens,
+            preemptions=self._scheduler.preemptions,
         )
 
     def close(self) -> None:

@@ -38,9 +38,9 @@ class Scheduler:
         """Smallest rank first."""
         self.waiting: list[Sequence] = []
         """Smallest rank first."""
-        self.started_tokens = 0
-        """Lengths of sequences when they first started, added up."""
-        self.cached_tokens = 0
+        self.prefix_queried_tokens = 0
+        """Positions of sequences that first started and would take them from the prefix cache."""
+        self.prefix_hit_tokens = 0
         """How many of these were in the prefix cache."""
         self.preemptions = 0
         self._outstanding: deque[Plan] = deque()
@@ -199,9 +199,9 @@ class Scheduler:
 
     def _start(self, sequence: Sequence, path: list[Node], draft: Draft) -> None:
         insort(self.running, sequence, key=_rank)
-        if not sequence.residence:
-            self.started_tokens += len(sequence.tokens)
-            self.cached_tokens += len(path) * self.limits.block_tokens
+        if not sequence.residence and sequence.reuse_prefix and self.limits.prefix_cache:
+            self.prefix_queried_tokens += len(sequence.tokens)
+            self.prefix_hit_tokens += len(path) * self.limits.block_tokens
         self.blocks.attach(sequence, path)
         fresh = self.blocks.grow(sequence, sequence.expected_tokens)
         kept = self.blocks.blocks_for(sequence.computed_tokens)
