@@ -118,8 +118,9 @@ class Scheduler:
         tokens, stopped = sequence.append(sampled)
         if part.residence == sequence.residence:
             # Only now: finite logits are the proof that no position before them went wrong.
-            sequence.proven_tokens = part.start + part.count
-            self.blocks.share(sequence)
+            proven = sequence.proven_tokens = part.start + part.count
+            if proven // self.limits.block_tokens > len(sequence.shared_path):
+                self.blocks.share(sequence)
         if sequence.finished:
             self._end(sequence)
         elif sequence.awaited_tokens and len(sampled) != 1:
