@@ -41,7 +41,7 @@ class KvCache:
     @property
     def parts(self) -> list[Tensor]:
         """All tensors, their blocks in dimension 3."""
-        return [self._storage]
+        return [self._storage] if self._scales is None else [self._storage, self._scales]
 
     def layer(self, index: int) -> tuple[Tensor, Tensor]:
         return self._storage[0, index], self._storage[1, index]
