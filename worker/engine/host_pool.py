@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from worker.engine.kv_cache import KvCache
+
 _BLOCK_DIMENSION = 3
 _TRIALS = 3
 
@@ -32,6 +34,14 @@ class HostPool:
             for part in self._parts
         ]
 
+        self.block_copy_s = self._measure_block_copy_s()
+        """What one block takes one way."""
+
+    @classmethod
+    def of(cls, cache: KvCache, slots: int) -> HostPool | None:
+        """A pool for the blocks of a cache; None where it would hold none."""
+        return cls(cache.parts, slots) if slots else None
+
     def move(self, swap_out: Sequence[tuple[int, int]], swap_in: Sequence[tuple[int, int]]) -> None:
         """Copy (block, slot) pairs out, then (slot, block) pairs in."""
         for cache, pool in zip(self._parts, self._slots, strict=True):
@@ -42,9 +52,8 @@ class HostPool:
                 back = pool[slot].to(cache.device, non_blocking=True)
                 cache.select(_BLOCK_DIMENSION, block).copy_(back)
 
-    def measure_block_copy_s(self) -> float:
-        """Seconds that one block takes one way, measured on the null block: call it before there
-        is anything in the pool."""
+    def _measure_block_copy_s(self) -> float:
+        """Tried on the null block, which nothing uses yet."""
         times_s = []
         for _ in range(_TRIALS):
             began_s = time.perf_counter()

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from worker.engine.base import EngineError
+from worker.scheduling.limits import Limits
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 40)]
 
@@ -50,6 +51,17 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much of a GPU's memory may be used, by this engine and everybody else."""
     cuda_graphs: bool = True
     """Replay decode steps as CUDA graphs."""
+
+    def limits(self, blocks: int, block_bytes: int) -> Limits:
+        """What the scheduler of such an engine may hand out, with a cache of so many blocks."""
+        return Limits(
+            self.max_running,
+            self.step_token_budget,
+            blocks,
+            self.block_tokens,
+            self.prefix_cache,
+            self.swap_bytes // block_bytes,
+        )
 
 
 DEFAULT_CONTEXT_TOKENS = 4096

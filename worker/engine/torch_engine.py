@@ -85,9 +85,9 @@ class TorchEngine:
             return []
         self._step_times.observe(committed.tokens, committed.duration_s)
         self._steps += 1
-        if self._assembly.limits.host_blocks:
-            costs = PreemptionCosts(self._assembly.block_copy_s, self._step_times.token_s)
-            self._scheduler.host.costs = costs
+        if self._assembly.runner.pool is not None:
+            copy_s = self._assembly.runner.pool.block_copy_s
+            self._scheduler.host.costs = PreemptionCosts(copy_s, self._step_times.token_s)
         return [self._event(outcome, committed.result) for outcome in committed.outcomes]
 
     def expected_step_s(self) -> float:
