@@ -273,7 +273,10 @@ class ReplicaReport(msgspec.Struct, frozen=True, omit_defaults=True):
     kv_tokens_used: int = 0
     kv_tokens_total: int = 0
     output_tokens: int = 0
-    """Since the replica started."""
+    """Since the replica started, like all that follow."""
+    prefix_queried_tokens: int = 0
+    prefix_hit_tokens: int = 0
+    preemptions: int = 0
 
 
 class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):

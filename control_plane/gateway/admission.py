@@ -116,9 +116,14 @@ def job_specs(
     prompts: Seq[tuple[Prompt, int]],
     request_id: str,
     job_prefix: str,
+    tenant: str,
 ) -> list[JobSpec]:
     """`options.sequences` jobs for each (prompt, output limit), numbered as the client numbers
-    choices. Raises ApiError 400 where the options do not fit the model or the limits."""
+    choices. Raises ApiError 400 where the options do not fit the model or the limits.
+
+    Only jobs of one tenant share cached prefixes: how fast an answer comes must not tell anybody
+    what others have asked.
+    """
     check_token_ids(options, destination.route)
     seed = secrets.randbits(63) if options.seed is None else options.seed & _SEED_MASK
     parent = traceparent()
@@ -131,6 +136,7 @@ def job_specs(
             sampling=sampling(options, destination.text, max_tokens, seed),
             choice=choice,
             traceparent=parent,
+            cache_salt=tenant,
         )
         for choice, (prompt, max_tokens) in enumerate(each_choice)
     ]

@@ -145,7 +145,7 @@ async def _generate(
     identity = request_id(request.scope)
     tools = options.tools_read_by(destination.text.assets.chat_template)
     display = replace(options.display, tools=tools)
-    for spec in job_specs(destination, options, prompts, identity, job_prefix):
+    for spec in job_specs(destination, options, prompts, identity, job_prefix, caller.tenant):
         generation.add(destination.revision_id, spec, destination.text, display)
     await enqueue(
         services.consumer,

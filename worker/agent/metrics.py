@@ -23,36 +23,58 @@ ENGINE_TOKENS = counter(
     "Tokens that engines made, those of lost attempts included.",
     ("revision",),
 )
+PREFIX_QUERIES = counter(
+    "prefix_cache_queries",
+    "Positions of jobs when an engine started them, as far as they might have been cached.",
+    ("revision",),
+)
+PREFIX_HITS = counter(
+    "prefix_cache_hits", "How many of these were cached, and not computed again.", ("revision",)
+)
+PREEMPTIONS = counter(
+    "num_preemptions",
+    "Times that a running job had to give up its KV cache to others.",
+    ("revision",),
+)
+_COUNTED = {
+    "output_tokens": ENGINE_TOKENS,
+    "prefix_queried_tokens": PREFIX_QUERIES,
+    "prefix_hit_tokens": PREFIX_HITS,
+    "preemptions": PREEMPTIONS,
+}
+"""Fields of a report that only grow."""
 REPLICAS = SnapshotGauge(
     "agent_replicas", "Replicas of this agent by state, ended ones until forgotten.", ("state",)
 )
 
 
 class EngineMetrics:
-    """Remembers how many tokens of each replica were counted."""
+    """Remembers how much of each replica was counted."""
 
     def __init__(self) -> None:
-        self._counted: dict[str, int] = {}
+        self._counted: dict[str, ReplicaReport] = {}
 
     def see(self, reports: Iterable[ReplicaReport], revisions: Mapping[str, str]) -> None:
         """`revisions`: by replica id, for every report."""
         by_revision: defaultdict[str, list[ReplicaReport]] = defaultdict(list)
         states: defaultdict[tuple[str, ...], float] = defaultdict(float)
-        counted: dict[str, int] = {}
+        counted: dict[str, ReplicaReport] = {}
         for report in reports:
             by_revision[revisions[report.replica_id]].append(report)
             states[(report.state.value,)] += 1
-            counted[report.replica_id] = report.output_tokens
-        for revision, group in by_revision.items():
-            fresh = sum(
-                max(0, each.output_tokens - self._counted.get(each.replica_id, 0)) for each in group
-            )
-            ENGINE_TOKENS.labels(revision).inc(fresh)
+            counted[report.replica_id] = report
+            self._count(report, revisions[report.replica_id])
         self._counted = counted
         RUNNING.replace(_by(by_revision, lambda group: sum(each.running for each in group)))
         WAITING.replace(_by(by_revision, lambda group: sum(each.waiting for each in group)))
         KV_USAGE.replace(_by(by_revision, _kv_usage))
         REPLICAS.replace(states)
+
+    def _count(self, report: ReplicaReport, revision: str) -> None:
+        before = self._counted.get(report.replica_id)
+        for field, metric in _COUNTED.items():
+            seen = 0 if before is None else getattr(before, field)
+            metric.labels(revision).inc(max(0, getattr(report, field) - seen))
 
 
 def _by(

@@ -79,6 +79,9 @@ class Replica:
             kv_tokens_used=stats.kv_tokens_used,
             kv_tokens_total=stats.kv_tokens_total,
             output_tokens=stats.output_tokens,
+            prefix_queried_tokens=stats.prefix_queried_tokens,
+            prefix_hit_tokens=stats.prefix_hit_tokens,
+            preemptions=stats.preemptions,
         )
 
     async def run(self) -> None:

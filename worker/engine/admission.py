@@ -39,4 +39,6 @@ def sequence_of(
         limit_tokens=min(len(job.prompt) + job.sampling.max_tokens, max_context_tokens),
         stop_tokens=stop_tokens,
         reuse_prefix=not tells_prompt_logprobs(job),
+        priority=job.priority,
+        cache_salt=job.cache_salt,
     )

@@ -16,6 +16,7 @@ from worker.engine.device import choose_device, with_gpu_defaults
 from worker.engine.gpu_assembly import runner_on_gpu
 from worker.engine.grammar.compiler import GrammarCompiler
 from worker.engine.host_forward import HostForward
+from worker.engine.host_pool import HostPool
 from worker.engine.kv_cache import KvCache, cache_dtype, token_bytes
 from worker.engine.loading import report_loading
 from worker.engine.loop import Loop, OverlappedLoop, PlainLoop
@@ -23,6 +24,7 @@ from worker.engine.memory import available_bytes, require_bytes
 from worker.engine.options import DEFAULT_CONTEXT_TOKENS, Options, read_options
 from worker.engine.runner import Runner
 from worker.engine.sampler import Sampler
+from worker.engine.step_memory import step_bytes
 from worker.loader.checkpoint import Checkpoint
 from worker.loader.weights import check_weights, load_weights
 from worker.models.base import Model, ModelError, ModelShape, Placement
@@ -95,10 +97,12 @@ def put_together(
     if device.type == "cuda":
         runner, limits = runner_on_gpu(model, options, max_context, kv_dtype, sampler)
     else:
-        limits = _limits(options, max_context, token_bytes(model.shape, kv_dtype))
+        beside = step_bytes(model.shape, options.step_token_budget, options.max_running)
+        limits = _limits(options, max_context, token_bytes(model.shape, kv_dtype), beside)
         cache = KvCache(model.shape, limits.blocks, limits.block_tokens, kv_dtype, device)
         forward = HostForward(model, cache, limits.block_tokens)
-        runner = Runner(forward, limits.block_tokens, sampler)
+        pool = HostPool.of(cache, limits.host_blocks)
+        runner = Runner(forward, limits.block_tokens, sampler, pool)
     return Assembly(
         runner=runner,
         sampler=sampler,
@@ -183,8 +187,9 @@ def _max_context(options: Options, shape: ModelShape) -> int:
     return options.max_context_tokens
 
 
-def _limits(options: Options, max_context: int, bytes_per_token: int) -> Limits:
-    """Size the KV cache: at least one sequence of full length, never more than there is."""
+def _limits(options: Options, max_context: int, bytes_per_token: int, beside: int) -> Limits:
+    """Size the KV cache: at least one sequence of full length, never more than there is, when
+    steps take `beside` bytes."""
     per_sequence = -(-max_context // options.block_tokens)
     block_bytes = options.block_tokens * bytes_per_token
     if options.kv_cache_tokens is not None:
@@ -199,5 +204,5 @@ def _limits(options: Options, max_context: int, bytes_per_token: int) -> Limits:
             f"one sequence of max_context_tokens ({max_context}): give it {bytes_per_token} bytes "
             f"a token, or lower max_context_tokens"
         )
-    require_bytes((blocks + 1) * block_bytes, "the KV cache")
-    return Limits(options.max_running, options.step_token_budget, blocks, options.block_tokens)
+    require_bytes((blocks + 1) * block_bytes + options.swap_bytes + beside, "the KV cache")
+    return options.limits(blocks, block_bytes)

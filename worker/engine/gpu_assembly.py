@@ -8,8 +8,10 @@ from worker.engine.base import EngineError
 from worker.engine.decode_graphs import CudaCapture, graph_sizes
 from worker.engine.device_forward import DeviceForward
 from worker.engine.gpu_memory import measure
+from worker.engine.host_pool import HostPool
 from worker.engine.kv_cache import KvCache, token_bytes
 from worker.engine.loading import report_loading
+from worker.engine.memory import require_bytes
 from worker.engine.options import Options
 from worker.engine.runner import Runner
 from worker.engine.sampler import Sampler
@@ -40,10 +42,11 @@ def runner_on_gpu(
     budget = footprint.kv_bytes(*torch.cuda.mem_get_info(device), options.gpu_memory_share)
     block_bytes = block_tokens * token_bytes(model.shape, dtype)
     blocks = kv_blocks(options, table_blocks, block_bytes, budget)
-    limits = Limits(options.max_running, options.step_token_budget, blocks, block_tokens)
+    limits = options.limits(blocks, block_bytes)
     cache = KvCache(model.shape, blocks, block_tokens, dtype, device)
     forward = DeviceForward(model, cache, limits, table_blocks, device)
-    runner = Runner(forward, block_tokens, sampler)
+    require_bytes(options.swap_bytes, "the host memory of swap_bytes")
+    runner = Runner(forward, block_tokens, sampler, HostPool.of(cache, limits.host_blocks))
     report_loading("kernels")
     choices = trial_rows(1, model.shape.vocabulary, device)
     for layout in varied_steps(limits, table_blocks, choices):

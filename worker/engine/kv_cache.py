@@ -38,6 +38,11 @@ class KvCache:
         self._storage = torch.zeros((*size, shape.head_width), dtype=dtype, device=device)
         self._scales = torch.zeros(size, device=device) if dtype in MOST else None
 
+    @property
+    def parts(self) -> list[Tensor]:
+        """All tensors, their blocks in dimension 3."""
+        return [self._storage] if self._scales is None else [self._storage, self._scales]
+
     def layer(self, index: int) -> tuple[Tensor, Tensor]:
         return self._storage[0, index], self._storage[1, index]
 

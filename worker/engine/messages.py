@@ -35,6 +35,11 @@ class Stats(msgspec.Struct, frozen=True, array_like=True):
     max_running: int = 0
     steps: int = 0
     output_tokens: int = 0
+    prefix_queried_tokens: int = 0
+    """Positions of sequences when they started, as far as they might have been cached."""
+    prefix_hit_tokens: int = 0
+    """How many of these were."""
+    preemptions: int = 0
 
 
 class Loading(msgspec.Struct, frozen=True, tag=True):

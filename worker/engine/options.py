@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from worker.engine.base import EngineError
+from worker.scheduling.limits import Limits
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 40)]
 
@@ -29,6 +30,12 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Plan the next step while one runs; by default on a GPU only."""
     step_token_budget: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 512
     """Most positions that one step computes: longer prompts are cut into chunks."""
+    prefix_cache: bool = True
+    """Keep what sequences leave in the KV cache, and start others with the same prefix after it."""
+    swap_bytes: Annotated[int, msgspec.Meta(ge=0, le=1 << 44)] = 0
+    """Host memory for the KV cache of sequences that must wait in the middle of their output; they
+    are computed again where it is full, or where that is estimated to be faster. On a CPU the cache
+    is host memory already, so there it gains nothing."""
     block_tokens: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 16
     kv_cache_tokens: Count | None = None
     """Size of the KV cache; by default what `max_running` long sequences need, within
@@ -44,6 +51,17 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much of a GPU's memory may be used, by this engine and everybody else."""
     cuda_graphs: bool = True
     """Replay decode steps as CUDA graphs."""
+
+    def limits(self, blocks: int, block_bytes: int) -> Limits:
+        """What the scheduler of such an engine may hand out, with a cache of so many blocks."""
+        return Limits(
+            self.max_running,
+            self.step_token_budget,
+            blocks,
+            self.block_tokens,
+            self.prefix_cache,
+            self.swap_bytes // block_bytes,
+        )
 
 
 DEFAULT_CONTEXT_TOKENS = 4096

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from worker.engine.grammar.masks import GrammarMasks
+from worker.engine.host_pool import HostPool
 from worker.engine.readback import Readback
 from worker.engine.sampler import Chosen, PromptRows, Sampler
 from worker.engine.step_layout import StepLayout, lay_out
@@ -59,8 +60,15 @@ class Runner:
     """`prepare` reads sequences, in the order of plans. `launch` reads none, so it may run in a
     thread of its own, in the same order."""
 
-    def __init__(self, forward: Forward, block_tokens: int, sampler: Sampler) -> None:
+    def __init__(
+        self,
+        forward: Forward,
+        block_tokens: int,
+        sampler: Sampler,
+        pool: HostPool | None = None,
+    ) -> None:
         self.forward = forward
+        self.pool = pool
         self._block_tokens = block_tokens
         self._sampler = sampler
         self._prepared: tuple[int, ...] = ()
@@ -77,6 +85,7 @@ class Runner:
 
     @torch.inference_mode()
     def launch(self, layout: StepLayout) -> Launched:
+        self._swap(layout)
         run = self._run_prompts if layout.prompts else self.forward.run
         logits = run(layout, self._chosen)
         chosen = self._sampler.choose(layout.choices, logits, self._mask(layout))
@@ -108,4 +117,10 @@ class Runner:
     @torch.inference_mode()
     def logits(self, plan: Plan) -> Tensor:
         """[sampling slices, vocabulary] fp32, in the order of the plan, none of it awaited."""
-        return self.forward.run(lay_out(plan, self._block_tokens), self._chosen).clone()
+        layout = lay_out(plan, self._block_tokens)
+        self._swap(layout)
+        return self.forward.run(layout, self._chosen).clone()
+
+    def _swap(self, layout: StepLayout) -> None:
+        if self.pool is not None:
+            self.pool.move(layout.swap_out, layout.swap_in)

@@ -50,6 +50,9 @@ class StepLayout:
     block_tables: tuple[tuple[int, ...], ...]
     """[slices]: the same, each as long as it is."""
     fresh_blocks: tuple[int, ...]
+    swap_out: tuple[tuple[int, int], ...] = ()
+    """See `Plan`."""
+    swap_in: tuple[tuple[int, int], ...] = ()
 
     @property
     def rows(self) -> int:
@@ -120,6 +123,8 @@ def lay_out(
         tables=tables,
         block_tables=tuple(held),
         fresh_blocks=plan.fresh_blocks,
+        swap_out=plan.swap_out,
+        swap_in=plan.swap_in,
     )
 
 

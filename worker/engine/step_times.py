@@ -18,6 +18,11 @@ class StepTimes:
         size = tokens.bit_length()
         self._seen.setdefault(size, deque(maxlen=_REMEMBERED)).append(duration_s)
 
+    @property
+    def token_s(self) -> float:
+        """Seconds for each position of the steps that used the machine best; 0 before the first."""
+        return min((min(times) / 2.0**size for size, times in self._seen.items()), default=0.0)
+
     def bound_s(self, tokens: int) -> float:
         """Several times the worst recent step of this size; 0 where nothing has run yet.
 

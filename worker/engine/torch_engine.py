@@ -12,6 +12,7 @@ from worker.engine.loading import report_loading
 from worker.engine.messages import Stats
 from worker.engine.step_times import StepTimes
 from worker.scheduling.plan import Outcome, StepResult
+from worker.scheduling.preemption import PreemptionCosts
 from worker.scheduling.scheduler import Scheduler
 from worker.scheduling.sequence import Sequence
 
@@ -53,6 +54,7 @@ class TorchEngine:
         while self._sequences:
             self.step()
         self._steps = self._output_tokens = 0
+        self._scheduler.prefix_queried_tokens = self._scheduler.prefix_hit_tokens = 0
 
     def submit(self, job: JobSpec, attempt: int) -> TokenEvent | None:
         self.cancel(job.job_id)
@@ -110,6 +112,9 @@ class TorchEngine:
             return ended
         self._step_times.observe(committed.tokens, committed.duration_s)
         self._steps += 1
+        if self._assembly.runner.pool is not None:
+            copy_s = self._assembly.runner.pool.block_copy_s
+            self._scheduler.host.costs = PreemptionCosts(copy_s, self._step_times.token_s)
         return ended + [self._event(outcome, committed.result) for outcome in committed.outcomes]
 
     def expected_step_s(self) -> float:
@@ -127,6 +132,9 @@ class TorchEngine:
             max_running=limits.max_running,
             steps=self._steps,
             output_tokens=self._output_tokens,
+            prefix_queried_tokens=self._scheduler.prefix_queried_tokens,
+            prefix_hit_tokens=self._scheduler.prefix_hit_tokens,
+            preemptions=self._scheduler.preemptions,
         )
 
     def close(self) -> None:

@@ -26,6 +26,8 @@ class ModelShape:
     head_width: int
     vocabulary: int
     max_positions: int
+    row_elements: int = 0
+    """Elements that a layer holds for each row of a step at most, its attention aside."""
 
 
 @dataclass(frozen=True, slots=True)

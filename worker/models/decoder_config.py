@@ -71,7 +71,15 @@ class DecoderConfig(msgspec.Struct, frozen=True):
             head_width=self.head_width,
             vocabulary=self.vocab_size,
             max_positions=self.max_position_embeddings,
+            row_elements=self._row_elements,
         )
+
+    @property
+    def _row_elements(self) -> int:
+        """Residual, hidden and normalised states; query, key and value before and after rotation,
+        or a gated MLP's two products, as sums of integers too, and what becomes of them."""
+        attention = 4 * (self.num_attention_heads + 2 * self.kv_heads) * self.head_width
+        return 5 * self.hidden_size + max(attention, 6 * self.intermediate_size)
 
     def read_scaling(self, values: dict[str, Any], theta: float) -> RopeScaling:
         """Fill in what older configs keep elsewhere: the type's name, theta, the first context."""

@@ -10,10 +10,11 @@ from infra.wire import TokenLogprob
 from worker.scheduling.sequence import Sequence
 
 
-class Slice(msgspec.Struct, frozen=True, eq=False):
+class Slice(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Positions `start .. start + count` of one sequence.
 
-    Hundreds are made in each step, and a frozen dataclass takes ten times as long to make.
+    Hundreds are made in each step: a frozen dataclass takes ten times as long to make, and they can
+    be in no cycle, so the garbage collector need not look at them.
     """
 
     sequence: Sequence
@@ -59,7 +60,7 @@ class StepResult:
     """With the step that completes a prompt whose sequence tells them."""
 
 
-class Outcome(msgspec.Struct, frozen=True, eq=False):
+class Outcome(msgspec.Struct, frozen=True, eq=False, gc=False):
     """What a committed step means for one sequence."""
 
     sequence: Sequence

@@ -38,9 +38,9 @@ class Scheduler:
         """Smallest rank first."""
         self.waiting: list[Sequence] = []
         """Smallest rank first."""
-        self.started_tokens = 0
-        """Lengths of sequences when they first started, added up."""
-        self.cached_tokens = 0
+        self.prefix_queried_tokens = 0
+        """Positions of sequences that first started and would take them from the prefix cache."""
+        self.prefix_hit_tokens = 0
         """How many of these were in the prefix cache."""
         self.preemptions = 0
         self._outstanding: deque[Plan] = deque()
@@ -118,8 +118,9 @@ class Scheduler:
         tokens, stopped = sequence.append(sampled)
         if part.residence == sequence.residence:
             # Only now: finite logits are the proof that no position before them went wrong.
-            sequence.proven_tokens = part.start + part.count
-            self.blocks.share(sequence)
+            proven = sequence.proven_tokens = part.start + part.count
+            if proven // self.limits.block_tokens > len(sequence.shared_path):
+                self.blocks.share(sequence)
         if sequence.finished:
             self._end(sequence)
         elif sequence.awaited_tokens and len(sampled) != 1:
@@ -199,9 +200,9 @@ class Scheduler:
 
     def _start(self, sequence: Sequence, path: list[Node], draft: Draft) -> None:
         insort(self.running, sequence, key=_rank)
-        if not sequence.residence:
-            self.started_tokens += len(sequence.tokens)
-            self.cached_tokens += len(path) * self.limits.block_tokens
+        if not sequence.residence and sequence.reuse_prefix and self.limits.prefix_cache:
+            self.prefix_queried_tokens += len(sequence.tokens)
+            self.prefix_hit_tokens += len(path) * self.limits.block_tokens
         self.blocks.attach(sequence, path)
         fresh = self.blocks.grow(sequence, sequence.expected_tokens)
         kept = self.blocks.blocks_for(sequence.computed_tokens)

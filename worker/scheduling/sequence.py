@@ -104,7 +104,7 @@ class Sequence:
             del taken[next(i for i, token in enumerate(taken) if token in self.stop_tokens) :]
         self.tokens += taken
         self.finished = stopped or len(self.tokens) >= self.limit_tokens
-        # Without a new token the last one's logits are needed again, so it is computed again.
-        if self.computed_tokens >= self.expected_tokens:
-            self.computed_tokens = self.expected_tokens - 1
+        if not taken:
+            # The last token's logits are needed again, so it is computed again.
+            self.computed_tokens = min(self.computed_tokens, self.expected_tokens - 1)
         return taken, stopped

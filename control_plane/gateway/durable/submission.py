@@ -124,7 +124,9 @@ def _describe(
 ) -> DurableRequest:
     route = destination.route
     identity = (ChatShape if endpoint == "chat" else TextShape).new_id()
-    jobs = job_specs(destination, options, prompts, request_id(request.scope), identity)
+    jobs = job_specs(
+        destination, options, prompts, request_id(request.scope), identity, caller.tenant
+    )
     return DurableRequest(
         request_id=identity,
         tenant=caller.tenant,

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 
 import httpx
+import msgspec
 import openai
 from redis.asyncio import Redis
 
@@ -98,6 +99,19 @@ async def test_a_released_job_is_offered_again_at_once(gateway: Gateway, replica
     await replica.say(lease, 0, replica.ids("ab"), FinishReason.RELEASED)
     again, spec = await asyncio.wait_for(replica.take(), 0.9)
     assert spec.delivered == replica.ids("ab")
+    await finish(replica, again, spec)
+    assert await asking == TEXT
+
+
+async def test_the_next_attempt_is_the_first_but_for_what_was_delivered(
+    gateway: Gateway, replica: Replica
+) -> None:
+    asking = asyncio.create_task(ask(gateway))
+    lease, first = await replica.take()
+    assert first.cache_salt == "tenant-1", "cached prefixes are a tenant's own"
+    await replica.say(lease, 0, replica.ids("ab"), FinishReason.RELEASED)
+    again, spec = await replica.take()
+    assert spec == msgspec.structs.replace(first, delivered=replica.ids("ab"))
     await finish(replica, again, spec)
     assert await asking == TEXT
 

@@ -50,6 +50,15 @@ def test_tokens_of_engines_only_grow_when_a_replica_goes_and_another_comes() -> 
     assert value("num_requests_running", revision="rev-t") == 0
 
 
+def test_what_the_prefix_cache_spared_is_counted() -> None:
+    metrics, revisions = EngineMetrics(), {"a": "rev-p"}
+    metrics.see([_report("a", prefix_queried_tokens=100, prefix_hit_tokens=64)], revisions)
+    metrics.see([_report("a", prefix_queried_tokens=150, prefix_hit_tokens=96)], revisions)
+    assert value("prefix_cache_queries_total", revision="rev-p") == 150
+    assert value("prefix_cache_hits_total", revision="rev-p") == 96
+    assert value("num_preemptions_total", revision="rev-p") == 0
+
+
 @pytest.fixture
 async def stage(
     tmp_path: Path, valkey: Redis, valkey_server: EmbeddedValkey

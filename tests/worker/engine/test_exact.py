@@ -13,6 +13,7 @@ from tests.fixtures.tiny_llama import TinyLlama
 from worker.engine.assembly import assemble
 from worker.engine.base import EngineSpec
 from worker.scheduling.plan import StepResult
+from worker.scheduling.preemption import PreemptionCosts
 from worker.scheduling.scheduler import Scheduler
 from worker.scheduling.sequence import Sequence
 
@@ -40,19 +41,27 @@ class Run:
         dtype: str,
         others: list[list[int]] | None = None,
         delivered: list[int] | None = None,
+        swap: bool = False,
+        before: list[list[int]] | None = None,
         **options: Any,
     ) -> None:
+        """`before` has run when the watched sequence comes."""
         options = {"exact": True, "dtype": dtype, "max_running": 8, **options}
         options.setdefault("kv_cache_tokens", 2048)
         self.parts = assemble(EngineSpec("replica", directory, options))
         self.scheduler = Scheduler(self.parts.limits)
+        self.scheduler.host.costs = PreemptionCosts(block_copy_s=0.0, token_s=float(swap))
+        self.swaps = 0
+        for number, prompt in enumerate(before or [], start=100):
+            self.scheduler.add(Sequence(-number, list(prompt), len(prompt), len(prompt) + 8))
+        self.logits: list[torch.Tensor] = []
+        while self.scheduler.waiting or self.scheduler.running:
+            self.step()
         tokens = PROMPT + (delivered or [])
         self.watched = Sequence(0, tokens, len(PROMPT), len(PROMPT) + OUTPUT)
         # Older neighbours: they are decoding when the watched sequence comes, and outlive it.
         for number, prompt in enumerate(others or [], start=1):
             self.scheduler.add(Sequence(-number, list(prompt), len(prompt), len(prompt) + 60))
-        self.logits: list[torch.Tensor] = []
-        self.restarts = 0
         if others:
             self.step()
         self.scheduler.add(self.watched)
@@ -66,9 +75,7 @@ class Run:
         sampling = [part.sequence.sequence_id for part in plan.slices if part.samples]
         if 0 in sampling:
             self.logits.append(logits[sampling.index(0)])
-        self.restarts += any(
-            part.start == 0 and part.sequence.output_tokens for part in plan.slices
-        )
+        self.swaps += len(plan.swap_in)
         tokens = logits.argmax(dim=-1).tolist()
         self.scheduler.commit(
             StepResult({each: [token] for each, token in zip(sampling, tokens, strict=True)})
@@ -137,7 +144,36 @@ def test_after_preemption_and_recompute(directory: Path, dtype: str, alone: Run)
         block_tokens=4,
         max_context_tokens=100,
     )
-    assert run.restarts, "nothing was preempted: the test proves nothing"
+    assert run.scheduler.preemptions, "nothing was preempted: the test proves nothing"
+    assert_same_bits(run, alone)
+
+
+def test_after_preemption_and_swap(directory: Path, dtype: str, alone: Run) -> None:
+    run = Run(
+        directory,
+        dtype,
+        [[5] * 30, [9] * 30],
+        swap=True,
+        swap_bytes=1 << 20,
+        kv_cache_tokens=128,
+        block_tokens=4,
+        max_context_tokens=100,
+    )
+    assert run.swaps, "nothing came back: the test proves nothing"
+    assert_same_bits(run, alone)
+
+
+def test_with_its_prefix_from_the_cache(directory: Path, dtype: str, alone: Run) -> None:
+    cached = [*PROMPT[:32], 1, 2, 3]
+    run = Run(directory, dtype, NEIGHBOURS, before=[cached])
+    assert run.scheduler.prefix_hit_tokens >= 32
+    assert_same_bits(run, alone)
+
+
+def test_all_of_its_output_from_the_cache(directory: Path, dtype: str, alone: Run) -> None:
+    whole = PROMPT + alone.output
+    run = Run(directory, dtype, before=[whole], delivered=alone.output[:-1])
+    assert run.scheduler.prefix_hit_tokens == 48
     assert_same_bits(run, alone)
 
 

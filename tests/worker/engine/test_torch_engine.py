@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -183,6 +184,54 @@ def test_more_jobs_than_places_all_finish_as_they_would_alone(engine: Engine) ->
     assert outputs == alone
 
 
+def test_a_prompt_that_was_seen_starts_after_its_cached_prefix(engine: Engine) -> None:
+    prompt = [(3 * i) % 90 for i in range(40)]
+    first, _ = run(engine, job("first", prompt))
+    second, _ = run(engine, job("second", prompt))
+    assert second == first
+    stats = engine.stats()
+    assert (stats.prefix_queried_tokens, stats.prefix_hit_tokens) == (80, 32)
+    assert stats.kv_tokens_used == 0
+
+
+def test_jobs_of_another_salt_start_from_the_beginning(engine: Engine) -> None:
+    for salt in ("one", "other"):
+        run(engine, msgspec.structs.replace(job(salt, [7] * 40), cache_salt=salt))
+    assert engine.stats().prefix_hit_tokens == 0
+
+
+def test_the_prefix_cache_can_be_switched_off(directory: Path) -> None:
+    engine = build(EngineSpec("replica", directory, {**SMALL, "prefix_cache": False}))
+    for name in ("first", "second"):
+        run(engine, job(name, [7] * 40))
+    assert engine.stats().prefix_hit_tokens == 0
+
+
+@pytest.mark.parametrize("swap_bytes", [0, 1 << 20])
+def test_jobs_that_gave_way_to_others_go_on_where_they_were(
+    directory: Path, swap_bytes: int
+) -> None:
+    options = {"max_context_tokens": 64, "max_running": 4, "kv_cache_tokens": 96, "exact": True}
+    engine = build(EngineSpec("replica", directory, {**options, "swap_bytes": swap_bytes}))
+    jobs = [job(f"job-{i}", [i + 1] * 20, max_tokens=30) for i in range(4)]
+    alone = {each.job_id: run(engine, each)[0] for each in jobs}
+    for each in jobs:
+        engine.submit(msgspec.structs.replace(each, cache_salt="together"), 1)
+    outputs: dict[str, list[int]] = {each.job_id: [] for each in jobs}
+    for event in finish_all(engine):
+        outputs[event.job_id] += event.tokens
+    assert engine.stats().preemptions
+    assert outputs == alone
+
+
+def test_a_smaller_priority_is_answered_first(directory: Path) -> None:
+    engine = build(EngineSpec("replica", directory, {**SMALL, "max_running": 1}))
+    for name, priority in (("late", 1), ("early", -1), ("middle", 0)):
+        engine.submit(msgspec.structs.replace(job(name), priority=priority), 1)
+    finished = [event.job_id for event in finish_all(engine) if event.finish is not None]
+    assert finished == ["early", "middle", "late"]
+
+
 def test_logits_that_are_not_finite_end_their_job_and_no_other(altered: Path) -> None:
     weights = load_file(altered / "model.safetensors")
     weights["model.embed_tokens.weight"][50] = torch.nan
@@ -224,6 +273,7 @@ def test_loading_is_reported_byte_by_byte(directory: Path) -> None:
         ({"dtype": "float8"}, "dtype"),
         ({"exact": "yes"}, "exact"),
         ({"max_running": 0}, "max_running"),
+        ({"swap_bytes": 1 << 43}, "MiB are available"),
         ({"max_running": 64, "step_token_budget": 8}, "step_token_budget"),
         ({"max_context_tokens": 257}, "the model was made for 256"),
         ({"kv_cache_tokens": 100, "max_context_tokens": 200}, "less than one sequence"),

@@ -50,8 +50,8 @@ def test_a_sequence_starts_after_the_longest_cached_prefix() -> None:
     engine.finish()
     engine.add([*PROMPT[:9], 77])
     assert starts(engine.step()) == [8]
-    assert engine.scheduler.cached_tokens == 8
-    assert engine.scheduler.started_tokens == 20
+    assert engine.scheduler.prefix_hit_tokens == 8
+    assert engine.scheduler.prefix_queried_tokens == 20
 
 
 def test_at_least_the_last_token_is_computed() -> None:
