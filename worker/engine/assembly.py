@@ -21,8 +21,8 @@ from worker.engine.memory import available_bytes, require_bytes
 from worker.engine.options import DEFAULT_CONTEXT_TOKENS, Options, read_options
 from worker.engine.runner import Runner
 from worker.engine.sampler import Sampler
-from worker.loader.checkpoint import Checkpoint
 from worker.kernels.native.toolchain import multiplies
+from worker.loader.checkpoint import Checkpoint
 from worker.loader.weights import check_weights, load_weights
 from worker.models.base import Model, ModelError, ModelShape, Placement, Quantization
 from worker.models.registry import builder_of, read_json

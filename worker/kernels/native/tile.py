@@ -37,7 +37,7 @@ def _bytes_product(builder: Any, total: Any, row: Any, weights: Any) -> Any:
     return builder.call(function, [total, *(builder.bitcast(v, _BYTES) for v in (row, weights))])
 
 
-class _Halves(ir.Type):
+class _Halves(ir.Type):  # type: ignore[misc]
     """llvmlite has no bfloat."""
 
     def _to_string(self) -> str:

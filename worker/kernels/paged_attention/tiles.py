@@ -1,7 +1,7 @@
 """The compiled part of attention on a CPU: a tile of rows and a KV head, block of keys by block.
 
-A block's keys are turned so that a vector holds sixteen of them, and its values are laid out as a panel
-of weights: both products are then those of `native/tile.py`.
+A block's keys are turned so that a vector holds sixteen of them, and its values are laid out as a
+panel of weights: both products are then those of `native/tile.py`.
 """
 
 from __future__ import annotations
@@ -216,8 +216,8 @@ def _turn(keys, turned):
 
 @compiled
 def _pair(vectors, panels):
-    """Values of two keys side by side, in panels of columns: even ones, then odd ones. `_finish` puts
-    them back."""
+    """Values of two keys side by side, in panels of columns: even ones, then odd ones. `_finish`
+    puts them back."""
     row_bytes = vectors.shape[1] * 4
     for pair in range(KEYS // 2):
         first = vectors.ctypes.data + 2 * pair * row_bytes

@@ -1,5 +1,5 @@
-"""A matrix product that owns its weight, and how that is kept: as the checkpoint has it, in int8, or in
-the panels that CPU kernels read."""
+"""A matrix product that owns its weight, and how that is kept: as the checkpoint has it, in int8, or
+in the panels that CPU kernels read."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class Linear:
     @property
     def biases(self) -> list[WeightTarget]:
         """The bias of each part, [outputs]; none where the product has none."""
-        return [] if self._bias is None else list(torch.split(self._bias, self.outputs))
+        return [] if self._bias is None else list(torch.split(self._bias, list(self.outputs)))
 
     def rows(self, numbers: Tensor) -> Tensor:
         """The weights of these outputs, [rows, inputs]: an embedding that is tied to this head."""
