@@ -18,7 +18,7 @@ _C1, _C2, _C3, _C4, _C5, _C6 = (
 
 @compiled_fast
 def exponential(value):
-    """e^value, to 3e-7 of itself: a power of two times a polynomial. Below -87 it stays at e^-87."""
+    """e^value, to 3e-7 of itself: a power of two times a polynomial; below -87 it is e^-87."""
     bounded = _LOWEST if value < _LOWEST else (_HIGHEST if value > _HIGHEST else value)
     turns = bounded * _LOG2_E
     whole = np.rint(turns)

@@ -1,4 +1,4 @@
-"""Addresses as arrays, and bfloat16, which numba does not know: 16 bits, the upper half of a float."""
+"""Addresses as arrays, and bfloat16, which numba does not know: the upper half of a float."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from worker.kernels.native.team import Task, take
 from worker.kernels.native.tile import PANEL, byte_tiles, float_tiles, half_tiles
 
 ZERO_POINT = 128
-"""The instruction takes unsigned bytes: rows are shifted by this much, and the sums shifted back."""
+"""The instruction takes unsigned bytes: rows are shifted by this much, and sums shifted back."""
 LARGEST = 127.0
 _TILE_SUMS = 12 * PANEL
 

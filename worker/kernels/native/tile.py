@@ -1,9 +1,9 @@
 """The innermost loop of a matrix product, in LLVM's language: a tile of rows against one panel.
 
-A panel is `PANEL` outputs of a weight matrix, laid out so that one 64-byte vector holds the next four
-bytes of sixteen outputs: [inputs x width / 4, PANEL, 4 / width]. One instruction then multiplies the
-next four bytes of a row with it: four int8 (VNNI), two bfloat16 or one float. It is the layout that
-oneDNN and llama.cpp repack to; a row's sums are added in the order of its inputs, whatever the tile.
+A panel is `PANEL` outputs of a weight matrix, laid out so that one 64-byte vector holds the next
+four bytes of sixteen outputs: [inputs x width / 4, PANEL, 4 / width]. One instruction multiplies
+them with the next four bytes of a row: four int8 (VNNI), two bfloat16 or one float. oneDNN and
+llama.cpp repack to the like; a row's sums are added in the order of its inputs, whatever the tile.
 """
 
 from __future__ import annotations

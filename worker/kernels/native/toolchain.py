@@ -51,10 +51,10 @@ def _features() -> frozenset[str]:
 
 @cache
 def _cache_folder() -> Path | None:
-    """A folder of our own, named after the source: numba looks at the file of the outermost function
-    alone, and would keep what an edited callee no longer says."""
+    """A folder of our own, named after the source: numba looks at the file of the outermost
+    function alone, and would keep what an edited callee no longer says."""
     name = f"kernels-{_source_digest()}"
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     temporary = Path(tempfile.gettempdir()) / f"tamer-{os.getuid()}"
     for folder in (Path(home) / "tamer", temporary):
         if _is_ours(folder / name):

@@ -34,7 +34,7 @@ class AttentionBatch:
 
     ragged: RaggedLayout
     parts: tuple[tuple[int, int], ...]
-    """(start, rows) of each sequence, in the order of their rows; those of one row (decodes) first."""
+    """(start, rows) of each sequence, in the order of their rows; decodes (one row) first."""
     block_tokens: int
 
     @classmethod
@@ -88,8 +88,8 @@ class AttentionBatch:
 
     @cached_property
     def tiles(self) -> Tensor:
-        """[tiles, 4] int32 on the CPU: sequence, first row, rows (at most `TILE_ROWS`), and position
-        of the first row."""
+        """[tiles, 4] int32 on the CPU: sequence, first row, rows (at most `TILE_ROWS`), position of
+        the first row."""
         tiles: list[tuple[int, int, int, int]] = []
         first_row = 0
         for number, (start, rows) in enumerate(self.parts):

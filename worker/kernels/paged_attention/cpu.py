@@ -1,8 +1,8 @@
-"""Attention over pages: one task for a tile of rows and a KV head, with an online softmax over blocks
-of keys (FlashAttention-2, Dao, 2023).
+"""Attention over pages: one task for a tile of rows and a KV head, with an online softmax over
+blocks of keys (FlashAttention-2, Dao, 2023).
 
-Blocks of keys begin at multiples of their size, and a row meets its own keys alone. So its bits depend on
-its query, its position and its keys: not on the batch, the chunk, the tile or the size of a page.
+Blocks of keys begin at multiples of their size, and a row meets its own keys alone. So its bits
+depend on its query, its position and its keys: not on batch, chunk, tile or the size of a page.
 """
 
 from __future__ import annotations

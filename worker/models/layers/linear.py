@@ -1,5 +1,5 @@
-"""A matrix product that owns its weight, and how that is kept: as the checkpoint has it, in int8, or
-in the panels that CPU kernels read."""
+"""A matrix product that owns its weight, and how that is kept: as the checkpoint has it, in int8,
+or in the panels that CPU kernels read."""
 
 from __future__ import annotations
 
