@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,10 @@ from worker.engine.options import DEFAULT_CONTEXT_TOKENS, Options, read_options
 from worker.engine.runner import Runner
 from worker.engine.sampler import Sampler
 from worker.engine.step_memory import step_bytes
+from worker.kernels.native.toolchain import multiplies
 from worker.loader.checkpoint import Checkpoint
 from worker.loader.weights import check_weights, load_weights
-from worker.models.base import Model, ModelError, ModelShape, Placement
+from worker.models.base import Model, ModelError, ModelShape, Placement, Quantization
 from worker.models.registry import builder_of, read_json
 from worker.scheduling.scheduler import Limits, Scheduler
 
@@ -67,10 +67,12 @@ def assemble(spec: EngineSpec) -> Assembly:
         options = read_options(with_gpu_defaults(spec.options))
     config = read_json(spec.model_path / "config.json")
     checkpoint = Checkpoint(spec.model_path)
+    dtype = auto_dtype(device) if options.dtype == "auto" else DTYPES[options.dtype]
+    quantization = choose_quantization(options, device)
     shape = _check_model(config, checkpoint)
     max_context = _max_context(options, shape)
-    dtype = auto_dtype(device) if options.dtype == "auto" else DTYPES[options.dtype]
-    model = _load_model(config, checkpoint, Placement(dtype, device, max_context, options.exact))
+    placement = Placement(dtype, device, max_context, options.exact, quantization)
+    model = _load_model(config, checkpoint, placement)
     eos_tokens = read_eos_tokens(spec.model_path, config)
     kv_dtype = cache_dtype(options.kv_cache_dtype, dtype)
     return put_together(model, options, max_context, eos_tokens, kv_dtype, device, spec.model_path)
@@ -138,6 +140,15 @@ def _loop(options: Options, device: torch.device, runner: Runner) -> Callable[[S
     return partial(OverlappedLoop, runner=runner, threaded=on_cpu)
 
 
+def choose_quantization(options: Options, device: torch.device) -> Quantization:
+    """What is asked for; else int8 on a CPU whose instructions multiply it, where it is the fastest
+    by far. Who names a dtype gets weights of that dtype."""
+    if options.quantization != "auto":
+        return options.quantization
+    fast = device.type == "cpu" and multiplies(torch.int8)
+    return "int8" if fast and options.dtype == "auto" else "none"
+
+
 def read_eos_tokens(directory: Path, config: dict[str, Any]) -> frozenset[int]:
     """Tokens that end a sequence: the generation config's where it has any, else the config's.
 
@@ -164,9 +175,12 @@ def _check_model(config: dict[str, Any], checkpoint: Checkpoint) -> ModelShape:
 
 
 def _load_model(config: dict[str, Any], checkpoint: Checkpoint, placement: Placement) -> Model:
-    elements = sum(math.prod(entry.shape) for entry in checkpoint.entries.values())
-    require_bytes(elements * placement.dtype.itemsize, "the model", placement.device)
-    model = builder_of(config)(config, placement)
+    build = builder_of(config)
+    outline = build(config, replace(placement, device=torch.device("meta"), max_positions=1))
+    require_bytes(
+        sum(each.nbytes for each in outline.tensors().values()), "the model", placement.device
+    )
+    model = build(config, placement)
     load_weights(
         model.tensors(),
         checkpoint,

@@ -20,6 +20,9 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """By default a GPU if there is one."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    quantization: Literal["auto", "none", "int8"] = "auto"
+    """How the weights of products are kept: `auto` is int8 on a CPU that has instructions for it,
+    where `dtype` is `auto` as well; else none, which is `dtype`."""
     max_context_tokens: Count | None = None
     """Longest sequence, prompt and output together; by default what the model allows, at most
     `DEFAULT_CONTEXT_TOKENS`."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache, wraps
 from importlib import import_module
+from importlib.util import find_spec
 from typing import ParamSpec, TypeVar, cast
 
 from torch import Tensor
 
 from infra.extras import install_command
+from worker.kernels.native.toolchain import available
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,9 +26,9 @@ class TritonMissingError(RuntimeError):
 
 def by_device(reference: Callable[P, R]) -> Callable[P, R]:
     """The function of the same name in the `gpu.py` beside the reference, where the first argument
-    is on a GPU; else the reference.
+    is on a GPU; in the `cpu.py`, where there is one and numba is installed; else the reference.
 
-    Triton is imported at the first tensor that needs it: a CPU machine may lack it.
+    Triton and numba are imported at the first tensor that needs them: a machine may lack them.
 
     Raises:
         TritonMissingError: at a call on a GPU without Triton.
@@ -41,10 +43,16 @@ def by_device(reference: Callable[P, R]) -> Callable[P, R]:
             raise TritonMissingError from error
         return cast(Callable[P, R], getattr(import_module(f"{package}.gpu"), reference.__name__))
 
+    @cache
+    def compiled() -> Callable[P, R]:
+        if not available() or find_spec(f"{package}.cpu") is None:
+            return reference
+        return cast(Callable[P, R], getattr(import_module(f"{package}.cpu"), reference.__name__))
+
     @wraps(reference)
     def operation(*args: P.args, **kwargs: P.kwargs) -> R:
         first = args[0]
         on_gpu = isinstance(first, Tensor) and first.is_cuda
-        return (kernel() if on_gpu else reference)(*args, **kwargs)
+        return (kernel() if on_gpu else compiled())(*args, **kwargs)
 
     return operation

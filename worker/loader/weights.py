@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Set
 
-from torch import Tensor
-
 from worker.loader.checkpoint import Checkpoint
 from worker.loader.safetensors_file import DTYPES
-from worker.models.base import ModelError
+from worker.models.base import ModelError, WeightTarget
 
 IGNORED_SUFFIXES = (".rotary_emb.inv_freq",)
 """Buffers that older checkpoints carry; they follow from the config."""
 
 
 def check_weights(
-    wanted: Mapping[str, Tensor], checkpoint: Checkpoint, unread: Set[str] = frozenset()
+    wanted: Mapping[str, WeightTarget], checkpoint: Checkpoint, unread: Set[str] = frozenset()
 ) -> None:
     """Compare a model's tensors (of any device, `meta` included) with a checkpoint's headers.
 
@@ -45,7 +43,7 @@ def check_weights(
 
 
 def load_weights(
-    wanted: Mapping[str, Tensor],
+    wanted: Mapping[str, WeightTarget],
     checkpoint: Checkpoint,
     progress: Callable[[int, int], None],
     unread: Set[str] = frozenset(),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -30,6 +31,9 @@ class ModelShape:
     """Elements that a layer holds for each row of a step at most, its attention aside."""
 
 
+Quantization = Literal["none", "int8"]
+
+
 @dataclass(frozen=True, slots=True)
 class Placement:
     """Where and how a model's tensors live."""
@@ -39,6 +43,8 @@ class Placement:
     max_positions: int
     """The longest sequence that will be run."""
     exact: bool = False
+    quantization: Quantization = "none"
+    """How the weights of products are kept; all other tensors are of `dtype`."""
 
     def empty(self, *shape: int) -> Tensor:
         return torch.empty(shape, dtype=self.dtype, device=self.device)
@@ -69,13 +75,27 @@ class LayerCache(Protocol):
         """Of keys and values, each [kv heads, blocks, block_tokens] fp32, where they are coded."""
 
 
+class WeightTarget(Protocol):
+    """What a checkpoint's tensor is copied into: a tensor, or a part of a weight that is kept in
+    another form."""
+
+    @property
+    def shape(self) -> Sequence[int]: ...
+
+    @property
+    def nbytes(self) -> int:
+        """Of the form that is kept."""
+
+    def copy_(self, source: Tensor, /) -> object: ...
+
+
 class Model(Protocol):
     shape: ModelShape
     unread: frozenset[str]
     """Tensors that checkpoints may carry though nothing reads them."""
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Every tensor of the checkpoint by its Hugging Face name, as a view to copy into."""
+    def tensors(self) -> dict[str, WeightTarget]:
+        """Every tensor of the checkpoint by its Hugging Face name, as a place to copy it to."""
 
     def hidden_states(self, step: StepInput, cache: LayerCache) -> Tensor:
         """What the head reads, of the sampled rows: [samples, width]."""

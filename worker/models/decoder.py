@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from worker.kernels.linear import linear
-from worker.models.base import LayerCache, Placement, StepInput
+from worker.models.base import LayerCache, Placement, StepInput, WeightTarget
 from worker.models.decoder_config import DecoderConfig
 from worker.models.layers.attention import AttentionStep
+from worker.models.layers.linear import Linear
 from worker.models.layers.norm import RmsNorm
 from worker.models.layers.rope import RotationTable
 
 
 class DecoderLayer(Protocol):
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, WeightTarget]:
         """By their names within the layer."""
 
     def __call__(
@@ -48,10 +48,12 @@ class Decoder:
     ) -> None:
         self.shape = config.shape
         self.unread = frozenset({"lm_head.weight"} if config.tie_word_embeddings else ())
-        self._exact = placement.exact
-        self._tied = config.tie_word_embeddings
-        self._embedding = placement.empty(config.vocab_size, config.hidden_size)
-        self._head = self._embedding if self._tied else placement.empty(*self._embedding.shape)
+        self._head = Linear(config.hidden_size, [config.vocab_size], placement)
+        self._embedding = (
+            None
+            if config.tie_word_embeddings
+            else placement.empty(config.vocab_size, config.hidden_size)
+        )
         self._layers = layers
         self._tables = {table for _, table in layers}
         self._norm = norm
@@ -59,13 +61,14 @@ class Decoder:
         self._embedding_scale = float(torch.tensor(embedding_scale, dtype=placement.dtype))
         self._soft_cap = soft_cap
 
-    def tensors(self) -> dict[str, Tensor]:
-        named = {
-            "model.embed_tokens.weight": self._embedding,
+    def tensors(self) -> dict[str, WeightTarget]:
+        [head] = self._head.weights
+        named: dict[str, WeightTarget] = {
+            "model.embed_tokens.weight": head if self._embedding is None else self._embedding,
             "model.norm.weight": self._norm.weight,
         }
-        if not self._tied:
-            named["lm_head.weight"] = self._head
+        if self._embedding is not None:
+            named["lm_head.weight"] = head
         for index, (layer, _) in enumerate(self._layers):
             for name, view in layer.tensors().items():
                 named[f"model.layers.{index}.{name}"] = view
@@ -76,7 +79,10 @@ class Decoder:
 
     def hidden_states(self, step: StepInput, cache: LayerCache) -> Tensor:
         rotations = {table: table.at(step.positions) for table in self._tables}
-        hidden = functional.embedding(step.token_ids, self._embedding)
+        if self._embedding is None:
+            hidden = self._head.rows(step.token_ids)
+        else:
+            hidden = functional.embedding(step.token_ids, self._embedding)
         if self._embedding_scale != 1.0:
             hidden = hidden * self._embedding_scale
         residual: Tensor | None = None
@@ -95,5 +101,5 @@ class Decoder:
         return hidden
 
     def head(self, hidden: Tensor) -> Tensor:
-        logits = linear(hidden, self._head, self._exact).float()
+        logits = self._head(hidden, torch.float32)
         return self._soft_cap * (logits / self._soft_cap).tanh() if self._soft_cap else logits

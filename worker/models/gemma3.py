@@ -10,7 +10,7 @@ import msgspec
 from torch import Tensor
 
 from worker.kernels.swiglu import geglu
-from worker.models.base import Model, ModelError, Placement
+from worker.models.base import Model, ModelError, Placement, WeightTarget
 from worker.models.decoder import Decoder
 from worker.models.decoder_config import (
     DecoderConfig,
@@ -109,7 +109,7 @@ class Gemma3Layer:
         self._mlp = GatedMlp(width, config.intermediate_size, placement, geglu)
         self._output_norm = norm(width)
 
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, WeightTarget]:
         return {
             "input_layernorm.weight": self._input_norm.weight,
             "post_attention_layernorm.weight": self._mixed_norm.weight,

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from worker.models.base import Placement
+from worker.models.base import Placement, WeightTarget
 from worker.models.decoder import Decoder
 from worker.models.decoder_config import DecoderConfig
 from worker.models.layers.attention import Attention, AttentionStep
@@ -18,7 +18,7 @@ from worker.models.layers.rope import RotationTable
 
 
 class Mlp(Protocol):
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, WeightTarget]:
         """By their names within the layer's MLP."""
 
     def __call__(self, hidden: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ class PreNormLayer:
         self._mlp = mlp
         self._mlp_name = mlp_name
 
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, WeightTarget]:
         return {
             "input_layernorm.weight": self._input_norm.weight,
             "post_attention_layernorm.weight": self._mlp_norm.weight,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -42,11 +43,11 @@ class RandomLlama:
         model = builder_of(size.config)(size.config, Placement(dtype, device, context))
         matrices = head = 0
         for name, tensor in model.tensors().items():
-            tensor.normal_(0.0, 0.02)
+            tensor.copy_(torch.empty(*tensor.shape, device=device).normal_(0.0, 0.02))
             if name == "lm_head.weight":
-                head = tensor.numel()
-            elif tensor.ndim == 2 and "embed" not in name:
-                matrices += tensor.numel()
+                head = math.prod(tensor.shape)
+            elif len(tensor.shape) == 2 and "embed" not in name:
+                matrices += math.prod(tensor.shape)
         assembly = put_together(model, options, context, frozenset(), dtype, device)
         shape = model.shape
         return cls(

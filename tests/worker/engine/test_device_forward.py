@@ -27,6 +27,8 @@ from worker.engine.loop import OverlappedLoop
 from worker.engine.runner import Runner
 from worker.engine.sampler import Sampler
 from worker.engine.torch_engine import TorchEngine
+from worker.loader.checkpoint import Checkpoint
+from worker.loader.weights import load_weights
 from worker.models.base import Placement
 from worker.models.layers import attention
 from worker.models.registry import builder_of, read_json
@@ -96,8 +98,7 @@ def forward(
             tensor.fill_(torch.nan)
     config = read_json(directory / "config.json")
     model = builder_of(config)(config, Placement(torch.float32, kernel_device, 32))
-    for name, tensor in model.tensors().items():
-        tensor.copy_(host.model.tensors()[name])
+    load_weights(model.tensors(), Checkpoint(directory), lambda done, total: None, model.unread)
     return DeviceForward(model, cache, limits, TABLE_BLOCKS, kernel_device)
 
 

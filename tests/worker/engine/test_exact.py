@@ -22,7 +22,7 @@ PROMPT = [(7 * i + i * i) % 97 for i in range(41)]
 NEIGHBOURS = [[(k * i + 3) % 97 for i in range(5 + 9 * k)] for k in range(1, 8)]
 
 
-@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+@pytest.fixture(scope="module", params=["float32", "bfloat16", "int8"])
 def dtype(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -46,7 +46,8 @@ class Run:
         **options: Any,
     ) -> None:
         """`before` has run when the watched sequence comes."""
-        options = {"exact": True, "dtype": dtype, "max_running": 8, **options}
+        kind = {"quantization": "int8"} if dtype == "int8" else {"dtype": dtype}
+        options = {"exact": True, "max_running": 8, **kind, **options}
         options.setdefault("kv_cache_tokens", 2048)
         self.parts = assemble(EngineSpec("replica", directory, options))
         self.scheduler = Scheduler(self.parts.limits)
@@ -100,6 +101,11 @@ def assert_same_bits(run: Run, alone: Run) -> None:
 def test_among_seven_others(directory: Path, dtype: str, alone: Run) -> None:
     assert len(alone.logits) == OUTPUT
     assert_same_bits(Run(directory, dtype, NEIGHBOURS), alone)
+
+
+def test_among_thirty_one_others(directory: Path, dtype: str, alone: Run) -> None:
+    crowd = [[(k * i + 5) % 97 for i in range(3 + k)] for k in range(1, 32)]
+    assert_same_bits(Run(directory, dtype, crowd, max_running=32, kv_cache_tokens=4096), alone)
 
 
 @pytest.mark.parametrize(

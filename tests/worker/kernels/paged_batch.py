@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from worker.kernels.paged_attention import AttentionBatch, RaggedLayout
+from worker.kernels.paged_attention import AttentionBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,6 @@ class PagedBatch:
             sequences.append((query, pair[0], pair[1], start))
         layout = [(start, rows, table) for (start, rows), table in zip(parts, tables, strict=True)]
         batch = AttentionBatch.build(layout, block_tokens, device)
-        batch = replace(batch, ragged=RaggedLayout.build(layout, block_tokens, device))
         query = torch.cat([sequence[0] for sequence in sequences]).to(device)
         cache = cache.to(dtype).to(device)
         return cls(query, cache[0], cache[1], batch, sequences)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from worker.kernels.paged_attention.ragged import RaggedLayout
+
+TILE_ROWS = 16
+"""Rows of a tile on a CPU: they share the keys that it reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +28,14 @@ class Span:
     """[blocks] int64: the blocks that hold positions 0 .. start + rows."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AttentionBatch:
-    spans: tuple[Span, ...]
-    """In the order of their rows; spans of one row (decodes) come first."""
-    decodes: int
-    """How many spans have one row."""
-    decode_tables: Tensor
-    """[decodes, blocks] int64, padded with the null block."""
-    decode_bias: Tensor
-    """[decodes, 1, blocks x block_tokens] fp32: 0 where a key is seen, -inf where not."""
-    ragged: RaggedLayout | None = None
-    """The same batch for the kernel, where tensors are on a GPU."""
+    """The layout, and what some implementation derives from it when it first asks."""
+
+    ragged: RaggedLayout
+    parts: tuple[tuple[int, int], ...]
+    """(start, rows) of each sequence, in the order of their rows; decodes (one row) first."""
+    block_tokens: int
 
     @classmethod
     def build(
@@ -48,27 +49,57 @@ class AttentionBatch:
         Args:
             parts: (start, rows, block table) of each sequence, decodes first.
         """
+        ragged = RaggedLayout.build(parts, block_tokens, device)
+        return cls(ragged, tuple((start, rows) for start, rows, _ in parts), block_tokens)
+
+    @cached_property
+    def spans(self) -> tuple[Span, ...]:
+        """In the order of their rows; spans of one row come first."""
         spans: list[Span] = []
         first_row = 0
-        for start, rows, blocks in parts:
-            held = blocks[: -(-(start + rows) // block_tokens)]
-            table = torch.tensor(held, dtype=torch.int64, device=device)
-            spans.append(Span(first_row, rows, start, table))
+        for (start, rows), blocks in zip(self.parts, self.ragged.tables.long(), strict=True):
+            held = -(-(start + rows) // self.block_tokens)
+            spans.append(Span(first_row, rows, start, blocks[:held]))
             first_row += rows
-        decodes = next((i for i, span in enumerate(spans) if span.rows > 1), len(spans))
-        longest = max((len(span.table) for span in spans[:decodes]), default=0)
-        tables = torch.zeros(decodes, longest, dtype=torch.int64, device=device)
-        for row, span in zip(tables, spans[:decodes], strict=True):
-            row[: len(span.table)] = span.table
-        starts = torch.tensor([span.start for span in spans[:decodes]], device=device)
-        unseen = torch.arange(longest * block_tokens, device=device) > starts[:, None]
-        bias = torch.zeros(unseen.shape, device=device).masked_fill_(unseen, -torch.inf)
-        on_gpu = device.type == "cuda"
-        ragged = RaggedLayout.build(parts, block_tokens, device) if on_gpu else None
-        return cls(tuple(spans), decodes, tables, bias[:, None, :], ragged)
+        return tuple(spans)
+
+    @cached_property
+    def decodes(self) -> int:
+        """How many sequences have one row."""
+        ones = (i for i, (_, rows) in enumerate(self.parts) if rows > 1)
+        return next(ones, len(self.parts))
+
+    @cached_property
+    def decode_tables(self) -> Tensor:
+        """[decodes, blocks] int64, padded with the null block."""
+        spans = self.spans[: self.decodes]
+        longest = max((len(span.table) for span in spans), default=0)
+        return self.ragged.tables[: self.decodes, :longest].long()
+
+    @cached_property
+    def decode_bias(self) -> Tensor:
+        """[decodes, 1, blocks x block_tokens] fp32: 0 where a key is seen, -inf where not."""
+        tables = self.decode_tables
+        starts = torch.tensor([start for start, _ in self.parts[: self.decodes]])
+        positions = torch.arange(tables.shape[1] * self.block_tokens, device=tables.device)
+        unseen = positions > starts.to(tables.device)[:, None]
+        bias = torch.zeros(unseen.shape, device=tables.device).masked_fill_(unseen, -torch.inf)
+        return bias[:, None, :]
+
+    @cached_property
+    def tiles(self) -> Tensor:
+        """[tiles, 4] int32 on the CPU: sequence, first row, rows (at most `TILE_ROWS`), position of
+        the first row."""
+        tiles: list[tuple[int, int, int, int]] = []
+        first_row = 0
+        for number, (start, rows) in enumerate(self.parts):
+            for row in range(0, rows, TILE_ROWS):
+                count = min(TILE_ROWS, rows - row)
+                tiles.append((number, first_row + row, count, start + row))
+            first_row += rows
+        return torch.from_numpy(np.array(tiles, np.int32).reshape(-1, 4))
 
     @classmethod
     def of_ragged(cls, ragged: RaggedLayout) -> AttentionBatch:
-        """What the kernel needs, and nothing for the reference."""
-        nothing = ragged.tables.new_empty(0)
-        return cls((), 0, nothing, nothing, ragged)
+        """What the GPU's kernel needs, and nothing for the others."""
+        return cls(ragged, (), 0)

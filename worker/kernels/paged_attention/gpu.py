@@ -29,14 +29,12 @@ def paged_attention(
     soft_cap: float = 0.0,
     scales: KvScales | None = None,
 ) -> Tensor:
-    """See the reference; `batch.ragged` must be there.
+    """See the reference.
 
     Exact: keys are taken in one order, in tiles that start at multiples of the tile, and what a row
     does not see adds a zero to it.
     """
     ragged = batch.ragged
-    if ragged is None:
-        raise ValueError("the batch has no ragged layout: build it with the device of its tensors")
     rows, heads, width = query.shape
     kv_heads, _, block_tokens, _ = key_cache.shape
     sequences, table_blocks = ragged.tables.shape

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,14 +30,12 @@ class RaggedLayout:
         device: torch.device,
     ) -> RaggedLayout:
         """Lay out (start, rows, block table) of each sequence, in the order of their rows."""
-        held = [blocks[: -(-(start + rows) // block_tokens)] for start, rows, blocks in parts]
-        longest = max((len(blocks) for blocks in held), default=0)
-        padded = [[*blocks, *(0,) * (longest - len(blocks))] for blocks in held]
-        row_starts = [*accumulate((rows for _, rows, _ in parts), initial=0)]
-        positions = [start for start, _, _ in parts]
-        blocks = torch.tensor(padded, dtype=torch.int32, device=device)
-        return cls(
-            torch.tensor(row_starts, dtype=torch.int32, device=device),
-            torch.tensor(positions, dtype=torch.int32, device=device),
-            blocks.view(len(parts), longest),
-        )
+        sequences = len(parts)
+        held = [-(-(start + rows) // block_tokens) for start, rows, _ in parts]
+        tables = np.zeros((sequences, max(held, default=0)), np.int32)
+        for table, count, (_, _, blocks) in zip(tables, held, parts, strict=True):
+            table[:count] = blocks[:count]
+        row_starts = np.zeros(sequences + 1, np.int32)
+        np.cumsum([rows for _, rows, _ in parts], out=row_starts[1:])
+        positions = np.array([start for start, _, _ in parts], np.int32)
+        return cls(*(torch.from_numpy(each).to(device) for each in (row_starts, positions, tables)))

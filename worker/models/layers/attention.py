@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from worker.kernels.kv_coding import KvScales
-from worker.kernels.linear import linear
 from worker.kernels.paged_attention import AttentionBatch, paged_attention
 from worker.kernels.rope import rotate_and_store
-from worker.models.base import Placement
+from worker.models.base import Placement, WeightTarget
+from worker.models.layers.linear import Linear
 from worker.models.layers.norm import RmsNorm
 
 
@@ -60,31 +60,27 @@ class Attention:
         self._split = [queries, keys, keys]
         self._exact = placement.exact
         self._norms = norms
-        self._qkv = placement.empty(sum(self._split), shape.width)
-        self._bias = placement.empty(sum(self._split)) if shape.bias else None
-        self._output = placement.empty(shape.width, queries)
+        self._qkv = Linear(shape.width, self._split, placement, shape.bias)
+        self._output = Linear(queries, [shape.width], placement)
 
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, WeightTarget]:
         names = ("q_proj", "k_proj", "v_proj")
-        parts = zip(names, torch.split(self._qkv, self._split), strict=True)
-        named = {f"{name}.weight": view for name, view in parts}
-        if self._bias is not None:
-            parts = zip(names, torch.split(self._bias, self._split), strict=True)
-            named |= {f"{name}.bias": view for name, view in parts}
+        [output] = self._output.weights
+        named = {
+            f"{name}.weight": part for name, part in zip(names, self._qkv.weights, strict=True)
+        }
+        named |= {f"{name}.bias": part for name, part in zip(names, self._qkv.biases, strict=False)}
         if self._norms is not None:
             named |= {
                 "q_norm.weight": self._norms[0].weight,
                 "k_norm.weight": self._norms[1].weight,
             }
-        return {**named, "o_proj.weight": self._output}
+        return {**named, "o_proj.weight": output}
 
     def __call__(self, hidden: Tensor, step: AttentionStep) -> Tensor:
         """[rows, width] -> [rows, width]; writes the rows' keys and values into the cache."""
         rows = hidden.shape[0]
-        product = linear(hidden, self._qkv, self._exact)
-        if self._bias is not None:
-            product = product + self._bias
-        parts = torch.split(product, self._split, dim=-1)
+        parts = torch.split(self._qkv(hidden), self._split, dim=-1)
         query, key, value = (part.view(rows, -1, self._shape.head_width) for part in parts)
         if self._norms is not None:
             (query, _), (key, _) = self._norms[0](query), self._norms[1](key)
@@ -100,4 +96,4 @@ class Attention:
             window=self._shape.window,
             scales=step.scales,
         )
-        return linear(mixed.view(rows, -1), self._output, self._exact)
+        return self._output(mixed.view(rows, -1))

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from worker.kernels.linear import linear
 from worker.kernels.swiglu import swiglu
-from worker.models.base import Placement
+from worker.models.base import Placement, WeightTarget
+from worker.models.layers.linear import Linear
 
 
 class GatedMlp:
@@ -21,16 +21,16 @@ class GatedMlp:
         placement: Placement,
         activate: Callable[[Tensor, bool], Tensor] = swiglu,
     ) -> None:
-        self._gate_and_up = placement.empty(2 * inner_width, width)
-        self._down = placement.empty(width, inner_width)
+        self._gate_and_up = Linear(width, [inner_width, inner_width], placement)
+        self._down = Linear(inner_width, [width], placement)
         self._activate = activate
         self._exact = placement.exact
 
-    def tensors(self) -> dict[str, Tensor]:
-        gate, up = self._gate_and_up.chunk(2)
-        return {"gate_proj.weight": gate, "up_proj.weight": up, "down_proj.weight": self._down}
+    def tensors(self) -> dict[str, WeightTarget]:
+        gate, up = self._gate_and_up.weights
+        [down] = self._down.weights
+        return {"gate_proj.weight": gate, "up_proj.weight": up, "down_proj.weight": down}
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """[rows, width] -> [rows, width]."""
-        activated = self._activate(linear(hidden, self._gate_and_up, self._exact), self._exact)
-        return linear(activated, self._down, self._exact)
+        return self._down(self._activate(self._gate_and_up(hidden), self._exact))

@@ -10,7 +10,7 @@ from torch import Tensor
 from worker.kernels.grouped_linear import grouped_linear
 from worker.kernels.linear import linear
 from worker.kernels.swiglu import swiglu
-from worker.models.base import ModelError, Placement
+from worker.models.base import ModelError, Placement, WeightTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ class SparseMlp:
         self._gate_and_up = placement.empty(shape.experts, 2 * shape.inner_width, shape.width)
         self._down = placement.empty(shape.experts, shape.width, shape.inner_width)
 
-    def tensors(self) -> dict[str, Tensor]:
-        named = {"gate.weight": self._router}
+    def tensors(self) -> dict[str, WeightTarget]:
+        named: dict[str, WeightTarget] = {"gate.weight": self._router}
         for expert in range(self._shape.experts):
             gate, up = self._gate_and_up[expert].chunk(2)
             prefix = f"experts.{expert}."

@@ -1,0 +1,77 @@
+"""Runs one compiled function on torch's own threads.
+
+A second pool would fight the first for the cores. So the function goes to the OpenMP library that
+torch has loaded, by the entry point that compilers call (`GOMP_parallel`). Chunks are handed out
+as threads become free: a core that another process holds delays one chunk, not half of the work.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+from numba import cfunc, int64, types
+from numba.extending import intrinsic
+
+from worker.kernels.native.toolchain import can_cache
+
+_HEAD = 2
+"""The first values of a task are the next chunk and their number."""
+
+
+class Task:
+    """A compiled function `(values)` that takes chunks until none is left."""
+
+    def __init__(self, body: Callable[[Any], None]) -> None:
+        kind = types.void(types.CPointer(types.int64))
+        compiled = cfunc(kind, cache=can_cache(), error_model="numpy")(body)
+        self._kept = compiled
+        self._address: int = compiled.address
+        self._alone = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(compiled.address)
+
+    def run(self, chunks: int, *values: int) -> None:
+        """Call the function with `values` (addresses of live tensors, sizes) behind the head."""
+        arguments = (ctypes.c_int64 * (_HEAD + len(values)))(0, chunks, *values)
+        threads = min(torch.get_num_threads(), chunks)
+        parallel = _parallel()
+        if threads > 1 and parallel is not None:
+            parallel(self._address, arguments, threads, 0)
+        else:
+            self._alone(arguments)
+
+
+@cache
+def float_bits(value: float) -> int:
+    """A float as a value of a task; `as_double` reads it back."""
+    bits: int = struct.unpack("q", struct.pack("d", value))[0]
+    return bits
+
+
+@cache
+def _parallel() -> Any | None:
+    """`GOMP_parallel` of the library that this process has loaded already, if it has one."""
+    try:
+        library = ctypes.CDLL("libgomp.so.1", mode=getattr(ctypes, "RTLD_NOLOAD", 4))
+        function = library.GOMP_parallel
+    except (OSError, AttributeError):
+        return None
+    function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+    function.restype = None
+    return function
+
+
+@intrinsic
+def take(typing_context: Any, values: Any) -> Any:
+    """The next chunk of a task, or -1 where all are taken."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        chunk = builder.atomic_rmw("add", arguments[0], context.get_constant(int64, 1), "monotonic")
+        chunks = builder.load(builder.gep(arguments[0], [context.get_constant(int64, 1)]))
+        none = context.get_constant(int64, -1)
+        return builder.select(builder.icmp_signed("<", chunk, chunks), chunk, none)
+
+    return types.int64(types.CPointer(types.int64)), generate

@@ -1,0 +1,81 @@
+"""Whether kernels can be compiled here, for which instructions, and where the results are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tempfile
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+_KERNELS = Path(__file__).resolve().parents[1]
+_FLOATS = "avx512f"
+_FEATURES = {torch.float32: _FLOATS, torch.bfloat16: "avx512bf16", torch.int8: "avx512vnni"}
+"""What LLVM calls the instructions of a product of weights of each dtype."""
+
+
+@cache
+def available() -> bool:
+    """Whether numba is installed, and told where to keep what it compiles."""
+    if find_spec("numba") is None:
+        return False
+    from numba.core import config
+
+    folder = _cache_folder()
+    if folder is not None:
+        config.CACHE_DIR = str(folder)
+    return True
+
+
+def can_cache() -> bool:
+    """Whether compiled kernels outlive the process; without a folder each start compiles."""
+    return available() and _cache_folder() is not None
+
+
+@cache
+def multiplies(dtype: torch.dtype) -> bool:
+    """Whether this machine has the instructions of our products of such weights."""
+    return available() and dtype in _FEATURES and _FEATURES[dtype] in _features()
+
+
+@cache
+def _features() -> frozenset[str]:
+    from llvmlite import binding
+
+    return frozenset(name for name, there in binding.get_host_cpu_features().items() if there)
+
+
+@cache
+def _cache_folder() -> Path | None:
+    """A folder of our own, named after the source: numba looks at the file of the outermost
+    function alone, and would keep what an edited callee no longer says."""
+    name = f"kernels-{_source_digest()}"
+    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    temporary = Path(tempfile.gettempdir()) / f"tamer-{os.getuid()}"
+    for folder in (Path(home) / "tamer", temporary):
+        if _is_ours(folder / name):
+            return folder / name
+    return None
+
+
+def _is_ours(folder: Path) -> bool:
+    """Make the folder; False where we cannot write, or where others could: its files are code."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owners = [each.stat() for each in (folder, folder.parent)]
+    except OSError:
+        return False
+    others = stat.S_IWGRP | stat.S_IWOTH
+    ours = all(each.st_uid == os.getuid() and not each.st_mode & others for each in owners)
+    return ours and os.access(folder, os.W_OK)
+
+
+def _source_digest() -> str:
+    digest = hashlib.sha256()
+    for path in sorted([*_KERNELS.glob("*/cpu.py"), *Path(__file__).parent.glob("*.py")]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
