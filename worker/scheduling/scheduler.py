@@ -179,11 +179,12 @@ class Scheduler:
     def _admit(self, draft: Draft) -> None:
         """Start waiting sequences while budget, places and blocks last; the first that does not fit
         holds its place."""
-        under_way = self._prefixes_under_way() if self.waiting else set()
-        passed = 0
+        passed, under_way = 0, None
         while passed < min(len(self.waiting), MOST_DEFERRED):
             if not draft.budget_tokens or len(self.running) >= self.limits.max_running:
                 break
+            if under_way is None:
+                under_way = self._prefixes_under_way()
             sequence = self.waiting[passed]
             path = self.blocks.cached_prefix(sequence)
             if not sequence.pending_tokens or _next_digest(sequence, path) in under_way:
