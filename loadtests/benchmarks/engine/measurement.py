@@ -134,7 +134,7 @@ def _specs(asked: Asked, names: Sequence[str]) -> tuple[dict[str, ArmSpec], dict
     reasons: dict[str, str] = {}
     for name in names:
         if name in OURS:
-            specs[name] = _our_spec(asked, name, OURS[name])
+            specs[name] = _our_spec(asked, OURS[name])
         elif name not in asked.peers:
             reasons[name] = "left out of this run"
         else:
@@ -149,17 +149,12 @@ def _specs(asked: Asked, names: Sequence[str]) -> tuple[dict[str, ArmSpec], dict
 def _ours(asked: Asked, arms: Mapping[str, Mapping[str, Any]]) -> LineUp:
     line_up = LineUp(asked.logs)
     for name, options in arms.items():
-        line_up.load(name, _our_spec(asked, name, options))
+        line_up.load(name, _our_spec(asked, options))
     return line_up
 
 
-def _our_spec(asked: Asked, name: str, options: Mapping[str, Any]) -> ArmSpec:
-    settings = {
-        "model": str(asked.model),
-        "threads": THREADS,
-        "options": dict(options),
-        "format": name.removeprefix("ours."),
-    }
+def _our_spec(asked: Asked, options: Mapping[str, Any]) -> ArmSpec:
+    settings = {"model": str(asked.model), "threads": THREADS, "options": dict(options)}
     return ArmSpec("tamer", settings)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from worker.engine.base import Engine, EngineSpec
 from worker.engine.options import Options
 
 _LONG_JOB = "long"
+_FORMATS = {"float32": "fp32", "bfloat16": "bf16"}
 
 
 def load(settings: dict[str, Any]) -> tuple[Answer, Commands]:
@@ -50,7 +52,7 @@ def load(settings: dict[str, Any]) -> tuple[Answer, Commands]:
 
     facts = {
         "version": f"torch {torch.__version__}",
-        "format": settings["format"],
+        "format": _format(options),
         "mode": "exact" if options.get("exact") else "its defaults",
         "instructions": torch.backends.cpu.get_cpu_capability(),
     }
@@ -61,6 +63,13 @@ def load(settings: dict[str, Any]) -> tuple[Answer, Commands]:
         "gaps": gaps,
     }
     return facts, commands
+
+
+def _format(options: Mapping[str, Any]) -> str:
+    """Of the weights, where the options name it."""
+    if options.get("quantization") == "int8":
+        return "int8"
+    return _FORMATS.get(options.get("dtype", ""), "its default")
 
 
 def negative_log_likelihood(engine: Engine, tokens: list[int]) -> float:

@@ -17,7 +17,7 @@ from tests.fixtures.waiting import block_until
 
 
 def _spec(model: Path, **options: object) -> ArmSpec:
-    settings = {"model": str(model), "threads": 1, "options": options, "format": "fp32"}
+    settings = {"model": str(model), "threads": 1, "options": options}
     return ArmSpec("tamer", settings)
 
 
