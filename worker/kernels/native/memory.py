@@ -28,7 +28,7 @@ _to_floats = _pointer_to(types.float32)
 _to_integers = _pointer_to(types.int32)
 _to_longs = _pointer_to(types.int64)
 _to_shorts = _pointer_to(types.uint16)
-_to_bytes = _pointer_to(types.uint8)
+_to_bytes = _pointer_to(types.int8)
 
 
 def _reinterpret(source: Any, target: Any) -> Any:
@@ -68,7 +68,7 @@ def shorts(address, count):
 
 
 @compiled
-def octets(address, count):
+def signed_octets(address, count):
     return carray(_to_bytes(address), count)
 
 

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from worker.kernels.int8_linear.reference import quantise_rows
-from worker.kernels.native.products import ZERO_POINT, product_task, quantise_task
+from worker.kernels.native.byte_tile import GROUP, GROUP_BYTES, ZERO_POINT
+from worker.kernels.native.products import product_task, quantise_task
 from worker.kernels.native.tile import PANEL
 
-_GROUP_BYTES = 4
+_STEP_BYTES = 4
 _CHUNKS = 8
 """Of a product: enough to share a slow core's part, few enough to read memory in long runs."""
 _ROWS_ALONE = 8
@@ -24,18 +25,22 @@ class PanelWeight:
     def __init__(self, outputs: int, inputs: int, dtype: torch.dtype) -> None:
         self.shape = (outputs, inputs)
         self.dtype = dtype
-        self._group = _GROUP_BYTES // dtype.itemsize
-        self._panels, self._steps = -(-outputs // PANEL), -(-inputs // self._group)
+        self._group = _STEP_BYTES // dtype.itemsize
+        self._int8 = dtype == torch.int8
+        multiple = GROUP if self._int8 else self._group
+        self._panels = -(-outputs // PANEL)
+        self._steps = -(-inputs // multiple) * multiple // self._group
         # Padding stays zero: it is multiplied, and adds nothing.
         size = (self._panels, self._steps, PANEL, self._group)
-        self._values = torch.zeros(size, dtype=dtype)
-        self._scales = torch.zeros(self._panels * PANEL)
-        self._shifts = torch.zeros(self._panels * PANEL, dtype=torch.int32)
+        if self._int8:
+            self._values = torch.full(size, ZERO_POINT, dtype=torch.uint8)
+        else:
+            self._values = torch.zeros(size, dtype=dtype)
+        self._scales = torch.zeros(self._panels * PANEL if self._int8 else 0)
 
     @property
     def nbytes(self) -> int:
-        scales = self._scales.nbytes + self._shifts.nbytes
-        return self._values.nbytes + (scales if self.dtype == torch.int8 else 0)
+        return self._values.nbytes + self._scales.nbytes
 
     def fill(self, first: int, weight: Tensor) -> None:
         """Write outputs `first ..` from a dense [outputs, inputs] of any float dtype."""
@@ -47,7 +52,9 @@ class PanelWeight:
         they are int8."""
         values = self._values[numbers // PANEL, :, numbers % PANEL].flatten(1)
         values = values[:, : self.shape[1]]
-        return values * self._scales[numbers, None] if self.dtype == torch.int8 else values
+        if not self._int8:
+            return values
+        return (values.float() - ZERO_POINT) * self._scales[numbers, None]
 
     def product(self, hidden: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
         """hidden x weightᵀ + bias, [rows, outputs] of `dtype` (bfloat16 or float)."""
@@ -55,42 +62,42 @@ class PanelWeight:
         output = torch.empty(rows, self.shape[0], dtype=dtype)
         if not rows:
             return output
-        source, scales = self._source(hidden.contiguous())
+        source, stride = self._source(hidden.contiguous())
         share = max(1, -(-self._panels // _CHUNKS))
-        values = [rows, source.data_ptr(), self._steps * _GROUP_BYTES, self._panels, share]
+        values = [rows, source.data_ptr(), stride, self._panels, share]
         values += [self._values.data_ptr(), self._steps, output.data_ptr(), self.shape[0]]
         values += [dtype == torch.bfloat16, 0 if bias is None else bias.data_ptr()]
-        if self.dtype == torch.int8:
-            values += [0 if scales is None else scales.data_ptr(), self._scales.data_ptr()]
-            values += [self._shifts.data_ptr(), self.shape[1], source.dtype == torch.bfloat16]
+        if self._int8:
+            values += [self._scales.data_ptr(), source.dtype == torch.uint8]
+            values += [self.shape[1], source.dtype == torch.bfloat16]
         product_task(self.dtype).run(-(-self._panels // share), *values)
         return output
 
     def _fill(self, first: int, weight: Tensor) -> None:
         numbers = torch.arange(first, first + len(weight))
-        if self.dtype == torch.int8:
+        padded = torch.zeros(len(weight), self._steps * self._group, dtype=self._values.dtype)
+        if self._int8:
             values, self._scales[numbers] = quantise_rows(weight)
-            self._shifts[numbers] = ZERO_POINT * values.sum(dim=-1, dtype=torch.int32)
+            padded.fill_(ZERO_POINT)[:, : self.shape[1]] = values.to(torch.int16) + ZERO_POINT
         else:
-            values = weight.to(self.dtype)
-        padded = torch.zeros(len(weight), self._steps * self._group, dtype=self.dtype)
-        padded[:, : self.shape[1]] = values
+            padded[:, : self.shape[1]] = weight
         groups = padded.view(-1, self._steps, self._group)
         self._values[numbers // PANEL, :, numbers % PANEL] = groups
 
-    def _source(self, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What is multiplied, and the rows' scales where it is quantised already."""
+    def _source(self, hidden: Tensor) -> tuple[Tensor, int]:
+        """What is multiplied (bytes: it is quantised already), and the bytes between its rows."""
         rows, inputs = hidden.shape
-        if self.dtype != torch.int8:
+        stride = self._steps * _STEP_BYTES
+        if not self._int8:
             padding = self._steps * self._group - inputs
-            return torch.nn.functional.pad(hidden, (0, padding)) if padding else hidden, None
+            return torch.nn.functional.pad(hidden, (0, padding)) if padding else hidden, stride
         if rows <= _ROWS_ALONE:
-            return hidden, None
-        stride = self._steps * _GROUP_BYTES
-        source, scales = torch.empty(rows, stride, dtype=torch.uint8), torch.empty(rows)
+            return hidden, 0
+        stride = stride // GROUP * GROUP_BYTES
+        source = torch.empty(rows, stride, dtype=torch.uint8)
         quantise_task().run(
             -(-rows // _ROWS_ALONE),
             *(hidden.data_ptr(), inputs, hidden.dtype == torch.bfloat16, rows, _ROWS_ALONE),
-            *(source.data_ptr(), stride, scales.data_ptr()),
+            *(source.data_ptr(), stride),
         )
-        return source, scales
+        return source, stride

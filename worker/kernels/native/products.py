@@ -12,25 +12,24 @@ import numpy as np
 import torch
 from numba import carray as numbers
 
-from worker.kernels.native.compiled import compiled
+from worker.kernels.native.byte_tile import GROUP, GROUP_BYTES, ZERO_POINT, byte_tiles
+from worker.kernels.native.compiled import compiled, compiled_fast
 from worker.kernels.native.memory import (
     as_float,
     floats,
     integers,
     narrowed,
-    octets,
     read_row,
     shorts,
+    signed_octets,
 )
 from worker.kernels.native.team import Task, take
-from worker.kernels.native.tile import PANEL, byte_tiles, float_tiles, half_tiles
+from worker.kernels.native.tile import PANEL, float_tiles, half_tiles
 
-ZERO_POINT = 128
-"""The instruction takes unsigned bytes: rows are shifted by this much, and sums shifted back."""
 LARGEST = 127.0
 _TILE_SUMS = 12 * PANEL
 
-_bytes_12, _bytes_8, _bytes_4, _bytes_3, _bytes_2, _bytes_1 = byte_tiles.values()
+_bytes_6, _bytes_4, _bytes_3, _bytes_2, _bytes_1 = byte_tiles.values()
 _halves_12, _halves_8, _halves_4, _halves_3, _halves_2, _halves_1 = half_tiles.values()
 _floats_12, _floats_8, _floats_4, _floats_3, _floats_2, _floats_1 = float_tiles.values()
 
@@ -41,9 +40,8 @@ def product_task(dtype: torch.dtype) -> Task:
 
     Its values: rows, address of the first row, bytes between rows, panels, panels a chunk, address
     of the weights, steps (inputs in groups of four bytes), address of the output, outputs, whether
-    the output is bfloat16, address of a bias (0: none); for int8 also the address of the rows'
-    scales (0: the rows are not quantised yet, but floats), of the outputs' scales, and of what the
-    shift adds to each output, the inputs, and whether unquantised rows are bfloat16.
+    the output is bfloat16, address of a bias (0: none); for int8 also the address of the outputs'
+    scales, and whether rows are quantised already; if not, the inputs and whether they are bfloat16.
     """
     bodies = {
         torch.int8: _bytes_product,
@@ -55,64 +53,68 @@ def product_task(dtype: torch.dtype) -> Task:
 
 @cache
 def quantise_task() -> Task:
-    """Rows to shifted int8. Its values: address of the rows, inputs, whether they are bfloat16,
-    rows, rows a chunk, address of the bytes, bytes between rows, address of the rows' scales."""
+    """Rows to int8, as `byte_tile` reads them. Its values: address of the rows, inputs, whether they
+    are bfloat16, rows, rows a chunk, address of the result, bytes between its rows."""
     return Task(_quantise)
 
 
 def _quantise(values):
-    task = numbers(values, 10)
-    inputs, narrow, rows, share = task[3], task[4] != 0, task[5], task[6]
-    scales = floats(task[9], rows)
-    row = np.empty(inputs, np.float32)
+    task = numbers(values, 9)
+    rows, share = task[5], task[6]
     while True:
         chunk = take(values)
         if chunk < 0:
             return
-        for number in range(chunk * share, min(rows, (chunk + 1) * share)):
-            read_row(task[2] + number * inputs * (2 if narrow else 4), inputs, narrow, row)
-            scales[number] = quantise_row(row, octets(task[7] + number * task[8], task[8]))
+        first = chunk * share
+        count = min(rows, first + share) - first
+        size = task[3] * (2 if task[4] else 4)
+        source, target = task[2] + first * size, task[7] + first * task[8]
+        _quantise_rows(source, count, task[3], task[4] != 0, target, task[8])
 
 
 @compiled
-def quantise_row(row, target):
-    """Write a row as shifted int8, padded with zeros; returns its scale."""
-    bits = row.view(np.uint32)
-    # As integers: what is not finite is larger than all numbers, and spoils its own row.
-    largest = np.uint32(0)
-    for i in range(len(row)):
-        largest = max(largest, bits[i] & np.uint32(0x7FFFFFFF))
-    scale = as_float(largest) / np.float32(LARGEST)
-    inverse = np.float32(1) / scale if scale > 0 else np.float32(0)
-    for i in range(len(row)):
-        target[i] = _shifted(row[i] * inverse)
-    for i in range(len(row), len(target)):
-        target[i] = ZERO_POINT
-    return scale
-
-
-@compiled
-def _quantised_here(source, rows, inputs, narrow, stride, scales):
-    """All rows, for one thread: with few of them that is faster than to wait for another."""
-    made = np.empty(rows * stride, np.uint8)
-    row = np.empty(inputs, np.float32)
+def _quantise_rows(source, rows, inputs, narrow, target, stride):
+    row = np.zeros((inputs + GROUP - 1) // GROUP * GROUP, np.float32)
     for number in range(rows):
         read_row(source + number * inputs * (2 if narrow else 4), inputs, narrow, row)
-        scales[number] = quantise_row(row, made[number * stride : (number + 1) * stride])
-    return made
+        for first in range(0, inputs, GROUP):
+            place = target + number * stride + first // GROUP * GROUP_BYTES
+            _quantise_group(row[first : first + GROUP], place)
+
+
+@compiled_fast
+def _quantise_group(group, place):
+    """Write a group's bytes, its scale, and what its sums are shifted by."""
+    bits = group.view(np.uint32)
+    # As integers: what is not finite is larger than all numbers, and spoils its own row.
+    largest = np.uint32(0)
+    for i in range(GROUP):
+        largest = max(largest, bits[i] & np.uint32(0x7FFFFFFF))
+    scale = as_float(largest) / np.float32(LARGEST)
+    inverse = np.float32(LARGEST) / as_float(largest) if scale > 0 else np.float32(0)
+    target = signed_octets(place, GROUP)
+    total = np.int32(0)
+    for i in range(GROUP):
+        nearest = np.rint(group[i] * inverse)
+        bounded = nearest if nearest < np.float32(LARGEST) else np.float32(LARGEST)
+        bounded = bounded if bounded > np.float32(-LARGEST) else np.float32(-LARGEST)
+        value = np.int32(bounded)
+        target[i] = np.int8(value)
+        total += value
+    floats(place + GROUP, 1)[0] = scale
+    integers(place + GROUP + 4, 1)[0] = -ZERO_POINT * total
 
 
 def _bytes_product(values):
-    task = numbers(values, 18)
-    rows, panels, share, outputs = task[2], task[5], task[6], task[10]
-    sums = np.empty(_TILE_SUMS, np.float32)
-    source, stride = task[3], task[8] * 4
-    if task[13]:
-        scales = floats(task[13], rows)
-        made = octets(source, 0)
-    else:
-        scales = np.empty(rows, np.float32)
-        made = _quantised_here(source, rows, task[16], task[17] != 0, stride, scales)
+    task = numbers(values, 17)
+    rows, panels, share = task[2], task[5], task[6]
+    groups = task[8] * 4 // GROUP
+    source, stride = task[3], groups * GROUP_BYTES
+    sums, made = np.empty(_TILE_SUMS, np.float32), np.empty(0, np.uint8)
+    if not task[14]:
+        # Each thread does all rows: with few of them that is faster than to wait for another.
+        made = np.empty(rows * stride, np.uint8)
+        _quantise_rows(source, rows, task[15], task[16] != 0, made.ctypes.data, stride)
         source = made.ctypes.data
     while True:
         chunk = take(values)
@@ -121,21 +123,16 @@ def _bytes_product(values):
         for panel in range(chunk * share, min(panels, (chunk + 1) * share)):
             first = panel * PANEL
             weights = task[7] + panel * task[8] * PANEL * 4
-            columns = floats(task[14] + first * 4, PANEL)
-            shifts = integers(task[15] + first * 4, PANEL)
+            scales = floats(task[13] + first * 4, PANEL)
             row = 0
             while row < rows:
                 count = multiply_bytes(
-                    rows - row, source + row * stride, stride, weights, task[8], sums.ctypes.data
+                    rows - row, source + row * stride, stride, weights, groups, sums.ctypes.data
                 )
-                whole = sums.view(np.int32)
                 for each in range(count):
-                    scale = scales[row + each]
                     for i in range(PANEL):
-                        at = each * PANEL + i
-                        total = np.float32(whole[at] - shifts[i])
-                        sums[at] = total * scale * columns[i]
-                _store(sums, count, row, first, task[9], outputs, task[11] != 0, task[12])
+                        sums[each * PANEL + i] *= scales[i]
+                _store(sums, count, row, first, task[9], task[10], task[11] != 0, task[12])
                 row += count
 
 
@@ -180,32 +177,21 @@ def _floats_product(values):
 
 
 @compiled
-def _shifted(value):
-    """Rounded, within -127..127, and shifted; what is not a number becomes anything."""
-    nearest = np.rint(value)
-    bounded = min(max(nearest, np.float32(-LARGEST)), np.float32(LARGEST))
-    return np.uint8(np.int32(bounded) + ZERO_POINT)
-
-
-@compiled
-def multiply_bytes(left, row, stride, panel, steps, sums):
+def multiply_bytes(left, row, stride, panel, groups, sums):
     """One tile, as large as `left` rows allow; returns its rows."""
-    if left >= 12:
-        _bytes_12(row, stride, panel, steps, sums)
-        return 12
-    if left >= 8:
-        _bytes_8(row, stride, panel, steps, sums)
-        return 8
+    if left >= 6:
+        _bytes_6(row, stride, panel, groups, sums)
+        return 6
     if left >= 4:
-        _bytes_4(row, stride, panel, steps, sums)
+        _bytes_4(row, stride, panel, groups, sums)
         return 4
     if left == 3:
-        _bytes_3(row, stride, panel, steps, sums)
+        _bytes_3(row, stride, panel, groups, sums)
         return 3
     if left == 2:
-        _bytes_2(row, stride, panel, steps, sums)
+        _bytes_2(row, stride, panel, groups, sums)
         return 2
-    _bytes_1(row, stride, panel, steps, sums)
+    _bytes_1(row, stride, panel, groups, sums)
     return 1
 
 

@@ -2,8 +2,9 @@
 
 A panel is `PANEL` outputs of a weight matrix, laid out so that one 64-byte vector holds the next
 four bytes of sixteen outputs: [inputs x width / 4, PANEL, 4 / width]. One instruction multiplies
-them with the next four bytes of a row: four int8 (VNNI), two bfloat16 or one float. oneDNN and
-llama.cpp repack to the like; a row's sums are added in the order of its inputs, whatever the tile.
+them with the next four bytes of a row: two bfloat16 or one float (four int8 are in `byte_tile`).
+oneDNN and llama.cpp repack to the like; a row's sums are added in the order of its inputs, whatever
+the tile.
 """
 
 from __future__ import annotations
@@ -22,19 +23,11 @@ VECTOR_BYTES = 64
 TILE_ROWS = (12, 8, 4, 3, 2, 1)
 """Twelve rows of two vectors are 24 sums: with weights and row they fill the 32 registers."""
 
-_LONG = ir.IntType(64)
-_INTEGERS = ir.VectorType(ir.IntType(32), LANES)
-_BYTES = ir.VectorType(ir.IntType(8), VECTOR_BYTES)
-_FLOATS = ir.VectorType(ir.FloatType(), LANES)
+LONG = ir.IntType(64)
+INTEGERS = ir.VectorType(ir.IntType(32), LANES)
+FLOATS = ir.VectorType(ir.FloatType(), LANES)
 
 Multiply = Callable[[Any, Any, Any, Any], Any]
-
-
-def _bytes_product(builder: Any, total: Any, row: Any, weights: Any) -> Any:
-    """Unsigned row times signed weights; the sum of four products cannot overflow."""
-    kind = ir.FunctionType(_INTEGERS, [_INTEGERS, _BYTES, _BYTES])
-    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpbusd.512")
-    return builder.call(function, [total, *(builder.bitcast(v, _BYTES) for v in (row, weights))])
 
 
 class _Halves(ir.Type):  # type: ignore[misc]
@@ -51,7 +44,7 @@ class _Halves(ir.Type):  # type: ignore[misc]
 
 
 def _halves_product(builder: Any, total: Any, row: Any, weights: Any) -> Any:
-    kind = ir.FunctionType(_FLOATS, [_FLOATS, _Halves(), _Halves()])
+    kind = ir.FunctionType(FLOATS, [FLOATS, _Halves(), _Halves()])
     function = cgutils.get_or_insert_function(
         builder.module, kind, "llvm.x86.avx512bf16.dpbf16ps.512"
     )
@@ -59,9 +52,9 @@ def _halves_product(builder: Any, total: Any, row: Any, weights: Any) -> Any:
 
 
 def _floats_product(builder: Any, total: Any, row: Any, weights: Any) -> Any:
-    kind = ir.FunctionType(_FLOATS, [_FLOATS] * 3)
+    kind = ir.FunctionType(FLOATS, [FLOATS] * 3)
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.fma.v16f32")
-    wide = (builder.bitcast(vector, _FLOATS) for vector in (row, weights))
+    wide = (builder.bitcast(vector, FLOATS) for vector in (row, weights))
     return builder.call(function, [*wide, total])
 
 
@@ -82,7 +75,7 @@ def _tile(rows: int, kind: Any, multiply: Multiply) -> Any:
 def _loop(builder: Any, rows: int, kind: Any, multiply: Multiply, arguments: Any) -> None:
     first, stride, panel, steps, sums = arguments
     vectors = PANEL // LANES
-    starts = [builder.add(first, builder.mul(stride, _LONG(row))) for row in range(rows)]
+    starts = [builder.add(first, builder.mul(stride, LONG(row))) for row in range(rows)]
     before, loop, after = (
         builder.block,
         builder.append_basic_block("loop"),
@@ -90,15 +83,15 @@ def _loop(builder: Any, rows: int, kind: Any, multiply: Multiply, arguments: Any
     )
     builder.branch(loop)
     builder.position_at_end(loop)
-    step = builder.phi(_LONG)
-    step.add_incoming(_LONG(0), before)
+    step = builder.phi(LONG)
+    step.add_incoming(LONG(0), before)
     totals = [[builder.phi(kind) for _ in range(vectors)] for _ in range(rows)]
-    place = builder.add(panel, builder.mul(step, _LONG(VECTOR_BYTES * vectors)))
-    weights = [_load(builder, place, VECTOR_BYTES * n, _INTEGERS) for n in range(vectors)]
-    offset = builder.shl(step, _LONG(2))
-    following = builder.add(step, _LONG(1))
+    place = builder.add(panel, builder.mul(step, LONG(VECTOR_BYTES * vectors)))
+    weights = [load_at(builder, place, VECTOR_BYTES * n, INTEGERS) for n in range(vectors)]
+    offset = builder.shl(step, LONG(2))
+    following = builder.add(step, LONG(1))
     for start, row_totals in zip(starts, totals, strict=True):
-        values = _spread(builder, _load(builder, builder.add(start, offset), 0, ir.IntType(32)))
+        values = spread(builder, load_at(builder, builder.add(start, offset), 0, ir.IntType(32)))
         for total, weight in zip(row_totals, weights, strict=True):
             total.add_incoming(ir.Constant(kind, [0] * LANES), before)
             total.add_incoming(multiply(builder, total, values, weight), loop)
@@ -107,23 +100,22 @@ def _loop(builder: Any, rows: int, kind: Any, multiply: Multiply, arguments: Any
     builder.position_at_end(after)
     for row, row_totals in enumerate(totals):
         for n, total in enumerate(row_totals):
-            offset = _LONG((row * vectors + n) * VECTOR_BYTES)
+            offset = LONG((row * vectors + n) * VECTOR_BYTES)
             target = builder.inttoptr(builder.add(sums, offset), kind.as_pointer())
             builder.store(total.incomings[1][0], target, align=4)
 
 
-def _load(builder: Any, address: Any, offset: int, kind: Any) -> Any:
-    pointer = builder.inttoptr(builder.add(address, _LONG(offset)), kind.as_pointer())
+def load_at(builder: Any, address: Any, offset: int, kind: Any) -> Any:
+    pointer = builder.inttoptr(builder.add(address, LONG(offset)), kind.as_pointer())
     return builder.load(pointer, align=1)
 
 
-def _spread(builder: Any, value: Any) -> Any:
+def spread(builder: Any, value: Any) -> Any:
     """One 32-bit value in every lane."""
-    nothing = ir.Constant(_INTEGERS, ir.Undefined)
+    nothing = ir.Constant(INTEGERS, ir.Undefined)
     single = builder.insert_element(nothing, value, ir.IntType(32)(0))
-    return builder.shuffle_vector(single, nothing, ir.Constant(_INTEGERS, [0] * LANES))
+    return builder.shuffle_vector(single, nothing, ir.Constant(INTEGERS, [0] * LANES))
 
 
-byte_tiles = {rows: _tile(rows, _INTEGERS, _bytes_product) for rows in TILE_ROWS}
-half_tiles = {rows: _tile(rows, _FLOATS, _halves_product) for rows in TILE_ROWS}
-float_tiles = {rows: _tile(rows, _FLOATS, _floats_product) for rows in TILE_ROWS}
+half_tiles = {rows: _tile(rows, FLOATS, _halves_product) for rows in TILE_ROWS}
+float_tiles = {rows: _tile(rows, FLOATS, _floats_product) for rows in TILE_ROWS}

@@ -1,0 +1,119 @@
+"""The innermost loop of an int8 product: a tile of rows against one panel, group by group.
+
+A row has a scale for each `GROUP` of its inputs: one for all of them would let its few large values
+drown the others (LLM.int8(), Dettmers et al., 2022), which costs twice what all else does. A group
+of a row is `GROUP` signed bytes, its scale (fp32), and what the shift of the weights adds to its sums,
+negative (int32). Weights are shifted by `ZERO_POINT`, since the instruction (VNNI) multiplies unsigned
+bytes with signed ones.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from worker.kernels.native.tile import (
+    FLOATS,
+    INTEGERS,
+    LANES,
+    LONG,
+    PANEL,
+    VECTOR_BYTES,
+    load_at,
+    spread,
+)
+
+GROUP = 64
+GROUP_BYTES = GROUP + 8
+ZERO_POINT = 128
+BYTE_TILE_ROWS = (6, 4, 3, 2, 1)
+"""Six rows of two vectors are twelve whole sums and twelve scaled ones."""
+_VECTORS = PANEL // LANES
+_STEPS = GROUP // 4
+_BYTES = ir.VectorType(ir.IntType(8), VECTOR_BYTES)
+
+
+def _byte_tile(rows: int) -> Any:
+    """`(first row, bytes between rows, panel, groups, sums)`: writes `rows` x PANEL fp32 sums."""
+
+    @intrinsic
+    def tile(typing_context: Any, row: Any, stride: Any, panel: Any, groups: Any, sums: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            _loop(builder, rows, arguments)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 5), generate
+
+    return tile
+
+
+def _loop(builder: Any, rows: int, arguments: Any) -> None:
+    first, stride, panel, groups, sums = arguments
+    starts = [builder.add(first, builder.mul(stride, LONG(row))) for row in range(rows)]
+    before = builder.block
+    loop, after = builder.append_basic_block("group"), builder.append_basic_block("after")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    group = builder.phi(LONG)
+    group.add_incoming(LONG(0), before)
+    totals = [[builder.phi(FLOATS) for _ in range(_VECTORS)] for _ in range(rows)]
+    places = [builder.add(each, builder.mul(group, LONG(GROUP_BYTES))) for each in starts]
+    weights = builder.add(panel, builder.mul(group, LONG(GROUP * PANEL)))
+    for row, made in zip(totals, _sums(builder, places, weights, totals), strict=True):
+        for total, new in zip(row, made, strict=True):
+            total.add_incoming(ir.Constant(FLOATS, [0] * LANES), before)
+            total.add_incoming(new, loop)
+    following = builder.add(group, LONG(1))
+    group.add_incoming(following, loop)
+    builder.cbranch(builder.icmp_signed("<", following, groups), loop, after)
+    builder.position_at_end(after)
+    for row, row_totals in enumerate(totals):
+        for n, total in enumerate(row_totals):
+            offset = LONG((row * _VECTORS + n) * VECTOR_BYTES)
+            target = builder.inttoptr(builder.add(sums, offset), FLOATS.as_pointer())
+            builder.store(total.incomings[1][0], target, align=4)
+
+
+def _sums(builder: Any, places: Any, weights: Any, totals: Any) -> list[list[Any]]:
+    """One group's part of every sum, added to `totals`."""
+    word = ir.IntType(32)
+    kind = ir.FunctionType(INTEGERS, [INTEGERS, _BYTES, _BYTES])
+    multiply = cgutils.get_or_insert_function(
+        builder.module, kind, "llvm.x86.avx512.vpdpbusd.512"
+    )
+    fused = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(FLOATS, [FLOATS] * 3), "llvm.fma.v16f32"
+    )
+    shifts = [spread(builder, load_at(builder, place, GROUP + 4, word)) for place in places]
+    whole = [[shift] * _VECTORS for shift in shifts]
+    for step in range(_STEPS):
+        offset = step * _VECTORS * VECTOR_BYTES
+        vectors = [
+            load_at(builder, weights, offset + n * VECTOR_BYTES, _BYTES) for n in range(_VECTORS)
+        ]
+        for row, place in enumerate(places):
+            values = spread(builder, load_at(builder, place, step * 4, word))
+            signed = builder.bitcast(values, _BYTES)
+            whole[row] = [
+                builder.call(multiply, [total, vector, signed])
+                for total, vector in zip(whole[row], vectors, strict=True)
+            ]
+    scaled = []
+    for place, row, row_totals in zip(places, whole, totals, strict=True):
+        bits = spread(builder, load_at(builder, place, GROUP, word))
+        scale = builder.bitcast(bits, FLOATS)
+        floats = [builder.sitofp(total, FLOATS) for total in row]
+        scaled.append(
+            [
+                builder.call(fused, [each, scale, total])
+                for each, total in zip(floats, row_totals, strict=True)
+            ]
+        )
+    return scaled
+
+
+byte_tiles = {rows: _byte_tile(rows) for rows in BYTE_TILE_ROWS}
