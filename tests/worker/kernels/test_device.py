@@ -7,8 +7,9 @@ import sys
 import pytest
 import torch
 
+from worker.kernels import device
 from worker.kernels.device import TritonMissingError, by_device
-from worker.kernels.rms_norm import reference
+from worker.kernels.rms_norm import cpu, reference
 
 
 class OnGpu(torch.Tensor):
@@ -26,6 +27,14 @@ def test_a_cpu_tensor_runs_the_reference_and_needs_no_triton(
     row, weight = torch.ones(1, 4), torch.ones(4)
     found = by_device(reference.rms_norm)(row, weight, 0.0)
     torch.testing.assert_close(found[0], row)
+
+
+def test_without_numba_the_reference_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "available", lambda: False)
+    operation = by_device(reference.rms_norm)
+    monkeypatch.setattr(cpu, "rms_norm", None)
+    row = torch.ones(1, 4)
+    torch.testing.assert_close(operation(row, torch.ones(4), 0.0)[0], row)
 
 
 def test_a_gpu_tensor_without_triton_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from worker.kernels.paged_attention import AttentionBatch, paged_attention
+from worker.kernels.paged_attention import AttentionBatch, paged_attention, reference
 from worker.kernels.paged_attention.reference import PREFILL_TILE_ROWS
 
 WIDTH = 8
@@ -44,6 +46,7 @@ def plain(
     exact=st.booleans(),
     window=st.sampled_from([0, 1, 2, 7, 100]),
     soft_cap=st.sampled_from([0.0, 0.5]),
+    attend=st.sampled_from([paged_attention, reference.paged_attention]),
 )
 def test_a_ragged_batch_equals_each_sequence_by_itself(
     parts: list[tuple[int, int]],
@@ -53,6 +56,7 @@ def test_a_ragged_batch_equals_each_sequence_by_itself(
     exact: bool,
     window: int,
     soft_cap: float,
+    attend: Callable[..., Tensor],
 ) -> None:
     generator = torch.Generator().manual_seed(0)
     parts = sorted(parts, key=lambda part: part[1] > 1)
@@ -73,7 +77,7 @@ def test_a_ragged_batch_equals_each_sequence_by_itself(
         expected.append(plain(query, pair[0], pair[1], start, window, soft_cap))
     layout = [(start, rows, table) for (start, rows), table in zip(parts, tables, strict=True)]
     batch = AttentionBatch.build(layout, block_tokens, CPU)
-    output = paged_attention(
+    output = attend(
         torch.cat(queries), cache[0], cache[1], batch, exact, window=window, soft_cap=soft_cap
     )
     torch.testing.assert_close(output.double(), torch.cat(expected), rtol=1e-4, atol=1e-5)
@@ -81,7 +85,10 @@ def test_a_ragged_batch_equals_each_sequence_by_itself(
 
 @pytest.mark.parametrize("window", [0, 50, PREFILL_TILE_ROWS + 1])
 @pytest.mark.parametrize("start", [0, 70])
-def test_a_chunk_longer_than_a_tile_is_causal_across_tiles(start: int, window: int) -> None:
+@pytest.mark.parametrize("attend", [paged_attention, reference.paged_attention])
+def test_a_chunk_longer_than_a_tile_is_causal_across_tiles(
+    start: int, window: int, attend: Callable[..., Tensor]
+) -> None:
     rows = 2 * PREFILL_TILE_ROWS + 3
     query = torch.randn(rows, 4, WIDTH)
     pair = torch.randn(2, start + rows, 2, WIDTH)
@@ -90,6 +97,6 @@ def test_a_chunk_longer_than_a_tile_is_causal_across_tiles(start: int, window: i
     cache[:, :, 16 : 16 + start + rows] = pair.transpose(1, 2)
     cache = cache.view(2, 2, blocks + 1, 16, WIDTH)
     batch = AttentionBatch.build([(start, rows, range(1, blocks + 1))], 16, CPU)
-    output = paged_attention(query, cache[0], cache[1], batch, window=window)
+    output = attend(query, cache[0], cache[1], batch, window=window)
     expected = plain(query, pair[0], pair[1], start, window)
     torch.testing.assert_close(output.double(), expected, rtol=1e-4, atol=1e-5)

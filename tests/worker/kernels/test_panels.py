@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -21,7 +23,7 @@ def dtype(request: pytest.FixtureRequest) -> torch.dtype:
     return dtype
 
 
-def panels(weight: Tensor, dtype: torch.dtype) -> "PanelWeight":  # noqa: F821
+def panels(weight: Tensor, dtype: torch.dtype) -> Any:
     from worker.kernels.native.panels import PanelWeight
 
     panels = PanelWeight(*weight.shape, dtype)
@@ -46,7 +48,11 @@ def test_the_product_is_that_of_the_dense_weight(
 ) -> None:
     from worker.kernels.native.byte_tile import GROUP
 
-    hidden, weight, bias = torch.randn(rows, inputs), torch.randn(outputs, inputs), torch.randn(outputs)
+    hidden, weight, bias = (
+        torch.randn(rows, inputs),
+        torch.randn(outputs, inputs),
+        torch.randn(outputs),
+    )
     if dtype == torch.bfloat16:
         hidden = hidden.to(dtype)
     seen, held = hidden.double(), weight.to(dtype if dtype.is_floating_point else weight.dtype)

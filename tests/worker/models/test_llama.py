@@ -46,6 +46,18 @@ def test_logits_equal_transformers(tiny_llama: TinyLlama, variant: str, exact: b
     assert_logits_equal(tiny_llama(**VARIANTS[variant]), exact)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_int8_stays_near_fp32(tiny_llama: TinyLlama, dtype: str, tied: bool) -> None:
+    directory = tiny_llama(tie_word_embeddings=tied)
+    tokens = list(range(60))
+    wide = our_logits(directory, tokens, 50, kv_cache_tokens=512)
+    options = {"dtype": dtype, "quantization": "int8", "kv_cache_tokens": 512}
+    narrow = our_logits(directory, tokens, 50, **options)
+    assert not torch.equal(wide, narrow)
+    assert torch.nn.functional.cosine_similarity(wide, narrow).min() > 0.98
+
+
 def test_bfloat16_stays_near_fp32(tiny_llama: TinyLlama) -> None:
     directory = tiny_llama()
     tokens = list(range(60))

@@ -2,9 +2,9 @@
 
 A row has a scale for each `GROUP` of its inputs: one for all of them would let its few large values
 drown the others (LLM.int8(), Dettmers et al., 2022), which costs twice what all else does. A group
-of a row is `GROUP` signed bytes, its scale (fp32), and what the shift of the weights adds to its sums,
-negative (int32). Weights are shifted by `ZERO_POINT`, since the instruction (VNNI) multiplies unsigned
-bytes with signed ones.
+of a row is `GROUP` signed bytes, its scale (fp32), and what the shift of the weights adds to its
+sums, negative (int32). Weights are shifted by `ZERO_POINT`, since the instruction (VNNI) multiplies
+unsigned bytes with signed ones.
 """
 
 from __future__ import annotations
@@ -82,9 +82,7 @@ def _sums(builder: Any, places: Any, weights: Any, totals: Any) -> list[list[Any
     """One group's part of every sum, added to `totals`."""
     word = ir.IntType(32)
     kind = ir.FunctionType(INTEGERS, [INTEGERS, _BYTES, _BYTES])
-    multiply = cgutils.get_or_insert_function(
-        builder.module, kind, "llvm.x86.avx512.vpdpbusd.512"
-    )
+    multiply = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpbusd.512")
     fused = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(FLOATS, [FLOATS] * 3), "llvm.fma.v16f32"
     )
@@ -103,10 +101,10 @@ def _sums(builder: Any, places: Any, weights: Any, totals: Any) -> list[list[Any
                 for total, vector in zip(whole[row], vectors, strict=True)
             ]
     scaled = []
-    for place, row, row_totals in zip(places, whole, totals, strict=True):
+    for place, parts, row_totals in zip(places, whole, totals, strict=True):
         bits = spread(builder, load_at(builder, place, GROUP, word))
         scale = builder.bitcast(bits, FLOATS)
-        floats = [builder.sitofp(total, FLOATS) for total in row]
+        floats = [builder.sitofp(total, FLOATS) for total in parts]
         scaled.append(
             [
                 builder.call(fused, [each, scale, total])

@@ -41,7 +41,8 @@ def product_task(dtype: torch.dtype) -> Task:
     Its values: rows, address of the first row, bytes between rows, panels, panels a chunk, address
     of the weights, steps (inputs in groups of four bytes), address of the output, outputs, whether
     the output is bfloat16, address of a bias (0: none); for int8 also the address of the outputs'
-    scales, and whether rows are quantised already; if not, the inputs and whether they are bfloat16.
+    scales, and whether rows are quantised already; if not, the inputs and whether they are
+    bfloat16.
     """
     bodies = {
         torch.int8: _bytes_product,
@@ -53,8 +54,8 @@ def product_task(dtype: torch.dtype) -> Task:
 
 @cache
 def quantise_task() -> Task:
-    """Rows to int8, as `byte_tile` reads them. Its values: address of the rows, inputs, whether they
-    are bfloat16, rows, rows a chunk, address of the result, bytes between its rows."""
+    """Rows to int8, as `byte_tile` reads them. Its values: address of the rows, inputs, whether
+    they are bfloat16, rows, rows a chunk, address of the result, bytes between its rows."""
     return Task(_quantise)
 
 
