@@ -101,10 +101,10 @@ def _sums(builder: Any, places: Any, weights: Any, totals: Any) -> list[list[Any
                 for total, vector in zip(whole[row], vectors, strict=True)
             ]
     scaled = []
-    for place, row, row_totals in zip(places, whole, totals, strict=True):
+    for place, parts, row_totals in zip(places, whole, totals, strict=True):
         bits = spread(builder, load_at(builder, place, GROUP, word))
         scale = builder.bitcast(bits, FLOATS)
-        floats = [builder.sitofp(total, FLOATS) for total in row]
+        floats = [builder.sitofp(total, FLOATS) for total in parts]
         scaled.append(
             [
                 builder.call(fused, [each, scale, total])
