@@ -63,8 +63,8 @@ def _loop(builder: Any, rows: int, arguments: Any) -> None:
     totals = [[builder.phi(FLOATS) for _ in range(_VECTORS)] for _ in range(rows)]
     places = [builder.add(each, builder.mul(group, LONG(GROUP_BYTES))) for each in starts]
     weights = builder.add(panel, builder.mul(group, LONG(GROUP * PANEL)))
-    for row, made in zip(totals, _sums(builder, places, weights, totals), strict=True):
-        for total, new in zip(row, made, strict=True):
+    for phis, made in zip(totals, _sums(builder, places, weights, totals), strict=True):
+        for total, new in zip(phis, made, strict=True):
             total.add_incoming(ir.Constant(FLOATS, [0] * LANES), before)
             total.add_incoming(new, loop)
     following = builder.add(group, LONG(1))
