@@ -71,9 +71,9 @@ def _loop(builder: Any, rows: int, arguments: Any) -> None:
     group.add_incoming(following, loop)
     builder.cbranch(builder.icmp_signed("<", following, groups), loop, after)
     builder.position_at_end(after)
-    for row, row_totals in enumerate(totals):
+    for number, row_totals in enumerate(totals):
         for n, total in enumerate(row_totals):
-            offset = LONG((row * _VECTORS + n) * VECTOR_BYTES)
+            offset = LONG((number * _VECTORS + n) * VECTOR_BYTES)
             target = builder.inttoptr(builder.add(sums, offset), FLOATS.as_pointer())
             builder.store(total.incomings[1][0], target, align=4)
 
@@ -87,7 +87,7 @@ def _sums(builder: Any, places: Any, weights: Any, totals: Any) -> list[list[Any
         builder.module, ir.FunctionType(FLOATS, [FLOATS] * 3), "llvm.fma.v16f32"
     )
     shifts = [spread(builder, load_at(builder, place, GROUP + 4, word)) for place in places]
-    whole = [[shift] * _VECTORS for shift in shifts]
+    whole: list[list[Any]] = [[shift] * _VECTORS for shift in shifts]
     for step in range(_STEPS):
         offset = step * _VECTORS * VECTOR_BYTES
         vectors = [
