@@ -52,6 +52,8 @@ class Assembly:
     vocabulary: int
     max_context_tokens: int
     eos_tokens: frozenset[int]
+    block_copy_s: float | None = None
+    """The runner's, for the cost of swapping; None where nothing is swapped."""
 
 
 def assemble(spec: EngineSpec) -> Assembly:
@@ -114,6 +116,7 @@ def put_together(
         vocabulary=model.shape.vocabulary,
         max_context_tokens=max_context,
         eos_tokens=eos_tokens,
+        block_copy_s=runner.block_copy_s,
     )
 
 

@@ -68,7 +68,7 @@ class Runner:
         pool: HostPool | None = None,
     ) -> None:
         self.forward = forward
-        self.pool = pool
+        self._pool = pool
         self._block_tokens = block_tokens
         self._sampler = sampler
         self._prepared: tuple[int, ...] = ()
@@ -76,6 +76,11 @@ class Runner:
         self._chosen = torch.empty(0, dtype=torch.int64)
         """What the step launched last chose, where it was computed."""
         self._launched: Launched | None = None
+
+    @property
+    def block_copy_s(self) -> float | None:
+        """What a block takes to host memory or back; None where nothing is swapped."""
+        return self._pool.block_copy_s if self._pool is not None else None
 
     def prepare(self, plan: Plan) -> StepLayout:
         """Lay out a plan."""
@@ -122,5 +127,5 @@ class Runner:
         return self.forward.run(layout, self._chosen).clone()
 
     def _swap(self, layout: StepLayout) -> None:
-        if self.pool is not None:
-            self.pool.move(layout.swap_out, layout.swap_in)
+        if self._pool is not None:
+            self._pool.move(layout.swap_out, layout.swap_in)

@@ -112,8 +112,8 @@ class TorchEngine:
             return ended
         self._step_times.observe(committed.tokens, committed.duration_s)
         self._steps += 1
-        if self._assembly.runner.pool is not None:
-            copy_s = self._assembly.runner.pool.block_copy_s
+        copy_s = self._assembly.block_copy_s
+        if copy_s is not None:
             self._scheduler.host.costs = PreemptionCosts(copy_s, self._step_times.token_s)
         return ended + [self._event(outcome, committed.result) for outcome in committed.outcomes]
 
