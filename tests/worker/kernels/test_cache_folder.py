@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from worker.kernels.native import toolchain
 from worker.kernels.native.toolchain import owned_folder
 
 
@@ -60,3 +61,18 @@ def test_a_link_is_followed_once_and_never_again(safe: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_not_used(safe: Path) -> None:
     (safe / "file").touch()
     assert owned_folder(safe / "file" / "kernels") is None
+
+
+def test_a_user_without_a_home_has_one_among_temporary_files(
+    safe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(safe))
+    folder = toolchain._cache_folder.__wrapped__()
+    assert folder is not None
+    assert folder.parent == safe / f"tamer-{os.getuid()}"

@@ -55,9 +55,11 @@ def _cache_folder() -> Path | None:
     """A folder of our own, named after the source: numba looks at the file of the outermost
     function alone, and would keep what an edited callee no longer says."""
     name = f"kernels-{_source_digest()}"
-    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    # With no home to be found, as in a container with a user of its own, it stays "~".
+    home = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))  # noqa: PTH111
     temporary = Path(tempfile.gettempdir()) / f"tamer-{os.getuid()}"
-    found = (owned_folder(each / name) for each in (Path(home) / "tamer", temporary))
+    places = [each for each in (home / "tamer", temporary) if each.is_absolute()]
+    found = (owned_folder(each / name) for each in places)
     return next((folder for folder in found if folder is not None), None)
 
 
