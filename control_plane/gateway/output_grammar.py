@@ -61,6 +61,8 @@ def _require_sense(options: CompletionOptions) -> None:
     demands = isinstance(options, ChatRequest) and bool(options.demanded)
     if options.ignore_eos and (demands or structure is not None):
         raise _invalid("ignore_eos", "an answer that must match something ends where that does")
+    if options.min_tokens and (demands or structure is not None):
+        raise _invalid("min_tokens", "what an answer must match says how long it is at least")
     if structure is None or not isinstance(options, ChatRequest) or not options.offered:
         return
     if structure[0].kind not in _JSON_KINDS:

@@ -8,7 +8,7 @@ from torch import Tensor
 from infra.wire import JobSpec
 from worker.engine.logprobs import NOT_TOLD, PromptLogprobs
 from worker.kernels.penalties import Penalty
-from worker.kernels.sampling import Draw
+from worker.kernels.sampling import LEAST_TEMPERATURE, Draw
 from worker.kernels.upload import upload
 from worker.scheduling.plan import Slice
 from worker.scheduling.sequence import Sequence
@@ -65,8 +65,9 @@ class SamplingState:
     def draw(self, part: Slice) -> Draw:
         """How to choose the token that a slice gives."""
         sampling = self._job.sampling
+        warm = sampling.temperature >= LEAST_TEMPERATURE
         return Draw(
-            temperature=sampling.temperature,
+            temperature=sampling.temperature if warm else 0.0,
             top_k=sampling.top_k,
             top_p=sampling.top_p,
             seed=sampling.seed,

@@ -87,6 +87,16 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
         "ends where that does",
     ),
     (
+        {"structured_outputs": {"regex": "yes|no"}, "min_tokens": 3},
+        "min_tokens",
+        "says how long it is",
+    ),
+    (
+        {"tools": [tool("f")], "tool_choice": "required", "min_tokens": 3},
+        "min_tokens",
+        "says how long it is",
+    ),
+    (
         {"structured_outputs": {"regex": "a"}, "tools": [tool("f")]},
         "structured_outputs",
         "JSON only",

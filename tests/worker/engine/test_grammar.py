@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from llguidance import LLMatcher
 from tokenizers import Tokenizer
 
 from infra.wire import FinishReason, Grammar, GrammarKind, JobSpec, Sampling, TokenEvent
@@ -159,6 +160,26 @@ def test_a_refused_grammar_ends_its_own_job_with_the_reason(engine: Engine) -> N
     assert "unclosed group" in last.error
     assert said["right"][1].finish is FinishReason.STOP
     assert "ignore_eos" in said["eos"][1].error
+
+
+def test_whatever_breaks_a_compilation_ends_its_own_job(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Panic(BaseException):
+        """As what the library raises where it panics."""
+
+    compiled = LLMatcher.grammar_from_regex
+
+    def panics(text: str) -> str:
+        if text == "panic":
+            raise Panic("unreachable")
+        return compiled(text)
+
+    monkeypatch.setattr(LLMatcher, "grammar_from_regex", staticmethod(panics))
+    said = run(engine, job("broken", Grammar(GrammarKind.REGEX, "panic")), job("right", CHOICE))
+    assert said["broken"][1].finish is FinishReason.ERROR
+    assert "Panic: unreachable" in said["broken"][1].error
+    assert said["right"][1].finish is FinishReason.STOP
 
 
 def test_an_output_that_nothing_can_continue_ends_its_own_job(

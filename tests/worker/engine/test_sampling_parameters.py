@@ -110,6 +110,13 @@ def test_min_p_of_one_is_greedy(engine: Engine) -> None:
     assert output(engine, job(temperature=1.5, min_p=1.0)) == output(engine, job())
 
 
+@pytest.mark.parametrize("truncated", [{}, {"top_p": 0.9}, {"top_k": 5}, {"min_p": 0.1}])
+def test_next_to_no_temperature_is_greedy(engine: Engine, truncated: dict[str, Any]) -> None:
+    greedy = output(engine, job())
+    for temperature in (1e-29, 1e-310, 5e-324):
+        assert output(engine, job(temperature=temperature, seed=3, **truncated)) == greedy
+
+
 def test_excluding_every_token_ends_the_request_with_a_reason(engine: Engine) -> None:
     every = tuple(range(VOCABULARY))
     events = run(engine, job("none", stop_token_ids=every, min_tokens=3), job("other"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
-from infra.grammar import GrammarRefused
+from infra.grammar import GrammarRefused, shortened
 from infra.wire import JobSpec
 from worker.engine.grammar.compiler import GrammarCompiler
 from worker.engine.grammar.matcher import Matcher
@@ -13,7 +13,7 @@ from worker.engine.grammar.matcher import Matcher
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A job whose grammar is ready, or refused."""
+    """A job whose grammar is ready, or cannot be."""
 
     job: JobSpec
     attempt: int
@@ -61,7 +61,11 @@ class Compilations:
 
 
 def _compiled(job: JobSpec, attempt: int, future: Future[Matcher]) -> Compiled:
-    try:
+    error = future.exception()
+    if error is None:
         return Compiled(job, attempt, future.result())
-    except GrammarRefused as error:
+    if isinstance(error, GrammarRefused):
         return Compiled(job, attempt, None, f"the grammar is refused: {error}")
+    # Whatever broke (the library's panics are no `Exception`), it is this job's end and no other's.
+    said = f"{type(error).__name__}: {shortened(str(error))}"
+    return Compiled(job, attempt, None, f"the grammar cannot be compiled: {said}")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _KERNELS = Path(__file__).resolve().parents[1]
 _FLOATS = "avx512f"
 _FEATURES = {torch.float32: _FLOATS, torch.bfloat16: "avx512bf16", torch.int8: "avx512vnni"}
@@ -54,24 +55,34 @@ def _cache_folder() -> Path | None:
     """A folder of our own, named after the source: numba looks at the file of the outermost
     function alone, and would keep what an edited callee no longer says."""
     name = f"kernels-{_source_digest()}"
-    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    # With no home to be found, as in a container with a user of its own, it stays "~".
+    home = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))  # noqa: PTH111
     temporary = Path(tempfile.gettempdir()) / f"tamer-{os.getuid()}"
-    for folder in (Path(home) / "tamer", temporary):
-        if _is_ours(folder / name):
-            return folder / name
-    return None
+    places = [each for each in (home / "tamer", temporary) if each.is_absolute()]
+    found = (owned_folder(each / name) for each in places)
+    return next((folder for folder in found if folder is not None), None)
 
 
-def _is_ours(folder: Path) -> bool:
-    """Make the folder; False where we cannot write, or where others could: its files are code."""
+def owned_folder(folder: Path) -> Path | None:
+    """Make the folder; returns it without links, or None where we cannot write, or where others
+    could put something into it or another in its place: its files are code."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        owners = [each.stat() for each in (folder, folder.parent)]
-    except OSError:
-        return False
-    others = stat.S_IWGRP | stat.S_IWOTH
-    ours = all(each.st_uid == os.getuid() and not each.st_mode & others for each in owners)
-    return ours and os.access(folder, os.W_OK)
+        # One by one: for the parents that `mkdir` makes it asks the umask, which may let groups in.
+        for each in (*reversed(folder.parents), folder):
+            each.mkdir(mode=0o700, exist_ok=True)
+        real = folder.resolve(strict=True)
+        ours = real.stat().st_uid == os.getuid() and not real.stat().st_mode & _OTHERS
+        safe = ours and all(_keeps_its_entries(each) for each in real.parents)
+    except (OSError, RuntimeError):
+        return None
+    return real if safe and os.access(real, os.W_OK) else None
+
+
+def _keeps_its_entries(folder: Path) -> bool:
+    """Whether nobody but us and root could rename what is ours in it."""
+    state = folder.stat()
+    closed = not state.st_mode & _OTHERS or state.st_mode & stat.S_ISVTX
+    return state.st_uid in (0, os.getuid()) and bool(closed)
 
 
 def _source_digest() -> str:

@@ -18,6 +18,9 @@ FORBIDDEN: float = torch.finfo(torch.float32).min
 """The logit of a token that may not be chosen. Finite, so that a model's own infinities are still
 seen."""
 
+LEAST_TEMPERATURE = 1e-30
+"""Below it the noise decides nothing any more, and far below it a logit over it is infinite."""
+
 
 @dataclass(frozen=True, slots=True)
 class Draw:
