@@ -1,10 +1,10 @@
 """The innermost loop of an int8 product: a tile of rows against one panel, group by group.
 
-A row has a scale for each `GROUP` of its inputs: one for all of them would let its few large values
-drown the others (LLM.int8(), Dettmers et al., 2022), which costs twice what all else does. A group
-of a row is `GROUP` signed bytes, its scale (fp32), and what the shift of the weights adds to its
-sums, negative (int32). Weights are shifted by `ZERO_POINT`, since the instruction (VNNI) multiplies
-unsigned bytes with signed ones.
+Rows and outputs have a scale for each `GROUP` of inputs: one for all of them would let a few large
+values drown the others (LLM.int8(), Dettmers et al., 2022), which costs several times what the
+rounding itself does. A group of a row is `GROUP` signed bytes, its scale (fp32), and what the shift
+of the weights adds to its sums, negative (int32). Weights are shifted by `ZERO_POINT`, since the
+instruction (VNNI) multiplies unsigned bytes with signed ones.
 """
 
 from __future__ import annotations
@@ -38,21 +38,30 @@ _BYTES = ir.VectorType(ir.IntType(8), VECTOR_BYTES)
 
 
 def _byte_tile(rows: int) -> Any:
-    """`(first row, bytes between rows, panel, groups, sums)`: writes `rows` x PANEL fp32 sums."""
+    """`(first row, bytes between rows, panel, its scales, groups, sums)`: writes `rows` x PANEL
+    fp32 sums. The panel has a scale for each group of each output: [groups, PANEL] fp32."""
 
     @intrinsic
-    def tile(typing_context: Any, row: Any, stride: Any, panel: Any, groups: Any, sums: Any) -> Any:
+    def tile(
+        typing_context: Any,
+        row: Any,
+        stride: Any,
+        panel: Any,
+        scales: Any,
+        groups: Any,
+        sums: Any,
+    ) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             _loop(builder, rows, arguments)
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 5), generate
+        return types.void(*[types.int64] * 6), generate
 
     return tile
 
 
 def _loop(builder: Any, rows: int, arguments: Any) -> None:
-    first, stride, panel, groups, sums = arguments
+    first, stride, panel, scales, groups, sums = arguments
     starts = [builder.add(first, builder.mul(stride, LONG(row))) for row in range(rows)]
     before = builder.block
     loop, after = builder.append_basic_block("group"), builder.append_basic_block("after")
@@ -63,7 +72,9 @@ def _loop(builder: Any, rows: int, arguments: Any) -> None:
     totals = [[builder.phi(FLOATS) for _ in range(_VECTORS)] for _ in range(rows)]
     places = [builder.add(each, builder.mul(group, LONG(GROUP_BYTES))) for each in starts]
     weights = builder.add(panel, builder.mul(group, LONG(GROUP * PANEL)))
-    for phis, made in zip(totals, _sums(builder, places, weights, totals), strict=True):
+    place = builder.add(scales, builder.mul(group, LONG(PANEL * 4)))
+    columns = [load_at(builder, place, n * VECTOR_BYTES, FLOATS) for n in range(_VECTORS)]
+    for phis, made in zip(totals, _sums(builder, places, weights, columns, totals), strict=True):
         for total, new in zip(phis, made, strict=True):
             total.add_incoming(ir.Constant(FLOATS, [0] * LANES), before)
             total.add_incoming(new, loop)
@@ -78,7 +89,7 @@ def _loop(builder: Any, rows: int, arguments: Any) -> None:
             builder.store(total.incomings[1][0], target, align=4)
 
 
-def _sums(builder: Any, places: Any, weights: Any, totals: Any) -> list[list[Any]]:
+def _sums(builder: Any, places: Any, weights: Any, columns: Any, totals: Any) -> list[list[Any]]:
     """One group's part of every sum, added to `totals`."""
     word = ir.IntType(32)
     kind = ir.FunctionType(INTEGERS, [INTEGERS, _BYTES, _BYTES])
@@ -107,8 +118,8 @@ def _sums(builder: Any, places: Any, weights: Any, totals: Any) -> list[list[Any
         floats = [builder.sitofp(total, FLOATS) for total in parts]
         scaled.append(
             [
-                builder.call(fused, [each, scale, total])
-                for each, total in zip(floats, row_totals, strict=True)
+                builder.call(fused, [each, builder.fmul(scale, column), total])
+                for each, column, total in zip(floats, columns, row_totals, strict=True)
             ]
         )
     return scaled

@@ -20,7 +20,7 @@ _FILL_ROWS = 4096
 
 
 class PanelWeight:
-    """[outputs, inputs] of int8 with a scale for each output, of bfloat16 or of float."""
+    """[outputs, inputs] of int8 with a scale for each group of inputs, of bfloat16 or of float."""
 
     def __init__(self, outputs: int, inputs: int, dtype: torch.dtype) -> None:
         self.shape = (outputs, inputs)
@@ -36,7 +36,8 @@ class PanelWeight:
             self._values = torch.full(size, ZERO_POINT, dtype=torch.uint8)
         else:
             self._values = torch.zeros(size, dtype=dtype)
-        self._scales = torch.zeros(self._panels * PANEL if self._int8 else 0)
+        self._groups = self._steps * self._group // GROUP if self._int8 else 0
+        self._scales = torch.zeros(self._panels, self._groups, PANEL)
 
     @property
     def nbytes(self) -> int:
@@ -54,7 +55,8 @@ class PanelWeight:
         values = values[:, : self.shape[1]]
         if not self._int8:
             return values
-        return (values.float() - ZERO_POINT) * self._scales[numbers, None]
+        scales = self._scales[numbers // PANEL, :, numbers % PANEL].repeat_interleave(GROUP, dim=1)
+        return (values.float() - ZERO_POINT) * scales[:, : self.shape[1]]
 
     def product(self, hidden: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
         """hidden x weightᵀ + bias, [rows, outputs] of `dtype` (bfloat16 or float)."""
@@ -77,8 +79,11 @@ class PanelWeight:
         numbers = torch.arange(first, first + len(weight))
         padded = torch.zeros(len(weight), self._steps * self._group, dtype=self._values.dtype)
         if self._int8:
-            values, self._scales[numbers] = quantise_rows(weight)
-            padded.fill_(ZERO_POINT)[:, : self.shape[1]] = values.to(torch.int16) + ZERO_POINT
+            padding = padded.shape[1] - self.shape[1]
+            groups = torch.nn.functional.pad(weight.float(), (0, padding)).view(-1, GROUP)
+            values, scales = quantise_rows(groups)
+            padded = (values.to(torch.int16) + ZERO_POINT).to(torch.uint8).view(padded.shape)
+            self._scales[numbers // PANEL, :, numbers % PANEL] = scales.view(len(weight), -1)
         else:
             padded[:, : self.shape[1]] = weight
         groups = padded.view(-1, self._steps, self._group)

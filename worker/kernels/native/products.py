@@ -40,7 +40,7 @@ def product_task(dtype: torch.dtype) -> Task:
 
     Its values: rows, address of the first row, bytes between rows, panels, panels a chunk, address
     of the weights, steps (inputs in groups of four bytes), address of the output, outputs, whether
-    the output is bfloat16, address of a bias (0: none); for int8 also the address of the outputs'
+    the output is bfloat16, address of a bias (0: none); for int8 also the address of the panels'
     scales, and whether rows are quantised already; if not, the inputs and whether they are
     bfloat16.
     """
@@ -92,7 +92,7 @@ def _quantise_group(group, place):
     for i in range(GROUP):
         largest = max(largest, bits[i] & np.uint32(0x7FFFFFFF))
     scale = as_float(largest) / np.float32(LARGEST)
-    inverse = np.float32(LARGEST) / as_float(largest) if scale > 0 else np.float32(0)
+    inverse = np.float32(1) / scale if scale > 0 else np.float32(0)
     target = signed_octets(place, GROUP)
     total = np.int32(0)
     for i in range(GROUP):
@@ -124,15 +124,11 @@ def _bytes_product(values):
         for panel in range(chunk * share, min(panels, (chunk + 1) * share)):
             first = panel * PANEL
             weights = task[7] + panel * task[8] * PANEL * 4
-            scales = floats(task[13] + first * 4, PANEL)
+            scales = task[13] + first * groups * 4
             row = 0
             while row < rows:
-                count = multiply_bytes(
-                    rows - row, source + row * stride, stride, weights, groups, sums.ctypes.data
-                )
-                for each in range(count):
-                    for i in range(PANEL):
-                        sums[each * PANEL + i] *= scales[i]
+                place, target = source + row * stride, sums.ctypes.data
+                count = multiply_bytes(rows - row, place, stride, weights, scales, groups, target)
                 _store(sums, count, row, first, task[9], task[10], task[11] != 0, task[12])
                 row += count
 
@@ -178,21 +174,21 @@ def _floats_product(values):
 
 
 @compiled
-def multiply_bytes(left, row, stride, panel, groups, sums):
+def multiply_bytes(left, row, stride, panel, scales, groups, sums):
     """One tile, as large as `left` rows allow; returns its rows."""
     if left >= 6:
-        _bytes_6(row, stride, panel, groups, sums)
+        _bytes_6(row, stride, panel, scales, groups, sums)
         return 6
     if left >= 4:
-        _bytes_4(row, stride, panel, groups, sums)
+        _bytes_4(row, stride, panel, scales, groups, sums)
         return 4
     if left == 3:
-        _bytes_3(row, stride, panel, groups, sums)
+        _bytes_3(row, stride, panel, scales, groups, sums)
         return 3
     if left == 2:
-        _bytes_2(row, stride, panel, groups, sums)
+        _bytes_2(row, stride, panel, scales, groups, sums)
         return 2
-    _bytes_1(row, stride, panel, groups, sums)
+    _bytes_1(row, stride, panel, scales, groups, sums)
     return 1
 
 
