@@ -48,6 +48,7 @@ async def _unknown(session: AsyncSession, name: str) -> str:
 def _engine_options(engine: EngineSpec, model: Model) -> dict[str, Any]:
     return {
         "dtype": engine.dtype,
+        "quantization": engine.quantization,
         "exact": engine.exact,
         "max_context_tokens": _context_tokens(engine, model),
         **engine.options,

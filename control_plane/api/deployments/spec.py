@@ -64,7 +64,8 @@ def _known_engine(kind: str) -> str:
 class EngineSpec(StrictBody):
     kind: Annotated[str, AfterValidator(_known_engine)] = "torch"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    quantization: Annotated[str, _NoEffectBeyond("auto", "none")] = "auto"
+    quantization: Literal["auto", "none", "int8"] = "auto"
+    """How weights are kept; auto: int8 on a CPU that multiplies it, where `dtype` is auto too."""
     max_context_tokens: Annotated[int, Field(ge=1)] | None = None
     """Null: the model's own limit, at most 4096."""
     tensor_parallel: Annotated[int, _NoEffectBeyond(1)] = 1

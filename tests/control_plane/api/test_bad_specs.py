@@ -40,7 +40,7 @@ _DEEP: Any = "[" * 100_000
         ({"scaling": []}, "scaling", "JSON object"),
         ({"engine": {"kind": "vllm"}}, "engine.kind", "here: torch, paced (a test engine)"),
         ({"engine": {"kind": "torhc"}}, "engine.kind", "did you mean 'torch'?"),
-        ({"engine": {"quantization": "int4"}}, "engine.quantization", '"auto" or "none"'),
+        ({"engine": {"quantization": "int4"}}, "engine.quantization", "'none' or 'int8'"),
         ({"engine": {"tensor_parallel": 2}}, "engine.tensor_parallel", "has no effect yet"),
         ({"engine": {"dtype": "int3"}}, "engine.dtype", "float32"),
         ({"engine": {"max_context_tokens": 0}}, "engine.max_context_tokens", "greater than"),

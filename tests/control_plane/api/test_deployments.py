@@ -36,6 +36,7 @@ async def test_a_new_deployment_is_pending_with_every_default_filled_in(
         "dtype": "auto",
         "exact": False,
         "max_context_tokens": 4096,
+        "quantization": "auto",
     }
     assert (await client.get("/deployments/chat")).json() == deployment
 
