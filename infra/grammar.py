@@ -1,7 +1,8 @@
 """A grammar of the wire as llguidance reads it, within the bounds that both wings keep.
 
 The gateway refuses what does not compile before any work is queued; the worker compiles the same
-text under the same limits, so it comes to the same verdict.
+text under the same limits. What depends on the tokenizer (special tokens by name or number), and
+what shows only while an output is followed, fails there and ends its own job with the reason.
 """
 
 from __future__ import annotations

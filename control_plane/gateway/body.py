@@ -30,6 +30,17 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 """OpenAI's parameters that would change the answer and that we do not have, with the values that
 mean "without"."""
 
+_CALLED_ELSEWHERE = {
+    "bad_words": "logit_bias",
+    "grammar": "structured_outputs.grammar",
+    "guided_choice": "structured_outputs.choice",
+    "guided_grammar": "structured_outputs.grammar",
+    "guided_json": "structured_outputs.json",
+    "guided_regex": "structured_outputs.regex",
+    "json_schema": "structured_outputs.json",
+}
+"""What llama.cpp and earlier releases of vLLM call what we have."""
+
 MESSAGE_NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "annotations": ([],),
     "audio": (),
@@ -97,7 +108,8 @@ def _without_neutral(
 
 def _unknown(name: str, kind: type[BaseModel]) -> ApiError:
     near = difflib.get_close_matches(name, kind.model_fields, n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
+    meant = _CALLED_ELSEWHERE.get(name) or (near[0] if near else "")
+    hint = f" Did you mean '{meant}'?" if meant else ""
     return bad_request(
         f"Unrecognized request argument supplied: {name[:100]}.{hint}",
         param=name[:100],

@@ -145,7 +145,8 @@ class Sequence:
             self.first_token_at_s = time.monotonic()
         for token, logprob in zip(tokens, logprobs, strict=True):
             self.output_tokens += 1
-            self._transcript.push(token, logprob)
+            may_stop = self.output_tokens > self.spec.sampling.min_tokens
+            self._transcript.push(token, logprob, may_stop=may_stop)
             if self._transcript.stopped:
                 self.ending = Ending(JobState.COMPLETED, "stop")
                 return

@@ -48,13 +48,13 @@ class Transcript:
         self._piece.text += text
         self._read_chars = self._shown_chars = len(text)
 
-    def push(self, token: int, logprob: TokenLogprob | None) -> None:
-        """Take a token of the output."""
+    def push(self, token: int, logprob: TokenLogprob | None, *, may_stop: bool = True) -> None:
+        """Take a token of the output; with `may_stop` its text may complete a stop string."""
         if self._display.logprobs and logprob is not None:
             self._held.append(self._shown(token, logprob, self._read_chars))
         text = self._detokenizer.push(token)
         self._read_chars += len(text)
-        self._show(self._stops.push(text))
+        self._show(self._stops.push(text) if may_stop else text)
 
     def finish(self) -> None:
         """No more tokens come: show what was held back, unless it holds a stop string."""

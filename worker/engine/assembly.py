@@ -24,7 +24,7 @@ from worker.engine.options import DEFAULT_CONTEXT_TOKENS, Options, read_options
 from worker.engine.runner import Runner
 from worker.engine.sampler import Sampler
 from worker.engine.step_memory import step_bytes
-from worker.kernels.native.toolchain import multiplies
+from worker.kernels.native.toolchain import available, compiled_before, multiplies
 from worker.loader.checkpoint import Checkpoint
 from worker.loader.weights import check_weights, load_weights
 from worker.models.base import Model, ModelError, ModelShape, Placement, Quantization
@@ -78,6 +78,16 @@ def assemble(spec: EngineSpec) -> Assembly:
     eos_tokens = read_eos_tokens(spec.model_path, config)
     kv_dtype = cache_dtype(options.kv_cache_dtype, dtype)
     return put_together(model, options, max_context, eos_tokens, kv_dtype, device, spec.model_path)
+
+
+def compiles_kernels(spec: EngineSpec) -> bool:
+    """Whether this start has to compile the kernels of a CPU: the first one on a machine does.
+
+    Raises:
+        EngineError: the options are wrong.
+    """
+    device = choose_device(read_options(spec.options).device)
+    return device.type == "cpu" and available() and not compiled_before()
 
 
 def put_together(

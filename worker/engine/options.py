@@ -20,15 +20,18 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """By default a GPU if there is one."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of activations, and of weights that are not quantised; by default bfloat16 where the device
+    has instructions for it."""
     quantization: Literal["auto", "none", "int8"] = "auto"
     """How the weights of products are kept: `auto` is int8 on a CPU that has instructions for it,
     where `dtype` is `auto` as well; else none, which is `dtype`."""
     max_context_tokens: Count | None = None
     """Longest sequence, prompt and output together; by default what the model allows, at most
-    `DEFAULT_CONTEXT_TOKENS`."""
+    4096."""
     exact: bool = False
     """Each sequence's logits are the same bits in any batch, at some cost of speed."""
     max_running: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 32
+    """Sequences in one batch; 256 by default on a GPU."""
     overlap: bool | None = None
     """Plan the next step while one runs; by default on a GPU only."""
     step_token_budget: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 512
@@ -40,6 +43,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     are computed again where it is full, or where that is estimated to be faster. On a CPU the cache
     is host memory already, so there it gains nothing."""
     block_tokens: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 16
+    """Positions of one block of the KV cache."""
     kv_cache_tokens: Count | None = None
     """Size of the KV cache; by default what `max_running` long sequences need, within
     `kv_cache_bytes`."""

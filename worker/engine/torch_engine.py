@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from infra.wire import FinishReason, JobSpec, Sampling, TokenEvent
 from worker.engine.admission import Unrunnable, check_job, sequence_of
-from worker.engine.assembly import Assembly, assemble
+from worker.engine.assembly import Assembly, assemble, compiles_kernels
 from worker.engine.base import Engine, EngineSpec
 from worker.engine.grammar.compilation import Compilations, Compiled
 from worker.engine.grammar.matcher import Matcher
@@ -27,8 +27,9 @@ def build(spec: EngineSpec) -> Engine:
     Raises:
         EngineError: the options, the model's files or the memory do not allow it.
     """
+    first_start = compiles_kernels(spec)
     engine = TorchEngine(assemble(spec))
-    report_loading("warm-up")
+    report_loading("compiling kernels, once on this machine" if first_start else "warm-up")
     engine.warm_up()
     return engine
 

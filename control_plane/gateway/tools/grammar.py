@@ -71,4 +71,4 @@ def _json(grammar: Grammar) -> str:
 
 def _schema(text: str) -> str:
     schema = json.loads(text)
-    return f"%json {json.dumps({'x-guidance': {'whitespace_pattern': WHITE_SPACE}, **schema})}"
+    return f"%json {json.dumps({**schema, 'x-guidance': {'whitespace_pattern': WHITE_SPACE}})}"

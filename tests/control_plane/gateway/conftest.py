@@ -31,6 +31,7 @@ from infra.wire import (
     Target,
     TextAssets,
     TokenEvent,
+    TokenLogprob,
     decode,
 )
 from tests.fixtures.served import Served
@@ -124,9 +125,18 @@ class Replica:
         *,
         attempt: int | None = None,
         error: str = "",
+        logprobs: Sequence[TokenLogprob] = (),
+        prompt_logprobs: Sequence[TokenLogprob | None] = (),
     ) -> None:
         event = TokenEvent(
-            lease.job_id, attempt or lease.attempt, index, list(tokens), finish, error
+            lease.job_id,
+            attempt or lease.attempt,
+            index,
+            list(tokens),
+            finish,
+            error,
+            list(logprobs),
+            list(prompt_logprobs),
         )
         await self._writer.write({lease.consumer: StepTokens(self.id, [event])})
 

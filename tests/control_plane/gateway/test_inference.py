@@ -114,6 +114,17 @@ async def test_choices_stream_side_by_side(gateway: Gateway, replica: Replica) -
     assert texts == {0: "two", 1: "one!"}
 
 
+async def test_a_stop_string_within_min_tokens_does_not_stop(
+    gateway: Gateway, replica: Replica
+) -> None:
+    async with gateway.openai() as client:
+        asking = asyncio.create_task(_text(client, False, ["b"], min_tokens=2))
+        lease, _ = await replica.take()
+        await replica.say(lease, 0, replica.ids("abcb"))
+        assert await asking == ("abc", "stop")
+    await gateway.settled(accepted=1, completed=1)
+
+
 @pytest.mark.parametrize("streaming", [False, True])
 async def test_a_stop_string_cuts_the_text_and_stops_the_job(
     gateway: Gateway, replica: Replica, streaming: bool
@@ -130,7 +141,9 @@ async def test_a_stop_string_cuts_the_text_and_stops_the_job(
     await gateway.settled(accepted=1, completed=1)
 
 
-async def _text(client: openai.AsyncOpenAI, streaming: bool, stop: list[str]) -> tuple[str, str]:
+async def _text(
+    client: openai.AsyncOpenAI, streaming: bool, stop: list[str], min_tokens: int = 0
+) -> tuple[str, str]:
     messages: list[openai.types.chat.ChatCompletionMessageParam] = [
         {"role": "user", "content": "x"}
     ]
@@ -142,7 +155,9 @@ async def _text(client: openai.AsyncOpenAI, streaming: bool, stop: list[str]) ->
             text += chunk.choices[0].delta.content or ""
             finish = chunk.choices[0].finish_reason or finish
         return text, finish
-    reply = await client.chat.completions.create(model=MODEL, messages=messages, stop=stop)
+    reply = await client.chat.completions.create(
+        model=MODEL, messages=messages, stop=stop, extra_body={"min_tokens": min_tokens}
+    )
     return reply.choices[0].message.content or "", reply.choices[0].finish_reason
 
 

@@ -174,6 +174,15 @@ async def test_an_unknown_argument_is_refused_with_the_nearest_known(gateway: Ga
     assert "'max_completion_tokens'" in error["message"]
 
 
+async def test_what_others_call_differently_is_refused_with_our_name_for_it(
+    gateway: Gateway,
+) -> None:
+    async with gateway.http() as client:
+        path, body = chat(guided_regex="[a-z]")
+        error = refused(await client.post(path, json=body), 400)
+    assert "'structured_outputs.regex'" in error["message"]
+
+
 async def test_what_openai_has_and_we_do_not_is_said_to_be_unsupported(gateway: Gateway) -> None:
     async with gateway.http() as client:
         path, body = chat(audio={"voice": "alloy"})

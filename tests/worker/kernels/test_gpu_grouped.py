@@ -24,7 +24,7 @@ TOLERANCE = {
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize(
     "sizes",
-    [[0, 0], [1], [3, 0, 11, 1], [0, 0, 0, 5], [17, 16, 33, 0], [0, 40, 0, 0, 1], [0, 0, 150]],
+    [[0, 0], [1], [0, 0, 0, 5], [17, 16, 33, 0], [0, 40, 0, 0, 1]],
     ids=str,
 )
 def test_each_group_of_rows_meets_its_own_weights(
@@ -63,8 +63,10 @@ OWNERS = {
 }
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("rank", "inputs"), [(1, 33), (7, 1100), (16, 64), (40, 130)])
+@pytest.mark.parametrize(
+    ("rank", "inputs", "dtype"),
+    [(1, 33, torch.float32), (7, 1100, torch.float16), (40, 130, torch.float32)],
+)
 @pytest.mark.parametrize("owners", OWNERS.values(), ids=OWNERS.keys())
 @pytest.mark.parametrize("where", ["kernel", "reference"])
 def test_each_row_meets_its_own_adapter(

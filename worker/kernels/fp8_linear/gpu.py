@@ -15,5 +15,5 @@ def fp8_linear(hidden: Tensor, weight: Tensor, scales: Tensor, exact: bool = Fal
 
 
 def programs() -> list[Program]:
-    """A decode and a prompt."""
+    """A decode in segments."""
     return product.programs(coded=True)

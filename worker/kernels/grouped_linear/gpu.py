@@ -12,7 +12,7 @@ from torch import Tensor
 
 from worker.kernels.compilation import DTYPE, Program
 from worker.kernels.ownership import owner_of
-from worker.kernels.tiling import EXACT_TILE, TALL_TILE, TILES, tile_of
+from worker.kernels.tiling import EXACT_TILE, TALL_TILE, tile_of
 
 
 def grouped_linear(hidden: Tensor, weights: Tensor, ends: Tensor, exact: bool = False) -> Tensor:
@@ -90,7 +90,8 @@ def _grouped_product(
 
 
 def programs() -> list[Program]:
-    """Mixtral's up-projection for a decode and for a prompt."""
+    """Mixtral's up-projection of a prompt."""
+    tile = TALL_TILE
     tensors = dict.fromkeys(("hidden", "weights", "output"), f"*{DTYPE}")
     return [
         Program(
@@ -106,5 +107,4 @@ def programs() -> list[Program]:
             tile.warps,
             tile.stages,
         )
-        for tile in (TILES[0][1], TALL_TILE)
     ]

@@ -123,11 +123,10 @@ def _int8_product(
 
 
 def programs() -> list[Program]:
-    """A decode in segments, a prompt, and one whose sizes are multiples of nothing."""
+    """The rows, a decode in segments and a prompt."""
     shapes = [
         (TILES[0][1], 8, 4096, "*i32"),
         (TALL_TILE, 1, 4096, f"*{DTYPE}"),
-        (TILES[1][1], 1, 577, f"*{DTYPE}"),
     ]
     products = [
         Program(

@@ -14,7 +14,7 @@ from torch import Tensor
 from worker.kernels.coding import E4M3_SHRINK, e4m3_shrunk
 from worker.kernels.compilation import DTYPE, Program
 from worker.kernels.segments import add_segments
-from worker.kernels.tiling import EXACT_TILE, TALL_TILE, TILES, Tile, Tiling
+from worker.kernels.tiling import EXACT_TILE, TILES, Tile, Tiling
 
 
 def product(hidden: Tensor, weight: Tensor, scales: Tensor | None, exact: bool) -> Tensor:
@@ -118,10 +118,9 @@ def _product(
 
 
 def programs(coded: bool) -> list[Program]:
-    """For weights of one kind: a decode in segments and a prompt; where they are not coded, an
-    exact prompt at a width that is no power of two."""
+    """A decode in segments with coded weights; or an exact prompt, a program for all segments."""
     if coded:
-        return [_program(TILES[0][1], 8, 8, 4096, True), _program(TALL_TILE, 1, 1, 4096, True)]
+        return [_program(TILES[0][1], 8, 8, 4096, True)]
     return [_program(EXACT_TILE, 4, 1, 2880, False)]
 
 

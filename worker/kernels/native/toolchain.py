@@ -7,7 +7,6 @@ import os
 import stat
 import tempfile
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -21,10 +20,11 @@ _FEATURES = {torch.float32: _FLOATS, torch.bfloat16: "avx512bf16", torch.int8: "
 
 @cache
 def available() -> bool:
-    """Whether numba is installed, and told where to keep what it compiles."""
-    if find_spec("numba") is None:
+    """Whether numba can be used; it is told where to keep what it compiles."""
+    try:
+        from numba.core import config
+    except ImportError:  # not installed, or not for this numpy
         return False
-    from numba.core import config
 
     folder = _cache_folder()
     if folder is not None:
@@ -35,6 +35,12 @@ def available() -> bool:
 def can_cache() -> bool:
     """Whether compiled kernels outlive the process; without a folder each start compiles."""
     return available() and _cache_folder() is not None
+
+
+def compiled_before() -> bool:
+    """Whether kernels of this source were compiled on this machine, so that a start is short."""
+    folder = _cache_folder() if available() else None
+    return folder is not None and any(folder.rglob("*.nbi"))
 
 
 @cache

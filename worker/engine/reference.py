@@ -1,0 +1,76 @@
+"""`docs/engine.md`: every option of the torch engine, read from the code."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+
+import msgspec
+
+from worker.engine.options import Options
+
+_INTRODUCTION = """\
+# Options of the torch engine
+
+Written by `make docs` from the code. `dtype`, `quantization`, `max_context_tokens` and `exact` are
+fields of a deployment's `engine`; the others stand in its `options`:
+
+```yaml
+name: chat
+model: smollm2
+engine:
+  quantization: int8
+  options: {max_running: 64, kv_cache_dtype: int8}
+```
+
+| option | default | what it does |
+|---|---|---|
+"""
+
+
+def document() -> str:
+    said = _said()
+    defaults = {field.name: field.default for field in msgspec.structs.fields(Options)}
+    rows = [
+        f"| `{name}` | {_shown(default)} | {said.get(name, '')} |\n"
+        for name, default in defaults.items()
+    ]
+    return _INTRODUCTION + "".join(rows)
+
+
+def _said() -> dict[str, str]:
+    """The text below each field, which Python itself forgets."""
+    [body] = [node.body for node in ast.parse(inspect.getsource(Options)).body if _is_class(node)]
+    said = {}
+    for field, text in zip(body, body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+            value = ast.literal_eval(text.value)
+            said[ast.unparse(field.target)] = f"{_values(field)}{' '.join(value.split())}"
+    return said
+
+
+def _is_class(node: ast.stmt) -> bool:
+    return isinstance(node, ast.ClassDef)
+
+
+def _values(field: ast.AnnAssign) -> str:
+    """What a choice may be."""
+    kind = ast.unparse(field.annotation)
+    if not kind.startswith("Literal["):
+        return ""
+    choices = ast.literal_eval(kind.removeprefix("Literal"))
+    return ", ".join(f"`{choice}`" for choice in choices) + ". "
+
+
+def _shown(default: object) -> str:
+    match default:
+        case None:
+            return "`null`"
+        case bool():
+            return f"`{str(default).lower()}`"
+    return f"`{default}`"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(document())
