@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
+from itertools import pairwise
 
 import msgspec
 
@@ -41,17 +42,14 @@ def document() -> str:
 
 def _said() -> dict[str, str]:
     """The text below each field, which Python itself forgets."""
-    [body] = [node.body for node in ast.parse(inspect.getsource(Options)).body if _is_class(node)]
+    [defined] = ast.parse(inspect.getsource(Options)).body
+    assert isinstance(defined, ast.ClassDef)
     said = {}
-    for field, text in zip(body, body[1:], strict=False):
+    for field, text in pairwise(defined.body):
         if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
             value = ast.literal_eval(text.value)
             said[ast.unparse(field.target)] = f"{_values(field)}{' '.join(value.split())}"
     return said
-
-
-def _is_class(node: ast.stmt) -> bool:
-    return isinstance(node, ast.ClassDef)
 
 
 def _values(field: ast.AnnAssign) -> str:
