@@ -15,7 +15,7 @@ _READY_LIMIT_S = 300.0
 _SPEC = {
     "name": MODEL,
     "model": MODEL,
-    # So small a model shows what int8 costs: on this very question two first words are all but equal.
+    # So small a model shows what int8 costs: to this question two first words are all but equal.
     "engine": {"quantization": "none"},
     "scaling": {"min_replicas": 1, "max_replicas": 1},
 }
