@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from loadtests.benchmarks.engine.line_up import LineUp
+from loadtests.benchmarks.arms.line_up import LineUp
 from loadtests.benchmarks.engine.workload import Size, prompts
 from loadtests.benchmarks.report import Row, not_measured, row
 from loadtests.statistics.summary import percentile

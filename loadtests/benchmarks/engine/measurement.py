@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loadtests.benchmarks.arms.arm import ArmFailed, ArmSpec
+from loadtests.benchmarks.arms.cores import THREADS
+from loadtests.benchmarks.arms.environment import NotInstalled
+from loadtests.benchmarks.arms.line_up import LineUp
 from loadtests.benchmarks.engine import (
     chunked_prefill,
     code_size,
@@ -16,7 +20,6 @@ from loadtests.benchmarks.engine import (
     scheduler_step,
     throughput,
 )
-from loadtests.benchmarks.engine.arm import ArmFailed, ArmSpec
 from loadtests.benchmarks.engine.comparisons import (
     COMPARISONS,
     FP32,
@@ -25,10 +28,8 @@ from loadtests.benchmarks.engine.comparisons import (
     Comparison,
     arms_of,
 )
-from loadtests.benchmarks.engine.environment import NotInstalled
-from loadtests.benchmarks.engine.line_up import LineUp
 from loadtests.benchmarks.engine.peers import PEERS, prepare
-from loadtests.benchmarks.engine.workload import THREADS, Size
+from loadtests.benchmarks.engine.workload import Size
 from loadtests.benchmarks.report import Report, Row
 
 
@@ -155,7 +156,7 @@ def _ours(asked: Asked, arms: Mapping[str, Mapping[str, Any]]) -> LineUp:
 
 def _our_spec(asked: Asked, options: Mapping[str, Any]) -> ArmSpec:
     settings = {"model": str(asked.model), "threads": THREADS, "options": dict(options)}
-    return ArmSpec("tamer", settings)
+    return ArmSpec("loadtests.benchmarks.engine.arms.tamer", settings)
 
 
 def _introduced(name: str, facts: Mapping[str, Any]) -> str:

@@ -9,11 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from loadtests.benchmarks.arms.arm import Arm, ArmFailed, ArmSpec
+from loadtests.benchmarks.arms.cores import THREADS, cores
+from loadtests.benchmarks.arms.environment import NotInstalled, environment, python_of
 from loadtests.benchmarks.engine import weights
-from loadtests.benchmarks.engine.arm import Arm, ArmFailed, ArmSpec
-from loadtests.benchmarks.engine.environment import NotInstalled, environment, python_of
-from loadtests.benchmarks.engine.workload import CONTEXT_TOKENS, LEVELS, THREADS, cores, prompts
+from loadtests.benchmarks.engine.wave import tokens_per_s
+from loadtests.benchmarks.engine.workload import CONTEXT_TOKENS, LEVELS, prompts
 
+_ARMS = "loadtests.benchmarks.engine.arms"
 _TORCH = "torch==2.13.0"
 _TRANSFORMERS = "transformers==5.23.0"
 _MODES_FILE = "modes.json"
@@ -115,7 +118,8 @@ def prepare(name: str, cache: Path, model: Path, log: Path) -> ArmSpec:
     )
     # What it compiles is kept beside what is installed.
     variables = {**peer.variables, "XDG_CACHE_HOME": str(folder / "cache")}
-    spec = ArmSpec(peer.module, peer.settings(cache, model), python_of(folder), variables)
+    module = f"{_ARMS}.{peer.module}"
+    spec = ArmSpec(module, peer.settings(cache, model), python_of(folder), variables)
     if not peer.modes:
         return spec
     rates = _rates(spec, peer.modes, folder / _MODES_FILE, log)
@@ -136,8 +140,8 @@ def _rates(
         try:
             with Arm(_in_mode(spec, settings), log) as arm:
                 asked = prompts(_TRIAL_STREAMS, "trial")
-                arm.tokens_per_s(asked, _TRIAL_TOKENS)
-                rates[mode] = arm.tokens_per_s(asked, _TRIAL_TOKENS)
+                tokens_per_s(arm, asked, _TRIAL_TOKENS)
+                rates[mode] = tokens_per_s(arm, asked, _TRIAL_TOKENS)
         except ArmFailed as error:
             failed = f"{mode}: {error}"
     if not rates:

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from loadtests.benchmarks.engine.arm import Arm, Refused
+from loadtests.benchmarks.arms.arm import Arm, Refused
+from loadtests.benchmarks.arms.line_up import LineUp
 from loadtests.benchmarks.engine.comparisons import FP32, INT8
-from loadtests.benchmarks.engine.line_up import LineUp
 from loadtests.benchmarks.engine.workload import Size
 from loadtests.benchmarks.report import Row, not_measured, row
 

@@ -6,8 +6,9 @@ import itertools
 import time
 from collections.abc import Mapping, Sequence
 
+from loadtests.benchmarks.arms.line_up import LineUp
 from loadtests.benchmarks.engine.comparisons import Comparison, arms_of
-from loadtests.benchmarks.engine.line_up import LineUp
+from loadtests.benchmarks.engine.wave import tokens_per_s
 from loadtests.benchmarks.engine.workload import PROMPT_TOKENS, Size, prompts
 from loadtests.benchmarks.report import Row, not_measured, row
 
@@ -78,4 +79,4 @@ def _row(
 
 def _wave(line_up: LineUp, name: str, streams: int, output_tokens: int, seed: str) -> float | None:
     asked = prompts(streams, seed, PROMPT_TOKENS)
-    return line_up.use(name, lambda arm: arm.tokens_per_s(asked, output_tokens))
+    return line_up.use(name, lambda arm: tokens_per_s(arm, asked, output_tokens))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from random import Random
 
@@ -10,7 +9,6 @@ from loadtests.traffic.prompts import token_ids
 
 LEVELS = (1, 8, 32)
 """Streams at once."""
-THREADS = 2
 PROMPT_TOKENS = 128
 CONTEXT_TOKENS = 1024
 """What peers are told that a sequence may grow to."""
@@ -31,11 +29,6 @@ class Size:
 
 FULL = Size(3, 128, sharing_requests=64, long_prompts=3, scored_windows=4)
 QUICK = Size(1, 16, sharing_requests=6, long_prompts=1, scored_windows=1)
-
-
-def cores() -> list[int]:
-    """As many as there are threads, of those that we may use."""
-    return sorted(os.sched_getaffinity(0))[:THREADS]
 
 
 def prompts(streams: int, seed: str, tokens: int = PROMPT_TOKENS) -> list[list[int]]:

@@ -8,7 +8,8 @@ import urllib.request
 from importlib.metadata import version
 from typing import Any
 
-from loadtests.benchmarks.engine.arms.answering import Answer, Commands, Prompts, answer, rate
+from loadtests.benchmarks.arms.answering import Answer, Commands, answer
+from loadtests.benchmarks.engine.wave import Prompts, rate
 
 _ANSWER_LIMIT_S = 300.0
 

@@ -9,13 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from infra.wire import FinishReason, JobSpec, Sampling
-from loadtests.benchmarks.engine.arms.answering import (
-    Answer,
-    CannotRun,
-    Commands,
-    Prompts,
-    answer,
-)
+from loadtests.benchmarks.arms.answering import Answer, CannotRun, Commands, answer
+from loadtests.benchmarks.engine.wave import Prompts
 from worker.engine.base import Engine, EngineSpec
 from worker.engine.options import Options
 

@@ -6,7 +6,8 @@ import time
 from importlib.metadata import version
 from typing import Any
 
-from loadtests.benchmarks.engine.arms.answering import Answer, Commands, Prompts, answer, rate
+from loadtests.benchmarks.arms.answering import Answer, Commands, answer
+from loadtests.benchmarks.engine.wave import Prompts, rate
 
 
 def load(settings: dict[str, Any]) -> tuple[Answer, Commands]:

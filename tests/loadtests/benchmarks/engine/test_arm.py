@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.benchmarks.engine.arm import Arm, ArmFailed, ArmSpec
-from loadtests.benchmarks.engine.line_up import LineUp
+from loadtests.benchmarks.arms.arm import Arm, ArmFailed, ArmSpec
+from loadtests.benchmarks.arms.line_up import LineUp
+from loadtests.benchmarks.engine.wave import tokens_per_s
 from loadtests.benchmarks.engine.workload import prompts
 from tests.fixtures.tiny_llama import TinyLlama
 from tests.fixtures.waiting import block_until
@@ -18,7 +19,7 @@ from tests.fixtures.waiting import block_until
 
 def _spec(model: Path, **options: object) -> ArmSpec:
     settings = {"model": str(model), "threads": 1, "options": options}
-    return ArmSpec("tamer", settings)
+    return ArmSpec("loadtests.benchmarks.engine.arms.tamer", settings)
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +36,11 @@ def arm(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arm]:
 def test_an_arm_says_what_it_is_and_has_a_rate(arm: Arm) -> None:
     assert arm.facts["format"] == "fp32"
     assert arm.facts["instructions"]
-    assert arm.tokens_per_s(prompts(3, "rate"), 5) > 0
+    assert tokens_per_s(arm, prompts(3, "rate"), 5) > 0
 
 
 def test_an_arm_that_is_not_asked_is_stopped(arm: Arm) -> None:
-    arm.tokens_per_s(prompts(1, "stopped"), 2)
+    tokens_per_s(arm, prompts(1, "stopped"), 2)
     block_until(lambda: _state(arm.pid) == "T", "the arm is stopped")
 
 
@@ -53,13 +54,13 @@ def test_gaps_are_those_of_the_streams_that_ran_while_the_long_prompt_arrived(ar
     [long] = prompts(1, "long", 1100)  # three chunks of the default budget
     gaps = arm.ask("gaps", prompts=prompts(2, "gaps"), long_prompt=long)["seconds"]
     assert len(gaps) >= 2 * 3
-    assert arm.tokens_per_s(prompts(1, "after"), 2) > 0
+    assert tokens_per_s(arm, prompts(1, "after"), 2) > 0
 
 
 def test_what_an_engine_refuses_is_the_arms_reason_and_it_goes_on(arm: Arm) -> None:
     with pytest.raises(ArmFailed, match="the prompt has 5000 tokens"):
         arm.ask("first_tokens", prompts=[[300] * 5000])
-    assert arm.tokens_per_s(prompts(1, "after"), 2) > 0
+    assert tokens_per_s(arm, prompts(1, "after"), 2) > 0
 
 
 def test_arms_that_cannot_be_loaded_or_die_keep_their_reasons(model: Path, tmp_path: Path) -> None:
@@ -68,7 +69,7 @@ def test_arms_that_cannot_be_loaded_or_die_keep_their_reasons(model: Path, tmp_p
         line_up.load("killed", _spec(model, dtype="float32"))
         assert line_up.names == ["killed"]
         line_up.use("killed", lambda arm: os.kill(arm.pid, signal.SIGKILL))
-        assert line_up.use("killed", lambda arm: arm.tokens_per_s([[300]], 1)) is None
+        assert line_up.use("killed", lambda arm: tokens_per_s(arm, [[300]], 1)) is None
         assert line_up.names == []
     assert "no option 'colour'" in line_up.reasons["odd"]
     assert "its process ended" in line_up.reasons["killed"]

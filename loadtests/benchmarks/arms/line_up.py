@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from loadtests.benchmarks.engine.arm import Arm, ArmFailed, ArmSpec
+from loadtests.benchmarks.arms.arm import Arm, ArmFailed, ArmSpec
 
 T = TypeVar("T")
 

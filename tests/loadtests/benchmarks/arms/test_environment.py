@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.benchmarks.engine.environment import NotInstalled, environment, python_of
+from loadtests.benchmarks.arms.environment import NotInstalled, environment, python_of
 
 
 @pytest.fixture

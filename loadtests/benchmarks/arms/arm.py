@@ -1,4 +1,4 @@
-"""An arm: an engine in a process and an environment of its own, stopped while it is not asked."""
+"""An arm: what is measured, a process in an environment of its own, stopped while it is not asked."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from loadtests.benchmarks.engine.workload import cores
+from loadtests.benchmarks.arms.cores import cores
 
 LOAD_LIMIT_S = 400.0
 WAVE_LIMIT_S = 300.0
@@ -37,7 +37,7 @@ class ArmSpec:
     """How an arm is started."""
 
     module: str
-    """Below `loadtests.benchmarks.engine.arms`."""
+    """Run with `-m`; it calls `answering.answer`."""
     settings: Mapping[str, Any]
     python: Path = Path(sys.executable)
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Arm:
             self._process = subprocess.Popen(
                 [
                     str(spec.python),
-                    *("-m", f"loadtests.benchmarks.engine.arms.{spec.module}"),
+                    *("-m", spec.module),
                     json.dumps({**spec.settings, "cores": cores()}),
                 ],
                 env={**os.environ, **spec.environment, "PYTHONPATH": str(_REPOSITORY)},
@@ -91,10 +91,6 @@ class Arm:
             raise ArmFailed(self._ended()) from error
         finally:
             self._signal(signal.SIGSTOP)
-
-    def tokens_per_s(self, prompts: Sequence[Sequence[int]], max_tokens: int) -> float:
-        """Output tokens per second of one wave: all prompts at once, until all have ended."""
-        return float(self.ask("generate", prompts=prompts, max_tokens=max_tokens)["tokens_per_s"])
 
     def close(self) -> None:
         self._signal(signal.SIGKILL)

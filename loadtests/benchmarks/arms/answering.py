@@ -10,10 +10,9 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-Prompts = Sequence[Sequence[int]]
 Answer = dict[str, Any]
 Commands = Mapping[str, Callable[..., Answer]]
 
@@ -60,14 +59,3 @@ def answer(load: Callable[[dict[str, Any]], tuple[Answer, Commands]]) -> None:
         attempt(lambda: commands[asked.pop("do")](**asked))  # noqa: B023 - called at once
     # Some engines hang in their destructors; there is nothing to save.
     os._exit(0)
-
-
-def rate(tokens: int, wanted: int, elapsed_s: float) -> Answer:
-    """Output tokens per second of one wave.
-
-    Raises:
-        CannotRun: it gave another number of tokens than it was asked for.
-    """
-    if tokens != wanted:
-        raise CannotRun(f"{tokens} output tokens, {wanted} were asked for")
-    return {"tokens_per_s": tokens / elapsed_s}
