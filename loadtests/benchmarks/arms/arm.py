@@ -1,4 +1,4 @@
-"""An arm: what is measured, a process in an environment of its own, stopped while it is not asked."""
+"""An arm: what is measured, a process in an environment of its own, stopped while not asked."""
 
 from __future__ import annotations
 
