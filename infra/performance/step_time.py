@@ -84,8 +84,8 @@ def roofline(
     rate = _rate(device, quantization) * tensor_parallel
     weights_s = model.read_bytes(quantization) / (bandwidth * _WEIGHTS_REACHED)
     token_s = 2 * model.active_product_weights / rate
-    pair_s = 2 * model.layers * model.query_heads * model.head_width
-    pair_s /= device.bf16_flop_per_s * tensor_parallel * _ATTENTION_REACHED
+    attention_rate = device.bf16_flop_per_s * tensor_parallel * _ATTENTION_REACHED
+    pair_operations = 2 * model.layers * model.query_heads * model.head_width
     exchanged_s = _exchange_s(model, device, tensor_parallel)
     return StepTime(
         decode_s=weights_s,
@@ -94,7 +94,7 @@ def roofline(
         / (bandwidth * _KV_REACHED),
         prefill_s=weights_s * _PREFILL_ENTRY,
         prefill_s_per_token=token_s / _PREFILL_REACHED + exchanged_s,
-        prefill_s_per_token2=pair_s,
+        prefill_s_per_token2=pair_operations / attention_rate,
     )
 
 

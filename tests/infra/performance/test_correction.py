@@ -19,9 +19,8 @@ def _taught(steps: int, noise: float = 0.05) -> Correction:
         seconds = _TRUTH.decode(batch, batch * context) * random.gauss(1, noise)
         correction.see_decode(batch, batch * context, seconds)
         tokens, before = random.randint(16, 2048), random.randint(0, 4096)
-        correction.see_prefill(
-            tokens, before, _TRUTH.prefill(tokens, before) * random.gauss(1, noise)
-        )
+        seconds = _TRUTH.prefill(tokens, before) * random.gauss(1, noise)
+        correction.see_prefill(tokens, before, seconds)
     return correction
 
 
