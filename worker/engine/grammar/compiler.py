@@ -9,13 +9,12 @@ from pathlib import Path
 
 from llguidance import LLMatcher, LLTokenizer
 
-from infra.grammar import GrammarRefused, limits, shortened, source_of
+from infra.grammar import GrammarRefused, compiled, grammar_tokens
 from infra.wire import Grammar
 from worker.engine.grammar.matcher import GrammarBroken, Matcher
 
 TOKENIZER_FILE = "tokenizer.json"
 _KEPT = 64
-_SILENT = 0
 
 
 class GrammarCompiler:
@@ -49,10 +48,7 @@ class GrammarCompiler:
     def _native(self, grammar: Grammar) -> LLMatcher:
         native = self._compiled.pop(grammar, None)
         if native is None:
-            source = source_of(grammar)
-            native = LLMatcher(self._loaded(), source, log_level=_SILENT, limits=limits())
-            if native.is_error():
-                raise GrammarRefused(shortened(native.get_error()))
+            native = compiled(grammar, self._loaded())
         self._compiled[grammar] = native
         if len(self._compiled) > _KEPT:
             self._compiled.popitem(last=False)
@@ -64,19 +60,9 @@ class GrammarCompiler:
         return self._tokenizer
 
     def _load(self) -> LLTokenizer:
-        if not self._end_tokens:
-            raise GrammarRefused(
-                "this model names no end-of-sequence token, so no output could end where its "
-                "grammar does: import the model with an eos_token_id"
-            )
         path = None if self._directory is None else self._directory / TOKENIZER_FILE
         if path is None or not path.exists():
             raise GrammarRefused(
                 f"the model has no {TOKENIZER_FILE}, which grammars need: import it again"
             )
-        try:
-            text = path.read_text()
-            return LLTokenizer(text, n_vocab=self._vocabulary, eos_token=sorted(self._end_tokens))
-        except ValueError as error:
-            reason = shortened(str(error))
-            raise GrammarRefused(f"the model's tokenizer cannot follow one: {reason}") from error
+        return grammar_tokens(path.read_text(), self._vocabulary, self._end_tokens)
