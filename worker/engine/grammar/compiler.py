@@ -38,20 +38,22 @@ class GrammarCompiler:
         Raises:
             GrammarRefused: the grammar, or this model, does not allow it.
         """
-        with self._lock:
-            native = self._native(grammar)
+        native = self._native(grammar)
         try:
             return Matcher(native.deep_copy(), min(self._end_tokens), delivered)
         except GrammarBroken as error:
             raise GrammarRefused(f"what was delivered does not match it: {error}") from error
 
     def _native(self, grammar: Grammar) -> LLMatcher:
-        native = self._compiled.pop(grammar, None)
+        with self._lock:
+            native = self._compiled.pop(grammar, None)
+            tokens = self._loaded()
         if native is None:
-            native = compiled(grammar, self._loaded())
-        self._compiled[grammar] = native
-        if len(self._compiled) > _KEPT:
-            self._compiled.popitem(last=False)
+            native = compiled(grammar, tokens)
+        with self._lock:
+            self._compiled[grammar] = native
+            if len(self._compiled) > _KEPT:
+                self._compiled.popitem(last=False)
         return native
 
     def _loaded(self) -> LLTokenizer:
