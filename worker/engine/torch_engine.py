@@ -64,8 +64,8 @@ class TorchEngine:
         except Unrunnable as error:
             return _end(job, attempt, FinishReason.ERROR, str(error))
         if job.sampling.grammar is not None:
-            self._compilations.start(job, attempt)
-            return None
+            refusal = self._compilations.start(job, attempt)
+            return _end(job, attempt, FinishReason.ERROR, refusal) if refusal else None
         return self._admit(job, attempt)
 
     def _admit_compiled(self, compiled: Compiled) -> TokenEvent | None:
