@@ -255,6 +255,11 @@ class Settings(BaseSettings):
         return self.run_dir / "valkey.sock"
 
     @property
+    def embedded_data_dir(self) -> Path:
+        """What the embedded Valkey keeps."""
+        return self.home / "valkey"
+
+    @property
     def cloud_socket(self) -> Path:
         """Where the host daemon of the `local` cloud listens."""
         return self.run_dir / "cloud.sock"
