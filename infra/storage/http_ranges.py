@@ -17,7 +17,6 @@ from infra.storage.http_connection import BrokenConnection, Connection, Head, op
 from infra.storage.ranges import Slow
 
 _TRIES = 6
-"""In a row that bring nothing."""
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 _SILENCE_S = 10.0
@@ -43,10 +42,17 @@ Sign = Callable[[], Target]
 class HttpFile:
     """`RangedFile` behind a URL."""
 
-    def __init__(self, where: str, size_bytes: int, sign: Sign, etag: str = "") -> None:
-        """`etag`: of the version that is meant; empty: of the one that answers first."""
+    def __init__(
+        self, where: str, size_bytes: int, sign: Sign, etag: str = "", tries: int = _TRIES
+    ) -> None:
+        """
+        Args:
+            etag: of the version that is meant; empty: of the one that answers first.
+            tries: in a row that may bring nothing.
+        """
         self.where = where
         self.size_bytes = size_bytes
+        self.tries = tries
         self._sign = sign
         self._etag = etag
         self._lock = threading.Lock()
@@ -166,7 +172,7 @@ class HttpRangeRead:
                 why = str(error)
             moved_on = self._got > before
             fruitless = 0 if moved_on else fruitless + 1
-            if fruitless >= _TRIES or time.monotonic() > give_up_at_s:
+            if fruitless >= self._file.tries or time.monotonic() > give_up_at_s:
                 raise StorageAway(f"{self._file.where} cannot be read: {why}")
             if moved_on:
                 pause_s = _FIRST_PAUSE_S
