@@ -1,9 +1,9 @@
-"""One package in the chunk cache: a package directory, or one that is on its way to be.
+"""One package in the chunk cache: a package directory, with holes while chunks are missing.
 
-While chunks are missing it lies at `.partial-<digest>`, and `.landed-<digest>` beside it has a byte
-for each chunk that was written. A chunk's byte follows its data, so a process may be killed at any
-line; what a power cut does to the order of writes is found by the checksum that every read is held
-against. The whole package is renamed to `<digest>`, where the tree cache keeps its trees too.
+For so long a ledger beside it, `.landed-<digest>`, has a byte for each chunk that was written. A byte
+follows its chunk, so a process may be killed at any line; what a power cut does to the order of writes
+is found by the checksum that every read is held against. The ledger goes when all is there and
+synced: a directory without one is whole.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import Self
 from infra.package_index import PackageIndex
 from infra.safetensors import WEIGHTS_FILE
 
-PARTIAL = ".partial-"
 LANDED = ".landed-"
 USED = ".used-"
 _LANDED_BYTE = b"\1"
@@ -31,12 +30,14 @@ class CacheEntry:
         """`used`: an open file that keeps the entry from being evicted."""
         self.index = index
         self.digest = digest
-        self._cache = cache
+        self.folder = cache / digest
+        self.landed = bytearray(len(index.chunks))
+        self.writable = False
+        """What is missing, or broken, may be written by this process."""
+        self._ledger_path = cache / f"{LANDED}{digest}"
         self._used = used
         self._ledger = -1
         self._file = -1
-        self.landed = bytearray(len(index.chunks))
-        self.writable = False
 
     def open(self, header: bytes, files: dict[str, bytes]) -> None:
         """As it was left, or new.
@@ -47,30 +48,20 @@ class CacheEntry:
         Raises:
             OSError: the disk does not take it.
         """
-        if self._open_whole():
-            return
-        ledger = self._cache / f"{LANDED}{self.digest}"
-        self._ledger = os.open(ledger, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self.writable = self._lock_ledger(ledger)
-        if self._open_whole():  # by whoever had the lock
-            self._let_go_of_ledger()
-            return
+        if not self.folder.is_dir() or self._ledger_path.exists():
+            self.writable = self._lock_ledger()
+        else:
+            self.writable = True  # whole: a broken chunk may be mended in its place
         if not self._lies_there(header, files):
             if not self.writable:
                 return
             self._begin(header, files)
         self._file = os.open(self.folder / WEIGHTS_FILE, os.O_RDWR | os.O_CLOEXEC)
-        landed = os.pread(self._ledger, len(self.index.chunks), 0)
-        self.landed[: len(landed)] = landed
-
-    @property
-    def folder(self) -> Path:
-        whole = self._cache / self.digest
-        return whole if whole.is_dir() else self._cache / f"{PARTIAL}{self.digest}"
+        self._read_ledger()
 
     @property
     def whole(self) -> bool:
-        return (self._cache / self.digest).is_dir()
+        return self._ledger < 0 and 0 not in self.landed
 
     def has(self, chunk: int) -> bool:
         return self._file >= 0 and self.landed[chunk] == 1
@@ -103,24 +94,25 @@ class CacheEntry:
         self.landed[chunk] = 1
 
     def finish(self) -> None:
-        """Everything has landed: make it the package. Raises OSError."""
+        """Everything has landed: make it last. Raises OSError."""
         if self._ledger < 0 or not self.writable or 0 in self.landed:
             return
         for path in self.folder.iterdir():
             _sync(path)
         _sync(self.folder)
-        self.folder.rename(self._cache / self.digest)
-        _sync(self._cache)
-        self._let_go_of_ledger()
+        self._ledger_path.unlink()
+        _sync(self._ledger_path.parent)
+        os.close(self._ledger)
+        self._ledger = -1
         # Its bytes are in a landing: a second copy in the page cache would push others out.
         os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def discard(self) -> None:
-        """Nothing of what is partial is of use, or the disk needs its room."""
+        """The disk needs the room of what is partial; the small files stay, engines read them."""
         if self._ledger >= 0 and self.writable:
             os.ftruncate(self._ledger, 0)
-            shutil.rmtree(self._cache / f"{PARTIAL}{self.digest}", ignore_errors=True)
-            self._let_go_of_ledger()
+            os.ftruncate(self._file, 0)
+            (self.folder / WEIGHTS_FILE).unlink(missing_ok=True)
         self.landed = bytearray(len(self.index.chunks))
         self.writable = False
 
@@ -141,54 +133,53 @@ class CacheEntry:
     ) -> None:
         self.close()
 
-    def _open_whole(self) -> bool:
-        if not self.whole:
-            return False
-        self._file = os.open(self.folder / WEIGHTS_FILE, os.O_RDWR | os.O_CLOEXEC)
-        self.landed = bytearray(_LANDED_BYTE * len(self.index.chunks))
-        self.writable = True  # a broken chunk may be mended in its place
-        return True
-
-    def _lock_ledger(self, path: Path) -> bool:
+    def _lock_ledger(self) -> bool:
         while True:
+            self._ledger = os.open(self._ledger_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(self._ledger, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
-            if path.exists() and path.stat().st_ino == os.fstat(self._ledger).st_ino:
+            if _is_at(self._ledger, self._ledger_path):
                 return True
             os.close(self._ledger)  # it was another's, who has finished
-            self._ledger = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
-    def _let_go_of_ledger(self) -> None:
-        if self.writable:
-            (self._cache / f"{LANDED}{self.digest}").unlink(missing_ok=True)
-        os.close(self._ledger)
-        self._ledger = -1
+    def _read_ledger(self) -> None:
+        if self._ledger < 0:
+            self.landed = bytearray(_LANDED_BYTE * len(self.index.chunks))
+        else:
+            landed = os.pread(self._ledger, len(self.index.chunks), 0)
+            self.landed[: len(landed)] = landed
 
     def _lies_there(self, header: bytes, files: dict[str, bytes]) -> bool:
         """Whether what was begun is this package, so far as it is there."""
-        partial = self._cache / f"{PARTIAL}{self.digest}"
         try:
-            with (partial / WEIGHTS_FILE).open("rb") as weights:
+            with (self.folder / WEIGHTS_FILE).open("rb") as weights:
                 same = weights.read(len(header)) == header
-            size_bytes = (partial / WEIGHTS_FILE).stat().st_size
-            same = same and size_bytes == self.index.file_bytes
-            return same and all((partial / name).read_bytes() == files[name] for name in files)
+                same = same and weights.seek(0, os.SEEK_END) == self.index.file_bytes
+            return same and all((self.folder / name).read_bytes() == files[name] for name in files)
         except FileNotFoundError:
             return False
 
     def _begin(self, header: bytes, files: dict[str, bytes]) -> None:
+        if self._ledger < 0 and not self._lock_ledger():
+            raise BlockingIOError("another process mends what lies there")
         os.ftruncate(self._ledger, 0)
-        partial = self._cache / f"{PARTIAL}{self.digest}"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(mode=0o755)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(mode=0o755)
         for name, body in files.items():
-            (partial / name).write_bytes(body)
-        with (partial / WEIGHTS_FILE).open("xb") as weights:
+            (self.folder / name).write_bytes(body)
+        with (self.folder / WEIGHTS_FILE).open("xb") as weights:
             weights.write(header)
             weights.truncate(self.index.file_bytes)
         os.ftruncate(self._ledger, len(self.index.chunks))
+
+
+def _is_at(file: int, path: Path) -> bool:
+    try:
+        return path.stat().st_ino == os.fstat(file).st_ino
+    except FileNotFoundError:
+        return False
 
 
 def _sync(path: Path) -> None:

@@ -16,22 +16,24 @@ from pathlib import Path
 from infra.package_index import PackageIndex
 from infra.storage.base import is_name
 from infra.telemetry import logger
-from worker.loader.cache_entry import LANDED, PARTIAL, USED, CacheEntry
+from worker.loader.cache_entry import LANDED, USED, CacheEntry
 
 _log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    digest: str
     folder: Path
     size_bytes: int
     used_at_s: float
 
 
 class ChunkCache:
+    """Packages lie in `packages` below the folder, plain trees (`infra.storage.tree_cache`) in it."""
+
     def __init__(self, folder: Path, limit_bytes: int) -> None:
-        self.folder = folder
+        self.trees = folder
+        self.packages = folder / "packages"
         self.limit_bytes = limit_bytes
 
     def open(
@@ -45,13 +47,15 @@ class ChunkCache:
             files: its other files.
         """
         try:
-            entry = CacheEntry(self.folder, digest, index, self._hold(digest))
+            entry = CacheEntry(
+                self.packages, digest, index, _hold(_beside(self.packages / digest, USED))
+            )
             try:
-                if not self._fits(digest, index.file_bytes):
+                if not self._fits(self.packages / digest, index.file_bytes):
                     entry.close()
                     return None
                 entry.open(header, files)
-                self._touch(entry.folder)
+                os.utime(entry.folder)
             except BaseException:
                 entry.close()
                 raise
@@ -60,21 +64,25 @@ class ChunkCache:
             return None
         return entry
 
-    def hold(self, digest: str) -> Callable[[], None]:
-        """Keep a tree from being evicted, until what is returned is called. Raises OSError."""
-        used = self._hold(digest)
-        if (folder := self.folder / digest).is_dir():
-            self._touch(folder)
+    def hold(self, folder: Path) -> Callable[[], None]:
+        """Keep a plain tree from being evicted, until what is returned is called.
+
+        Raises:
+            OSError: the cache cannot be written to.
+        """
+        used = _hold(_beside(folder, USED))
+        if folder.is_dir():
+            os.utime(folder)
         return lambda: os.close(used)
 
-    def make_room(self, size_bytes: int, keep: str = "") -> bool:
+    def make_room(self, size_bytes: int, keep: Path | None = None) -> bool:
         """Evict what was used longest ago until so much fits; False where it cannot."""
-        kept = self._kept()
-        total_bytes = sum(each.size_bytes for each in kept if each.digest != keep)
+        kept = [each for each in self._kept() if each.folder != keep]
+        total_bytes = sum(each.size_bytes for each in kept)
         for each in sorted(kept, key=lambda each: each.used_at_s):
             if total_bytes + size_bytes <= self.limit_bytes:
                 break
-            if each.digest != keep and self._evict(each):
+            if self._evict(each):
                 total_bytes -= each.size_bytes
         return total_bytes + size_bytes <= self.limit_bytes
 
@@ -82,55 +90,53 @@ class ChunkCache:
     def size_bytes(self) -> int:
         return sum(each.size_bytes for each in self._kept())
 
-    def _fits(self, digest: str, size_bytes: int) -> bool:
-        if self.make_room(size_bytes, keep=digest):
+    def _fits(self, folder: Path, size_bytes: int) -> bool:
+        if self.make_room(size_bytes, keep=folder):
             return True
         _log.warning(
             "the disk does not cache this model: raise TAMER_MODEL_CACHE_BYTES",
-            model=digest,
+            model=folder.name,
             model_bytes=size_bytes,
             limit_bytes=self.limit_bytes,
         )
         return False
 
     def _kept(self) -> list[_Kept]:
-        if not self.folder.is_dir():
-            return []
-        found = []
-        for folder in self.folder.iterdir():
-            digest = folder.name.removeprefix(PARTIAL)
-            if is_name(digest) and folder.is_dir():
-                found.append(_Kept(digest, folder, _size_bytes(folder), _used_at_s(folder)))
-        return found
-
-    def _hold(self, digest: str) -> int:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        used = self.folder / f"{USED}{digest}"
-        file = os.open(used, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(file, fcntl.LOCK_SH)
-        return file
-
-    def _touch(self, folder: Path) -> None:
-        os.utime(folder)
+        folders = [each for at in (self.trees, self.packages) if at.is_dir() for each in at.iterdir()]
+        return [
+            _Kept(folder, _size_bytes(folder), _used_at_s(folder))
+            for folder in folders
+            if is_name(folder.name) and folder != self.packages and folder.is_dir()
+        ]
 
     def _evict(self, kept: _Kept) -> bool:
-        used = self.folder / f"{USED}{kept.digest}"
-        file = os.open(used, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        used = os.open(_beside(kept.folder, USED), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(used, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         else:
             # Renamed first: nobody finds half of it.
-            doomed = self.folder / f".evicted-{kept.digest}"
+            doomed = _beside(kept.folder, ".evicted-")
             shutil.rmtree(doomed, ignore_errors=True)
             kept.folder.rename(doomed)
-            (self.folder / f"{LANDED}{kept.digest}").unlink(missing_ok=True)
+            _beside(kept.folder, LANDED).unlink(missing_ok=True)
             shutil.rmtree(doomed, ignore_errors=True)
-            _log.info("evicted from the disk", model=kept.digest, bytes=kept.size_bytes)
+            _log.info("evicted from the disk", model=kept.folder.name, bytes=kept.size_bytes)
             return True
         finally:
-            os.close(file)
+            os.close(used)
+
+
+def _beside(folder: Path, prefix: str) -> Path:
+    return folder.with_name(prefix + folder.name)
+
+
+def _hold(used: Path) -> int:
+    used.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(used, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(file, fcntl.LOCK_SH)
+    return file
 
 
 def _size_bytes(folder: Path) -> int:
