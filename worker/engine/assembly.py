@@ -52,6 +52,9 @@ class Assembly:
     vocabulary: int
     max_context_tokens: int
     eos_tokens: frozenset[int]
+    model: Model
+    again: Callable[[], Assembly]
+    """Makes the parts around the model anew, where these were freed."""
     block_copy_s: float | None = None
     """The runner's, for the cost of swapping; None where nothing is swapped."""
 
@@ -126,6 +129,10 @@ def put_together(
         vocabulary=model.shape.vocabulary,
         max_context_tokens=max_context,
         eos_tokens=eos_tokens,
+        model=model,
+        again=partial(
+            put_together, model, options, max_context, eos_tokens, kv_dtype, device, directory
+        ),
         block_copy_s=runner.block_copy_s,
     )
 
