@@ -26,7 +26,7 @@ class Phase(StrEnum):
     """Until the weights were in place."""
     WARM = "warm"
     """Until the engine was ready: its memory, graphs and first steps."""
-    FIRST_TOKEN = "first_token"  # noqa: S105 - no secret
+    FIRST_TOKEN = "first_token"
     """Until its first token, counted from when it was ready and had a job."""
 
 

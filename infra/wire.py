@@ -267,8 +267,8 @@ class Assignment(msgspec.Struct, frozen=True, omit_defaults=True):
     leave: bool = False
     """Drain everything and exit."""
     standby: str = ""
-    """An engine of which a process with its imports done must wait here, whatever the machine's own
-    setting says; empty: the setting decides."""
+    """An engine of which a process with its imports done shall wait here, unless the owner of the
+    machine forbids it; empty: the machine's own setting decides."""
 
 
 class StartReport(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -299,7 +299,7 @@ class ReplicaReport(msgspec.Struct, frozen=True, omit_defaults=True):
     prefix_hit_tokens: int = 0
     preemptions: int = 0
     memory_bytes: int = 0
-    """Host memory that its process holds (proportional set size)."""
+    """Host memory that its process holds (resident set)."""
     start: StartReport | None = None
 
 

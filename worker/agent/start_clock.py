@@ -41,10 +41,14 @@ class StartClock:
         """A duration that somebody else has measured."""
         self._phases_s[phase.value] = self._phases_s.get(phase.value, 0.0) + seconds
 
+    @property
+    def has_read(self) -> bool:
+        """Whether it is known where the bytes came from."""
+        return bool(self._bytes)
+
     def read(self, tier: Tier, count_bytes: int) -> None:
-        """So many bytes came from there."""
-        if count_bytes > 0:
-            self._bytes[tier.value] = self._bytes.get(tier.value, 0) + count_bytes
+        """So many bytes of the model came from there."""
+        self._bytes[tier.value] = self._bytes.get(tier.value, 0) + count_bytes
 
     def report(self) -> StartReport:
         return StartReport(
@@ -66,6 +70,7 @@ class FirstToken:
     def nothing_waits(self, now_s: float) -> None:
         self._since_s = now_s
 
-    def said(self, now_s: float) -> None:
-        if self.took_s is None:
-            self.took_s = now_s - self._since_s
+    def said(self, now_s: float) -> float:
+        """The first one: how long it took."""
+        self.took_s = now_s - self._since_s
+        return self.took_s

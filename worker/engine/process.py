@@ -111,9 +111,7 @@ def stand_by(name: str) -> None:
     """
     entry_point = _entry_point(name)
     entry_point.load()
-    rehearse: Callable[[], None] | None = getattr(
-        sys.modules[entry_point.module], "stand_by", None
-    )
+    rehearse: Callable[[], None] | None = getattr(sys.modules[entry_point.module], "stand_by", None)
     if rehearse is not None:
         rehearse()
 

@@ -38,9 +38,7 @@ def pays() -> bool:
 def miniature(quantization: Quantization) -> Assembly:
     """All parts of an engine around a model of one small layer, with zeros for weights."""
     device = torch.device("cpu")
-    placement = Placement(
-        auto_dtype(device), device, max_positions=64, quantization=quantization
-    )
+    placement = Placement(auto_dtype(device), device, max_positions=64, quantization=quantization)
     model = builder_of(_CONFIG)(_CONFIG, placement)
     for target in model.tensors().values():
         target.copy_(torch.zeros(tuple(target.shape)))

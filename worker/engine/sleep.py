@@ -19,7 +19,7 @@ class HostedWeights:
     """
 
     def __init__(self, tensors: Iterable[object]) -> None:
-        moved = [each for each in tensors if isinstance(each, Tensor) and not each.device.type == "cpu"]
+        moved = [each for each in tensors if isinstance(each, Tensor) and each.device.type != "cpu"]
         self._stored = [(storage, _on_host(storage)) for storage in storages_of(moved)]
         for storage, _ in self._stored:
             storage.resize_(0)
