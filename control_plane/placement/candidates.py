@@ -34,10 +34,21 @@ def candidates(problem: Problem) -> list[Candidate]:
     for want in problem.wants:
         if want.demand <= 0:
             continue
-        usable = [fit for fit in want.fits.values() if problem.obtainable.get(fit.pool, 1) > 0]
-        if not usable:
-            raise Impossible(_nothing(want))
-        found += [Candidate(want, fit) for fit in chosen(problem, want, usable)]
+        found += [Candidate(want, fit) for fit in chosen(problem, want, usable(problem, want))]
+    return found
+
+
+def usable(problem: Problem, want: Want) -> list[Fit]:
+    """Fits on what can be had at all.
+
+    Raises:
+        Impossible: there are none.
+    """
+    found = [fit for fit in want.fits.values() if problem.obtainable.get(fit.pool, 1) > 0]
+    if not found:
+        reasons = "; ".join(sorted(set(want.refused.values())))
+        because = f" ({reasons})" if reasons else ""
+        raise Impossible(f"{want.deployment}: nothing can carry it{because}")
     return found
 
 
@@ -57,8 +68,3 @@ def unit_usd(problem: Problem, fit: Fit) -> float:
     """Dollars per hour for a unit of demand; launches that are likely to fail count as dearer."""
     certain = max(problem.offers[fit.pool].launch_share, 0.05)
     return share_usd(problem, fit) / fit.capacity / certain
-
-
-def _nothing(want: Want) -> str:
-    reasons = "; ".join(sorted(set(want.refused.values())))
-    return f"{want.deployment}: nothing can carry it" + (f" ({reasons})" if reasons else "")

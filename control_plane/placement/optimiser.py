@@ -182,7 +182,5 @@ class _Programme:
             self._row(left, want.demand * want.kept_share, _INFINITE)
         self._row(dict.fromkeys(own, 1.0), 0.0, float(want.max_replicas))
         if want.max_usd_per_hour < _INFINITE:
-            shares = {
-                column: share_usd(self.problem, fit) for column, fit in own.items()
-            }
+            shares = {column: share_usd(self.problem, fit) for column, fit in own.items()}
             self._row(shares, 0.0, want.max_usd_per_hour)
