@@ -58,6 +58,15 @@ class Model(Base):
     parameters: Mapped[int] = mapped_column(BigInteger, default=0)
     max_context_tokens: Mapped[int] = mapped_column(default=0)
     vocabulary_size: Mapped[int] = mapped_column(default=0)
+    weights_root: Mapped[str] = mapped_column(default="")
+    """The root of its package's index; empty: its files are no package."""
+    quantization: Mapped[str] = mapped_column(default="")
+    packing: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """How its weights were asked to be kept; what was left out is not in it."""
+    packed_from: Mapped[str] = mapped_column(default="")
+    """The model that it is another package of."""
+    replaces: Mapped[bool] = mapped_column(default=False)
+    """Whether it takes the name of that model when it is ready."""
     created_at: Mapped[float]
     updated_at: Mapped[float]
 
