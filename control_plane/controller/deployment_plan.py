@@ -166,16 +166,12 @@ def _state(
         reason += seen.failures.last_reason
     if any(each.state == ReplicaState.READY for each in old):
         return DeploymentState.UPDATING, reason
-    return _short(deployment, ready, target, bool(seen.failures.count)), reason
+    return _short(deployment, ready, failing=bool(seen.failures.count)), reason
 
 
-def _short(deployment: Deployment, ready: int, target: int, failing: bool) -> DeploymentState:
-    """Fewer are ready than wanted: because more are wanted now, or because some were lost?"""
-    state = DeploymentState(deployment.state)
-    grows = target > deployment.target_replicas
-    was_complete = state is DeploymentState.READY and not deployment.reason and not grows
-    if state is DeploymentState.DEGRADED or was_complete:
+def _short(deployment: Deployment, ready: int, failing: bool) -> DeploymentState:
+    """Fewer are ready than wanted. That others are on their way, for the first time or in the place
+    of what the cloud took, is routine; that starts fail is not, once it has served."""
+    if failing and (ready or deployment.state in _ONCE_READY):
         return DeploymentState.DEGRADED
-    if ready:
-        return DeploymentState.DEGRADED if failing else DeploymentState.READY
-    return DeploymentState.DEGRADED if state in _ONCE_READY else DeploymentState.DEPLOYING
+    return DeploymentState.READY if ready else DeploymentState.DEPLOYING
