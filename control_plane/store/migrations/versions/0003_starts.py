@@ -40,7 +40,7 @@ def upgrade() -> None:
             ["deployment_id"], ["deployments.id"], name=op.f("fk_starts_deployment_id")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_starts")),
-        sa.UniqueConstraint("replica_id", "wakes", name=op.f("uq_starts_replica_id")),
+        sa.UniqueConstraint("replica_id", "wakes", name=op.f("uq_starts_replica_id_wakes")),
     )
     op.create_index("ix_starts_deployment_id", "starts", ["deployment_id", "id"])
     op.create_index("ix_starts_revision_ready", "starts", ["revision_id", "ready_at"])
