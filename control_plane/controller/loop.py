@@ -22,6 +22,7 @@ from control_plane.controller.operation import OperationReconciler
 from control_plane.controller.projection import REPEAT_S, ProjectionReconciler
 from control_plane.controller.reconciler import Reconciler
 from control_plane.controller.replica import ReplicaReconciler
+from control_plane.controller.start import StartLedger
 from control_plane.controller.world import Watch, World
 from control_plane.store.session import Database
 from control_plane.tasks.messages import BrokerAway, Messages
@@ -64,6 +65,7 @@ class Controller:
             LeakAudit(database, limits),
             OperationReconciler(database, messages),
             AssignmentPublisher(database, registry),
+            StartLedger(database, settings.starts_keep_s),
             *((Census(database),) if settings.metrics_port else ()),
         )
         self._projection = ProjectionReconciler(database, ProjectionPublisher(jobs), settings)
