@@ -18,9 +18,9 @@ MISSING, LANDED, READING = 0, 1, 2
 """What that byte says; READING: on its way from the store."""
 
 
-def weights_key(secret: str, model_uri: str) -> str:
+def weights_key(secret: bytes, model_uri: str) -> str:
     """For the workers that must run this model."""
-    return hmac.digest(secret.encode(), f"weights:{model_uri}".encode(), hashlib.sha256).hex()
+    return hmac.digest(secret, f"weights:{model_uri}".encode(), hashlib.sha256).hex()
 
 
 def permission(key: str, address: str, path: str) -> str:
