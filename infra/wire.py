@@ -256,6 +256,9 @@ class ReplicaSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """Finish what runs, then keep the weights in host memory, free the rest, and take no jobs."""
     wakes: int = 0
     """How often it was told to wake up: names the start that `StartReport` speaks of."""
+    weights_key: str = ""
+    """The right to read this model's weights from other workers (`infra.peer_access`), and to serve
+    them to those; empty: neither."""
 
 
 class Assignment(msgspec.Struct, frozen=True, omit_defaults=True):

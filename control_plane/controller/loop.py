@@ -26,6 +26,7 @@ from control_plane.controller.start import StartLedger
 from control_plane.controller.world import Watch, World
 from control_plane.store.session import Database
 from control_plane.tasks.messages import BrokerAway, Messages
+from control_plane.tasks.secret import control_plane_secret
 from infra.cloud.base import Cloud
 from infra.connection import RedisClient
 from infra.projection import ProjectionPublisher
@@ -64,7 +65,7 @@ class Controller:
             InstanceReconciler(database, registry, limits),
             LeakAudit(database, limits),
             OperationReconciler(database, messages),
-            AssignmentPublisher(database, registry),
+            AssignmentPublisher(database, registry, control_plane_secret(settings)),
             StartLedger(database, settings.starts_keep_s),
             *((Census(database),) if settings.metrics_port else ()),
         )

@@ -123,7 +123,9 @@ class FaultProxy:
         request = await client.readuntil(_LINE_END * 2)
         path = request.split(b" ", 2)[1].decode()
         fields = _fields(request)
-        self.requests.append(f"{request.split(b' ', 1)[0].decode()} {path} {fields.get('range', '')}")
+        self.requests.append(
+            f"{request.split(b' ', 1)[0].decode()} {path} {fields.get('range', '')}"
+        )
         body = await client.readexactly(int(fields.get("content-length", "0")))
         await asyncio.sleep(self.faults.latency_s)
         if status := self.faults.refuse(path):
