@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from worker.models.base import LayerCache, Placement, StepInput, WeightTarget
 from worker.models.decoder_config import DecoderConfig
-from worker.models.layers.attention import AttentionStep
+from worker.models.layer_sequence import LayerInput, Layers, LayerSequence
 from worker.models.layers.linear import Linear
 from worker.models.layers.norm import RmsNorm
-from worker.models.layers.rope import RotationTable
-
-
-class DecoderLayer(Protocol):
-    def tensors(self) -> dict[str, WeightTarget]:
-        """By their names within the layer."""
-
-    def __call__(
-        self, hidden: Tensor, residual: Tensor | None, step: AttentionStep
-    ) -> tuple[Tensor, Tensor]:
-        """What the layer adds, and what it adds to; each [rows, width]."""
 
 
 class Decoder:
@@ -41,7 +27,7 @@ class Decoder:
         self,
         config: DecoderConfig,
         placement: Placement,
-        layers: Sequence[tuple[DecoderLayer, RotationTable]],
+        layers: Layers,
         norm: RmsNorm,
         embedding_scale: float = 1.0,
         soft_cap: float = 0.0,
@@ -55,6 +41,7 @@ class Decoder:
             else placement.empty(config.vocab_size, config.hidden_size)
         )
         self._layers = layers
+        self._through = LayerSequence(layers, placement)
         self._tables = {table for _, table in layers}
         self._norm = norm
         # Rounded to the model's dtype: that is what the weights were trained with.
@@ -85,17 +72,7 @@ class Decoder:
             hidden = functional.embedding(step.token_ids, self._embedding)
         if self._embedding_scale != 1.0:
             hidden = hidden * self._embedding_scale
-        residual: Tensor | None = None
-        for index, (layer, table) in enumerate(self._layers):
-            attention = AttentionStep(
-                rotations[table],
-                step.slots,
-                cache.layer(index),
-                step.attention,
-                cache.scales(index),
-            )
-            hidden, residual = layer(hidden, residual, attention)
-        assert residual is not None
+        hidden, residual = self._through(LayerInput(hidden, rotations, step), cache)
         rows = step.sampled_rows
         hidden, _ = self._norm(hidden[rows], residual[rows])
         return hidden

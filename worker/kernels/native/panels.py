@@ -8,6 +8,7 @@ from torch import Tensor
 from worker.kernels.int8_linear.reference import quantise_rows
 from worker.kernels.native.byte_tile import GROUP, GROUP_BYTES, ZERO_POINT
 from worker.kernels.native.products import product_task, quantise_task
+from worker.kernels.native.team import contiguous, empty
 from worker.kernels.native.tile import PANEL
 
 _STEP_BYTES = 4
@@ -43,6 +44,11 @@ class PanelWeight:
     def nbytes(self) -> int:
         return self._values.nbytes + self._scales.nbytes
 
+    @property
+    def recordable(self) -> bool:
+        """Whether a product is nothing but tasks: rows need no padding."""
+        return self._int8 or self.shape[1] % self._group == 0
+
     def fill(self, first: int, weight: Tensor) -> None:
         """Write outputs `first ..` from a dense [outputs, inputs] of any float dtype."""
         for start in range(0, len(weight), _FILL_ROWS):
@@ -61,10 +67,10 @@ class PanelWeight:
     def product(self, hidden: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
         """hidden x weightᵀ + bias, [rows, outputs] of `dtype` (bfloat16 or float)."""
         rows = hidden.shape[0]
-        output = torch.empty(rows, self.shape[0], dtype=dtype)
+        output = empty((rows, self.shape[0]), dtype)
         if not rows:
             return output
-        source, stride = self._source(hidden.contiguous())
+        source, stride = self._source(contiguous(hidden))
         share = max(1, -(-self._panels // _CHUNKS))
         values = [rows, source.data_ptr(), stride, self._panels, share]
         values += [self._values.data_ptr(), self._steps, output.data_ptr(), self.shape[0]]
@@ -99,7 +105,7 @@ class PanelWeight:
         if rows <= _ROWS_ALONE:
             return hidden, 0
         stride = stride // GROUP * GROUP_BYTES
-        source = torch.empty(rows, stride, dtype=torch.uint8)
+        source = empty((rows, stride), torch.uint8)
         quantise_task().run(
             -(-rows // _ROWS_ALONE),
             *(hidden.data_ptr(), inputs, hidden.dtype == torch.bfloat16, rows, _ROWS_ALONE),

@@ -22,6 +22,10 @@ class Weight(Protocol):
     shape: tuple[int, int]
 
     @property
+    def recordable(self) -> bool:
+        """Whether a product on a CPU is nothing but tasks, which a program can record."""
+
+    @property
     def nbytes(self) -> int: ...
 
     def fill(self, first: int, weight: Tensor) -> None:
@@ -35,6 +39,8 @@ class Weight(Protocol):
 
 
 class DenseWeight:
+    recordable = False
+
     def __init__(self, outputs: int, inputs: int, placement: Placement) -> None:
         self.shape = (outputs, inputs)
         self._values = placement.empty(outputs, inputs)
@@ -57,6 +63,8 @@ class DenseWeight:
 
 class Int8Weight:
     """Quantised as it arrives: the weights in the checkpoint's dtype are never held together."""
+
+    recordable = False
 
     def __init__(self, outputs: int, inputs: int, placement: Placement) -> None:
         self.shape = (outputs, inputs)
@@ -114,6 +122,10 @@ class Linear:
         # fp32, since it is added to sums that are.
         self._bias = torch.empty(sum(outputs), device=placement.device) if bias else None
         self._dtype = placement.dtype
+
+    @property
+    def recordable(self) -> bool:
+        return self._weight.recordable
 
     @property
     def weights(self) -> list[WeightTarget]:
