@@ -19,6 +19,7 @@ from control_plane.store.repositories import (
     machines,
     models,
     revisions,
+    starts,
 )
 from control_plane.store.repositories.listings import Page
 from control_plane.store.session import Database
@@ -173,6 +174,7 @@ async def test_listings(database: Database) -> None:
         await audit.record(session, "key-1", "test", "subject", {})
         await add_operation(session)
         await decisions.add(session, replica.deployment_id, "scale", "idle", "", {}, {})
+        await starts.begin(session, replica, 0, 0.0)
     page = Page(limit=1)
     with every_function_of(listings):
         async with database.snapshot() as session:
@@ -181,6 +183,7 @@ async def test_listings(database: Database) -> None:
                 await listings.models(session, page),
                 await listings.keys(session, page),
                 await listings.decisions(session, replica.deployment_id, page),
+                await listings.starts(session, replica.deployment_id, page),
                 await listings.audit_events(session, page),
                 await listings.machines(session, page),
                 await listings.instances(session, page, ended=False),
