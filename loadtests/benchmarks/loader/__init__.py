@@ -1,0 +1,1 @@
+"""Loading checkpoints, against other loaders and against the machine."""
