@@ -102,7 +102,9 @@ class ChunkCache:
         return False
 
     def _kept(self) -> list[_Kept]:
-        folders = [each for at in (self.trees, self.packages) if at.is_dir() for each in at.iterdir()]
+        folders = [
+            each for at in (self.trees, self.packages) if at.is_dir() for each in at.iterdir()
+        ]
         return [
             _Kept(folder, _size_bytes(folder), _used_at_s(folder))
             for folder in folders

@@ -139,7 +139,9 @@ class PeerTier:
                 if self._swarm.members.get(member.address) is not member:
                     return
                 try:
-                    connection = connection or open_connection(f"http://{member.address}", _SILENCE_S)
+                    connection = connection or open_connection(
+                        f"http://{member.address}", _SILENCE_S
+                    )
                     states = self._ask(connection, member.address)
                     with self._changing:
                         member.said(states, time.monotonic())
