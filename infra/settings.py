@@ -47,6 +47,11 @@ class Settings(BaseSettings):
     )
 
     home: Path = Field(default_factory=_home, description="Folder that holds all local state.")
+    cache_dir: Path | None = Field(
+        None,
+        description="Folder of what can be made again (kernels compiled for this machine); empty: "
+        "$XDG_CACHE_HOME/tamer, else ~/.cache/tamer.",
+    )
 
     host: str = Field("127.0.0.1", description="Address that the gateway and the API listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port of the gateway and the API.")
@@ -243,7 +248,7 @@ class Settings(BaseSettings):
         "empty: no file (OTEL_EXPORTER_OTLP_ENDPOINT sends them to a collector).",
     )
 
-    @field_validator("home", "trace_file")
+    @field_validator("home", "cache_dir", "trace_file")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()

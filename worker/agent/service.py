@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
@@ -53,6 +54,8 @@ async def serve(
         UnfitRedis: jobs would be lost in the Redis that the control plane names.
     """
     await check_at_start(grant.jobs_url, grant.tokens_url)
+    if settings.cache_dir is not None:
+        os.environ["TAMER_CACHE_DIR"] = str(settings.cache_dir)  # engines read no settings
     jobs, tokens = connect(grant.jobs_url), connect(grant.tokens_url)
     shipper = LogShipper(tokens)
     slots = len(devices(settings.slots))

@@ -8,6 +8,7 @@ as threads become free: a core that another process holds delays one chunk, not 
 from __future__ import annotations
 
 import ctypes
+import logging
 import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,8 @@ from torch import Tensor
 
 from worker.kernels.native.toolchain import can_cache
 
+_log = logging.getLogger(__name__)
+"""Not the platform's: a machine with a GPU runs kernels without its packages."""
 _HEAD = 2
 """The first values of a task are the next chunk and their number."""
 
@@ -89,8 +92,8 @@ class Task:
     def call(self, arguments: int, most_threads: int) -> None:
         """Call the function with the values at an address, on as many threads as torch has."""
         threads = min(torch.get_num_threads(), most_threads)
-        parallel = _parallel()
-        if threads > 1 and parallel is not None:
+        parallel = _parallel() if threads > 1 else None
+        if parallel is not None:
             parallel(self._address, arguments, threads, 0)
         else:
             _function(self._address)(arguments)
@@ -114,7 +117,8 @@ def _parallel() -> Any | None:
     try:
         library = ctypes.CDLL("libgomp.so.1", mode=getattr(ctypes, "RTLD_NOLOAD", 4))
         function = library.GOMP_parallel
-    except (OSError, AttributeError):
+    except (OSError, AttributeError) as error:
+        _log.warning("kernels run on one thread: torch has not loaded libgomp.so.1 (%s)", error)
         return None
     function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
     function.restype = None
