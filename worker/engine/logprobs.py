@@ -24,12 +24,9 @@ def read_logprobs(found: Likelihoods, counts: list[int]) -> list[TokenLogprob]:
     of_tokens: list[float] = found.of_tokens.tolist()
     tokens: list[list[int]] = found.top_tokens.tolist()
     values: list[list[float]] = found.top.tolist()
-    ranks: list[int] = found.ranks.tolist()
     return [
         TokenLogprob(
-            of_tokens[row],
-            list(zip(tokens[row][:count], values[row][:count], strict=True)),
-            ranks[row],
+            of_tokens[row], list(zip(tokens[row][:count], values[row][:count], strict=True))
         )
         for row, count in enumerate(counts)
     ]

@@ -1,1 +1,0 @@
-"""How long nothing takes to become a first token."""
