@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
-from worker.models.base import LayerCache, Placement, StepInput, WeightTarget
+from worker.models.base import Gate, LayerCache, Placement, StepInput, WeightTarget
 from worker.models.layers.attention import AttentionStep
 from worker.models.layers.rope import RotationTable
 
@@ -64,12 +64,16 @@ def run_layers(
     layers: Layers,
     given: LayerInput,
     cache: LayerCache,
-    begin_layer: Callable[[], None] = lambda: None,
+    begin_layer: Gate = lambda _part: None,
 ) -> tuple[Tensor, Tensor]:
-    """What the last layer adds, and what it adds to; each [rows, width]."""
+    """What the last layer adds, and what it adds to; each [rows, width].
+
+    Args:
+        begin_layer: called with 1, 2 .. before each.
+    """
     hidden, residual = given.hidden, None
     for index, (layer, table) in enumerate(layers):
-        begin_layer()
+        begin_layer(index + 1)
         attention = AttentionStep(
             given.rotations[table],
             given.step.slots,
@@ -110,8 +114,13 @@ class LayerSequence:
 
             self._scratch = Scratch()
 
-    def __call__(self, given: LayerInput, cache: LayerCache) -> tuple[Tensor, Tensor]:
-        """See `run_layers`; the result is overwritten by the next call."""
+    def __call__(
+        self, given: LayerInput, cache: LayerCache, gate: Gate | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """See `run_layers`; the result is overwritten by the next call. Layers that have to wait at
+        a gate are not recorded."""
+        if gate is not None:
+            return run_layers(self._layers, given, cache, gate)
         plain = cache.scales(0) is None and cache.layer(0)[0].dtype == self._dtype
         if not (self._recordable and plain):
             return run_layers(self._layers, given, cache)
@@ -129,5 +138,5 @@ class LayerSequence:
 
         program = Program(self._scratch)
         with program.recording():
-            result = run_layers(self._layers, given, cache, program.begin_layer)
+            result = run_layers(self._layers, given, cache, lambda _: program.begin_layer())
         return _Kept(program, given, cache, result)

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from worker.kernels.int8_linear import int8_linear, quantise_rows
+from worker.kernels.int8_linear import dequantised, int8_linear, quantise_rows
 from worker.kernels.linear import linear
 from worker.kernels.native.toolchain import multiplies
 from worker.models.base import Placement, WeightTarget
@@ -30,6 +30,9 @@ class Weight(Protocol):
 
     def fill(self, first: int, weight: Tensor) -> None:
         """Write outputs `first ..` from a dense tensor of any float dtype."""
+
+    def fill_int8(self, first: int, values: Tensor, scales: Tensor) -> None:
+        """The same from int8 [outputs, inputs] and fp32 scales [outputs, groups of 64 inputs]."""
 
     def rows(self, numbers: Tensor) -> Tensor:
         """[rows] int64 -> what these outputs are made with, [rows, inputs], of a float dtype."""
@@ -52,6 +55,18 @@ class DenseWeight:
 
     def fill(self, first: int, weight: Tensor) -> None:
         self._values[first : first + len(weight)].copy_(weight)
+
+    def fill_int8(self, first: int, values: Tensor, scales: Tensor) -> None:
+        self.fill(first, dequantised(values, scales))
+
+    def adopt(self, values: Tensor) -> bool:
+        """Become a view of these weights, if they are what would be copied: bit by bit, on the
+        same device. Nobody may change them any more."""
+        fits = values.dtype == self._values.dtype and values.device == self._values.device
+        if fits and values.shape == self._values.shape and values.is_contiguous():
+            self._values = values
+            return True
+        return False
 
     def rows(self, numbers: Tensor) -> Tensor:
         return torch.nn.functional.embedding(numbers, self._values)
@@ -79,6 +94,11 @@ class Int8Weight:
         part = slice(first, first + len(weight))
         self._values[part], self._scales[part] = quantise_rows(weight.to(self._scales.device))
 
+    def fill_int8(self, first: int, values: Tensor, scales: Tensor) -> None:
+        """Rounded a second time: the kernels of this device take one scale for a whole row."""
+        device = self._scales.device
+        self.fill(first, dequantised(values.to(device), scales.to(device)))
+
     def rows(self, numbers: Tensor) -> Tensor:
         return self._values[numbers] * self._scales[numbers, None]
 
@@ -105,6 +125,9 @@ class WeightPart:
 
     def copy_(self, source: Tensor) -> None:
         self.weight.fill(self.first, source)
+
+    def copy_int8(self, values: Tensor, scales: Tensor) -> None:
+        self.weight.fill_int8(self.first, values, scales)
 
 
 class Linear:
