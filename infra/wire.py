@@ -126,6 +126,8 @@ class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
     logprob: float
     top: list[tuple[int, float]] = []
     """The likeliest token ids and theirs, the likeliest first."""
+    rank: int = 0
+    """Of the token itself among all, from 1; 0: not told."""
 
 
 class TokenEvent(msgspec.Struct, frozen=True, array_like=True):

@@ -65,7 +65,7 @@ class LoadedText:
         longest = max(map(len, self._tokenizer.get_vocab()), default=1)
         self._max_token_chars = 0 if normalizes else longest
 
-    def encode_chat(self, messages: Objects, tools: Objects, max_tokens: int) -> Prompt:
+    def encode_chat(self, request: EncodeChat) -> Prompt:
         """Special tokens in the rendered text are parsed, as transformers does.
 
         Raises:
@@ -76,11 +76,14 @@ class LoadedText:
             raise TemplateRefused("this model has no chat template; use /v1/completions")
         if self._render is None:
             self._render = compile_template(assets.chat_template)
-        messages = as_objects(messages)
+        tools: Objects = json.loads(request.tools)
+        messages = as_objects(request.messages)
         if told_in_words(assets.chat_template):
             messages, tools = as_text(messages, tools), ()
-        text = self._render(messages, assets.bos_token, assets.eos_token, tools)
-        return self._encode(text, max_tokens)
+        text = self._render(
+            messages, assets.bos_token, assets.eos_token, tools, json.loads(request.arguments)
+        )
+        return self._encode(text, request.max_tokens)
 
     def encode_text(self, text: str, max_tokens: int) -> Prompt:
         prompt = self._encode(text, max_tokens)
@@ -115,8 +118,7 @@ def answer(loaded: Mapping[str, LoadedText], request: EncodeChat | EncodeTexts) 
         return Unacceptable(f"no text assets {request.digest} are loaded")
     try:
         if isinstance(request, EncodeChat):
-            tools = json.loads(request.tools)
-            return Encoded([text.encode_chat(request.messages, tools, request.max_tokens)])
+            return Encoded([text.encode_chat(request)])
         return Encoded([text.encode_text(each, request.max_tokens) for each in request.texts])
     except TemplateRefused as error:
         return Unacceptable(str(error))
