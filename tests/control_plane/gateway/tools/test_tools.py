@@ -11,6 +11,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from control_plane.gateway.text_models import TextModel
+from control_plane.gateway.tokenizer_messages import EncodeChat
 from control_plane.gateway.tokenizer_process import LoadedText
 from infra.wire import GrammarKind, OfferedTools, TextAssets
 from tests.control_plane.gateway.conftest import MODEL, Gateway, Replica
@@ -225,12 +226,12 @@ def test_a_template_that_knows_functions_gets_them_as_objects(assets: TextAssets
     tokenizer = Tokenizer.from_str(assets.tokenizer_json)
     call = {"id": "1", "type": "function", "function": {"name": "w", "arguments": ROME}}
     messages = [{"role": "assistant", "content": "", "tool_calls": [call]}]
-    prompt = text.encode_chat(messages, [WEATHER], 10_000)
+    prompt = text.encode_chat(EncodeChat("", messages, 10_000, json.dumps([WEATHER])))
     rendered = tokenizer.decode(prompt.ids, skip_special_tokens=False)
     assert rendered.startswith(json.dumps(WEATHER) + "\n<|start|>assistant\n")
     assert "<tool_call>w Rome</tool_call>" in rendered
     assert "You can call functions" not in rendered
-    plain = text.encode_chat([{"role": "user", "content": "x"}], [], 10_000)
+    plain = text.encode_chat(EncodeChat("", [{"role": "user", "content": "x"}], 10_000))
     assert len(plain.ids) < 20
 
 
