@@ -81,7 +81,7 @@ class Destination:
 def checksum(tensor: Tensor) -> str:
     """xxh3 of a tensor's bytes."""
     flat = tensor.contiguous().view(-1).view(torch.uint8)
-    return xxhash.xxh3_64_hexdigest(memoryview(flat.numpy()))
+    return xxhash.xxh3_64_hexdigest(flat.numpy().data)
 
 
 def _touched(loaded: Loaded) -> dict[str, Tensor]:
