@@ -1,14 +1,17 @@
 """A grammar of the wire as llguidance reads it, within the bounds that both wings keep.
 
-The gateway refuses what does not compile before any work is queued; the worker compiles the same
-text under the same limits. What depends on the tokenizer (special tokens by name or number), and
-what shows only while an output is followed, fails there and ends its own job with the reason.
+The gateway refuses what does not compile for the model's tokens before any work is queued; the
+worker compiles the same text for the same tokens under the same limits. What shows only while an
+output is followed fails there and ends its own job with the reason.
 """
 
 from __future__ import annotations
 
-from llguidance import LLMatcher, LLParserLimits
+from collections.abc import Iterable
 
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer, regex_to_lark
+
+from infra.gbnf import NotGbnf, is_gbnf, lark_of
 from infra.wire import Grammar, GrammarKind
 
 MAX_GRAMMAR_CHARS = 100_000
@@ -16,6 +19,8 @@ MAX_GRAMMAR_CHARS = 100_000
 WHITE_SPACE = r"[ \t\n\r]{1,16}"
 """Between the parts of JSON. Without a bound a small model fills its whole answer with it."""
 _MAX_REASON_CHARS = 500
+_SILENT = 0
+_ECMASCRIPT = "dw"
 
 
 class GrammarRefused(ValueError):
@@ -24,6 +29,9 @@ class GrammarRefused(ValueError):
 
 def source_of(grammar: Grammar) -> str:
     """The grammar in llguidance's own form.
+
+    `\\d` and `\\w` are ASCII and `\\s` is Unicode's white space, in a regex as in the patterns of a
+    JSON schema: as in ECMAScript, which JSON Schema refers to.
 
     Raises:
         GrammarRefused: it is too long, or not JSON where it should be.
@@ -38,9 +46,9 @@ def source_of(grammar: Grammar) -> str:
         case GrammarKind.JSON_OBJECT:
             return _of_schema('{"type": "object"}')
         case GrammarKind.REGEX:
-            return LLMatcher.grammar_from_regex(grammar.text)
+            return LLMatcher.grammar_from_regex(regex_to_lark(grammar.text, _ECMASCRIPT))
         case GrammarKind.LARK:
-            return LLMatcher.grammar_from_lark(grammar.text)
+            return LLMatcher.grammar_from_lark(_lark(grammar.text))
 
 
 def limits() -> LLParserLimits:
@@ -48,21 +56,57 @@ def limits() -> LLParserLimits:
     return LLParserLimits(verbose_errors=False)
 
 
-def check(grammar: Grammar) -> None:
-    """Compile without a tokenizer.
+def grammar_tokens(tokenizer_json: str, vocabulary: int, end_tokens: Iterable[int]) -> LLTokenizer:
+    """A model's tokens as grammars need them; some tenths of a second.
+
+    Args:
+        tokenizer_json: the `tokenizers` library's own serialisation.
+        vocabulary: width of the logits, which may exceed the tokenizer's; tokens that it does not
+            know are never allowed.
+        end_tokens: those that end an output.
 
     Raises:
-        GrammarRefused: with the library's reason.
+        GrammarRefused: no grammar can be followed with these tokens.
     """
-    wrong, said = LLMatcher.validate_grammar_with_warnings(source_of(grammar), limits=limits())
-    if wrong:
-        raise GrammarRefused(shortened(said[0]))
+    ends = sorted(end_tokens)
+    if not ends:
+        raise GrammarRefused(
+            "this model names no end-of-sequence token, so no output could end where its "
+            "grammar does: import the model with an eos_token_id"
+        )
+    try:
+        return LLTokenizer(tokenizer_json, n_vocab=vocabulary, eos_token=ends)
+    except ValueError as error:
+        reason = shortened(str(error))
+        raise GrammarRefused(f"the model's tokenizer cannot follow one: {reason}") from error
+
+
+def compiled(grammar: Grammar, tokens: LLTokenizer) -> LLMatcher:
+    """A matcher before its first token, for which there is a choice.
+
+    Raises:
+        GrammarRefused: with the library's reason, or because nothing matches the grammar.
+    """
+    matcher = LLMatcher(tokens, source_of(grammar), log_level=_SILENT, limits=limits())
+    if matcher.is_error():
+        raise GrammarRefused(shortened(matcher.get_error()))
+    matcher.compute_bitmask()
+    if matcher.is_error():
+        raise GrammarRefused(f"no text matches it ({shortened(matcher.get_error())})")
+    return matcher
 
 
 def shortened(reason: str) -> str:
     """A library's reason, fit for a message."""
     reason = reason.strip()
     return reason if len(reason) <= _MAX_REASON_CHARS else f"{reason[:_MAX_REASON_CHARS]}..."
+
+
+def _lark(text: str) -> str:
+    try:
+        return lark_of(text) if is_gbnf(text) else text
+    except NotGbnf as error:
+        raise GrammarRefused(shortened(str(error))) from error
 
 
 def _of_schema(text: str) -> str:

@@ -17,10 +17,17 @@ import blake3
 import msgspec
 import xxhash
 
+from infra.package_tensors import contradictions
+from infra.safetensors import MAX_HEADER_BYTES, Header
+
 INDEX_FILE = "package.json"
 BLOCK_BYTES = 4096
 """What direct reads are multiples of: the data and each layer group begin on one."""
+INT8_METHOD = "tamer_int8"
+"""`quantization_config.quant_method` of an int8 package's config.json. Others, who would take its
+int8 values for weights, do not know the method and refuse."""
 MAX_INDEX_BYTES = 64 << 20
+_MAX_HEADER_BYTES = MAX_HEADER_BYTES + BLOCK_BYTES
 _CHUNK_LIMITS = (64 << 10, 256 << 20)
 
 Natural = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
@@ -67,15 +74,16 @@ class PackageIndex(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     chunks: list[ChunkHash]
     """Of each `chunk_bytes` of the data; the last may be shorter."""
     groups: list[LayerGroup]
-    """One after the other, all of the data, in the order of the forward pass."""
+    """One after the other, all of the data, in the order of the forward pass: `embedding`,
+    `layer.0` and so on, `head`."""
     aliases: dict[str, str] = {}
     """Names of tensors that are another one (tied weights)."""
     quantization: Literal["none", "int8"] = "none"
-    """int8: a tensor of products is I8 [outputs, inputs], and `<name>.scales` beside it is F32
-    [outputs, groups of 64 inputs]."""
+    """int8: a tensor of products is I8 [outputs, inputs], and `<name>.scales` in the same group is
+    F32 [outputs, groups of 64 inputs]; the last group may be shorter."""
     slices: dict[str, Annotated[int, msgspec.Meta(ge=2)]] = {}
     """Tensors that are cut along their inputs for tensor parallelism: stored as [slices, outputs,
-    inputs / slices]."""
+    inputs / slices]. Their scales are cut alike and not named here."""
     format: Literal[1] = 1
 
     @property
@@ -95,6 +103,15 @@ class PackageIndex(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Raises DamagedChunk."""
         if len(header) != self.header_bytes or digest_of(header) != self.header_digest:
             raise DamagedChunk("the header of the weights is not the one that was packed")
+
+    def check_against(self, header: Header) -> None:
+        """Hold the index against the (checked) header of its file.
+
+        Raises:
+            CorruptIndex: they do not belong together, or the tensors are not laid out as they say.
+        """
+        for complaint in contradictions(self, header):
+            raise CorruptIndex(f"the index and the header disagree: {complaint}: import it again")
 
     def check_chunk(self, chunk: int, data: memoryview, strong: bool) -> None:
         """Raises DamagedChunk."""
@@ -148,15 +165,15 @@ def _complaints(index: PackageIndex) -> Iterator[str]:
     if not smallest <= index.chunk_bytes <= largest or index.chunk_bytes % BLOCK_BYTES:
         yield f"chunks of {index.chunk_bytes} bytes"
         return
-    if index.header_bytes % BLOCK_BYTES or not index.header_bytes:
-        yield f"the data begins at {index.header_bytes}, not on a block"
-    if index.data_bytes % BLOCK_BYTES:
+    if index.header_bytes % BLOCK_BYTES or not 0 < index.header_bytes <= _MAX_HEADER_BYTES:
+        yield f"the data begins at {index.header_bytes}, where it cannot"
+    if index.data_bytes % BLOCK_BYTES or not index.data_bytes:
         yield f"{index.data_bytes} bytes of data are no whole blocks"
     if len(index.chunks) != -(-index.data_bytes // index.chunk_bytes):
         yield f"{len(index.chunks)} chunks do not make {index.data_bytes} bytes"
     position = 0
     for group in index.groups:
-        if group.begin != position or group.end < group.begin or group.begin % BLOCK_BYTES:
+        if group.begin != position or group.end <= group.begin or group.begin % BLOCK_BYTES:
             yield f"group {group.name!r} overlaps another, leaves a gap, or begins inside a block"
         position = group.end
     if position != index.data_bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,29 +65,46 @@ def read_header(path: Path) -> Header:
     file_bytes = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(LENGTH_BYTES), "little")
-        if file_bytes < LENGTH_BYTES or length > min(file_bytes - LENGTH_BYTES, MAX_HEADER_BYTES):
-            raise CorruptHeader(
-                f"{path.name}: the header claims {length} bytes in a file of {file_bytes}: "
-                "truncated or not safetensors, fetch it again"
-            )
+        _check_length(path.name, length, file_bytes)
         entries = _parse(path.name, file.read(length))
     data_start = LENGTH_BYTES + length
     _check_layout(path.name, entries, file_bytes - data_start)
     return Header(entries, data_start)
 
 
-def header_of(tensors: Iterable[tuple[str, tuple[int, ...]]], dtype: str) -> bytes:
-    """The first bytes of a file whose tensors follow in this order, all of one dtype."""
+def parse_header(head: bytes, data_bytes: int, file: str) -> Header:
+    """The same from the bytes before the data, of which `data_bytes` follow; errors name `file`.
+
+    Raises:
+        CorruptHeader: the header lies, or is not all of these bytes.
+    """
+    length = int.from_bytes(head[:LENGTH_BYTES], "little")
+    _check_length(file, length, len(head))
+    if LENGTH_BYTES + length != len(head):
+        raise CorruptHeader(f"{file}: a header of {length} bytes lies in {len(head)}")
+    entries = _parse(file, head[LENGTH_BYTES:])
+    _check_layout(file, entries, data_bytes)
+    return Header(entries, len(head))
+
+
+def encode_header(entries: Mapping[str, TensorEntry], multiple: int = LENGTH_BYTES) -> bytes:
+    """The bytes before the data of a file with these tensors; they are a multiple of `multiple`.
+
+    The format allows spaces behind the header's JSON for that.
+    """
     # transformers loads a file only where its metadata names a framework.
-    header: dict[str, Any] = {_METADATA: {"format": "pt"}}
-    position = 0
-    for name, shape in tensors:
-        end = position + math.prod(shape) * DTYPE_BYTES[dtype]
-        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [position, end]}
-        position = end
-    body = json.dumps(header, separators=(",", ":")).encode()
-    body += b" " * (-len(body) % 8)
+    header: dict[str, Any] = {_METADATA: {"format": "pt"}, **msgspec.to_builtins(entries)}
+    body = msgspec.json.encode(header)
+    body += b" " * (-(LENGTH_BYTES + len(body)) % multiple)
     return len(body).to_bytes(LENGTH_BYTES, "little") + body
+
+
+def _check_length(file: str, length: int, file_bytes: int) -> None:
+    if file_bytes < LENGTH_BYTES or length > min(file_bytes - LENGTH_BYTES, MAX_HEADER_BYTES):
+        raise CorruptHeader(
+            f"{file}: the header claims {length} bytes in a file of {file_bytes}: "
+            "truncated or not safetensors, fetch it again"
+        )
 
 
 def _parse(file: str, body: bytes) -> dict[str, TensorEntry]:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from urllib.parse import quote
 
@@ -28,6 +29,14 @@ _SOCKET_NAME_BYTES = 32
 
 def _home() -> Path:
     return Path(os.environ.get("TAMER_HOME") or "~/.tamer").expanduser().absolute()
+
+
+class Standby(StrEnum):
+    """Whether an agent keeps an engine process that waits with its imports done."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
 
 
 class Settings(BaseSettings):
@@ -146,6 +155,10 @@ class Settings(BaseSettings):
         30.0, ge=0, description="Time a draining replica has to finish what it runs."
     )
 
+    starts_keep_s: float = Field(
+        2_592_000.0, gt=0, description="How long the ledger remembers a start of a replica."
+    )
+
     reconcile_s: float = Field(1.0, gt=0, description="Pause between two passes of the controller.")
     row_lease_s: float = Field(15.0, gt=0, description="A controller's hold on one row.")
     operation_limit_s: float = Field(600.0, gt=0, description="Deadline of one long side effect.")
@@ -168,6 +181,13 @@ class Settings(BaseSettings):
         SecretStr(""), description="The one-time token with which an agent joins."
     )
     slots: int = Field(0, ge=0, description="Device slots of one agent; 0: its GPUs, at least 1.")
+
+    standby: Standby = Field(
+        Standby.AUTO,
+        description="An engine process that waits with its imports done, about 0.35 GB: auto where "
+        "a slot is free or `keep_warm` asks for one, on also beside replicas, or off; in any case "
+        "only where 2 GiB stay available.",
+    )
 
     cloud: str = Field(
         LOCAL_CLOUD,
@@ -253,6 +273,11 @@ class Settings(BaseSettings):
     @property
     def embedded_socket(self) -> Path:
         return self.run_dir / "valkey.sock"
+
+    @property
+    def embedded_data_dir(self) -> Path:
+        """What the embedded Valkey keeps."""
+        return self.home / "valkey"
 
     @property
     def cloud_socket(self) -> Path:

@@ -14,7 +14,7 @@ import msgspec
 
 from infra.states import ReplicaState
 
-WIRE_VERSION = 3
+WIRE_VERSION = 4
 
 T = TypeVar("T")
 
@@ -252,6 +252,10 @@ class ReplicaSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """Engine options: dtype, max_context_tokens, exact ..., checked by the engine itself."""
     draining: bool = False
     """Finish or hand back what runs, then stop."""
+    asleep: bool = False
+    """Finish what runs, then keep the weights in host memory, free the rest, and take no jobs."""
+    wakes: int = 0
+    """How often it was told to wake up: names the start that `StartReport` speaks of."""
 
 
 class Assignment(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -262,6 +266,23 @@ class Assignment(msgspec.Struct, frozen=True, omit_defaults=True):
     replicas: list[ReplicaSpec] = []
     leave: bool = False
     """Drain everything and exit."""
+    standby: str = ""
+    """An engine of which a process with its imports done shall wait here, unless the owner of the
+    machine forbids it; empty: the machine's own setting decides."""
+
+
+class StartReport(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an agent measured of one start of a replica: durations by its own monotonic clock."""
+
+    wakes: int = 0
+    """As `ReplicaSpec.wakes`: 0 is the start from nothing."""
+    phases_s: dict[str, float] = {}
+    """`infra.starts.Phase` -> seconds, of those phases that have ended. They do not overlap."""
+    tier: str = ""
+    """The furthest place that bytes came from: memory, disk, peer or store."""
+    bytes_by_tier: dict[str, int] = {}
+    standby: bool = False
+    """Whether its process had waited with its imports done."""
 
 
 class ReplicaReport(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -277,6 +298,9 @@ class ReplicaReport(msgspec.Struct, frozen=True, omit_defaults=True):
     prefix_queried_tokens: int = 0
     prefix_hit_tokens: int = 0
     preemptions: int = 0
+    memory_bytes: int = 0
+    """Host memory that its process holds (resident set)."""
+    start: StartReport | None = None
 
 
 class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -289,6 +313,10 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
     assignment_version: int
     replicas: list[ReplicaReport] = []
     leaving: bool = False
+    standbys: int = 0
+    """Processes that wait with their imports done."""
+    standby_bytes: int = 0
+    """Host memory that they hold."""
 
 
 class JoinRequest(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -356,6 +384,8 @@ class Route(msgspec.Struct, frozen=True, omit_defaults=True):
     ready_replicas: int = 0
     boot_s: float = 0.0
     """While none is ready: what a replica has lately taken to start; 0: nobody knows."""
+    boot_p90_s: float = 0.0
+    """While none is ready: what nine starts of ten stay below."""
     unavailable: str = ""
     """Why nothing can serve this deployment now (failed, deleting); empty where it can."""
 

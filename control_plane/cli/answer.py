@@ -14,6 +14,10 @@ from control_plane.cli.api_client import ApiClient, Json, ServerError
 from control_plane.cli.exits import CommandError, ExitCode
 
 
+_WAITING = "waiting for a replica"
+"""The gateway's comment until the first token."""
+
+
 @dataclass(slots=True)
 class Answer:
     """What is known of an answer when its stream has ended."""
@@ -60,9 +64,11 @@ async def ask(
     told = ""
     async with _completion(client, body) as reply:
         async for line in reply.aiter_lines():
-            if line.startswith(":") and line != told:
-                told = line
-                say(f"{model}: {line[1:].strip()}")
+            if line.startswith(":"):
+                said = await _comment(client, model, line[1:].strip())
+                if said != told:
+                    told = said
+                    say(f"{model}: {said}")
             if not line.startswith("data: "):
                 continue
             if line == "data: [DONE]":
@@ -76,6 +82,19 @@ async def ask(
     answer.total_s = time.monotonic() - began
     if not done:
         raise CommandError("the answer ended early, the connection was closed: try again")
+
+
+async def _comment(client: ApiClient, model: str, comment: str) -> str:
+    """What the gateway says while nothing comes, with what the deployment says of itself: why its
+    replicas do not start. Who may not ask for that is told the first alone."""
+    if comment != _WAITING:
+        return comment
+    try:
+        deployment = await client.get(f"/deployments/{model}")
+    except CommandError:
+        return comment
+    reason = str(deployment.get("reason") or "")
+    return f"{comment} ({deployment.get('state')}: {reason})" if reason else comment
 
 
 @asynccontextmanager

@@ -19,13 +19,15 @@ def explain(
     limit: Annotated[int, typer.Option(min=1, help="The newest decisions, at most so many.")] = 10,
     as_json: AsJson = False,
 ) -> None:
-    """Show the decisions about a deployment, oldest first: reason, formula, inputs, outcome."""
+    """Show the decisions about a deployment, oldest first: reason, formula, inputs, outcome; and
+    how it is now: where its replicas do not start, what the last one said."""
     asyncio.run(_explain(Screen(as_json), name, limit))
 
 
 async def _explain(screen: Screen, name: str, limit: int) -> None:
     async with ApiClient.of(Settings()) as client:
         decisions = await client.list(f"/deployments/{name}/decisions", most=limit)
+        deployment = await client.get(f"/deployments/{name}")
     decisions.reverse()
     if screen.as_json:
         screen.json(decisions)
@@ -35,6 +37,8 @@ async def _explain(screen: Screen, name: str, limit: int) -> None:
     for decision in decisions:
         for line in _lines(decision):
             screen.line(line)
+    reason = f": {deployment['reason']}" if deployment["reason"] else ""
+    screen.line(f"now {deployment['state']}{reason}")
 
 
 def _lines(decision: Json) -> list[str]:

@@ -96,7 +96,7 @@ async def create_completion(
 
 async def _chat_prompts(services: Services, destination: Destination, chat: ChatRequest) -> Limited:
     route = destination.route
-    await require_grammar(services.tokenizers, chat, destination.text)
+    await require_grammar(services.tokenizers, chat, destination)
     messages = [message.for_template() for message in chat.messages]
     tools = json.dumps([tool.for_template() for tool in chat.offered])
     encoding = EncodeChat(route.text_digest, messages, route.max_context_tokens, tools)
@@ -109,7 +109,7 @@ async def _text_prompts(
 ) -> Limited:
     """Texts are tokenised; token ids are taken as they are."""
     route = destination.route
-    await require_grammar(services.tokenizers, request, destination.text)
+    await require_grammar(services.tokenizers, request, destination)
     texts = [each for each in request.prompt if isinstance(each, str)]
     if texts:
         encoding = EncodeTexts(route.text_digest, texts, route.max_context_tokens)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from control_plane.gateway.destination import Destination
 from control_plane.gateway.errors import ApiError, bad_request, unavailable
 from control_plane.gateway.schemas import ChatRequest, CompletionOptions
 from control_plane.gateway.text_models import TextModel
+from control_plane.gateway.tokenizer_messages import CheckGrammars
 from control_plane.gateway.tokenizer_pool import (
     TokenizerBusy,
     TokenizerDied,
@@ -39,18 +41,20 @@ def output_grammar(options: CompletionOptions, text: TextModel) -> Grammar | Non
 
 
 async def require_grammar(
-    tokenizers: TokenizerPool, options: CompletionOptions, text: TextModel
+    tokenizers: TokenizerPool, options: CompletionOptions, destination: Destination
 ) -> None:
     """Compile what `output_grammar` gives, before any work is queued.
 
     Raises ApiError: 400 with the field and what is wrong with it, 503 where we are at fault.
     """
     _require_sense(options)
-    grammar = output_grammar(options, text)
+    grammar = output_grammar(options, destination.text)
     if grammar is None:
         return
     parts = [*_parts(options), (grammar, _whole(options))]
-    refused = await _refused(tokenizers, [each for each, _ in parts], parts[-1][1])
+    route = destination.route
+    check = CheckGrammars(route.text_digest, route.vocabulary_size, [each for each, _ in parts])
+    refused = await _refused(tokenizers, check, destination.text, parts[-1][1])
     for (_, field), reason in zip(parts, refused, strict=True):
         if reason:
             raise _invalid(field, f"no answer can be made to match it: {reason}")
@@ -86,10 +90,12 @@ def _whole(options: CompletionOptions) -> str:
     return "tools" if structure is None else structure[1]
 
 
-async def _refused(tokenizers: TokenizerPool, grammars: list[Grammar], field: str) -> list[str]:
+async def _refused(
+    tokenizers: TokenizerPool, check: CheckGrammars, text: TextModel, field: str
+) -> list[str]:
     try:
         with span("compile"):
-            return await tokenizers.check(grammars)
+            return await tokenizers.check(check, text.assets)
     except TokenizerTimeout:
         raise _invalid(field, "it takes too long to compile; send a simpler one") from None
     except TokenizerDied:

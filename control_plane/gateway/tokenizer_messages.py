@@ -41,8 +41,11 @@ class EncodeTexts(msgspec.Struct, frozen=True, tag=True):
 
 
 class CheckGrammars(msgspec.Struct, frozen=True, tag=True):
-    """Compile them, which takes time and memory as the one who wrote them likes."""
+    """Compile them for a model's tokens, which takes time and memory as their writer likes."""
 
+    digest: str
+    vocabulary: int
+    """Width of the model's logits."""
     grammars: list[Grammar]
 
 

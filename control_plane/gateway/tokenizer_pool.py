@@ -27,7 +27,7 @@ from control_plane.gateway.tokenizer_messages import (
 from infra.process import end_with_parent
 from infra.settings import without_secrets
 from infra.telemetry import logger
-from infra.wire import Grammar, TextAssets
+from infra.wire import TextAssets
 
 _log = logger(__name__)
 _READ_AHEAD_BYTES = 1 << 20
@@ -82,11 +82,10 @@ class _Member:
     def pid(self) -> int:
         return self._process.pid
 
-    async def ask(self, request: Request, assets: TextAssets | None) -> FromTokenizer:
+    async def ask(self, request: Request, assets: TextAssets) -> FromTokenizer:
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None and stdout is not None
-        if assets is not None and not isinstance(request, CheckGrammars):
-            self._load(stdin, request.digest, assets)
+        self._load(stdin, request.digest, assets)
         stdin.write(frame(request))
         await stdin.drain()
         header = await stdout.readexactly(LENGTH_BYTES)
@@ -148,17 +147,17 @@ class TokenizerPool:
         assert isinstance(reply, Encoded)
         return reply.prompts
 
-    async def check(self, grammars: list[Grammar]) -> list[str]:
+    async def check(self, request: CheckGrammars, assets: TextAssets) -> list[str]:
         """Why each grammar is refused; empty where it is not.
 
         Raises:
             TokenizerTimeout, TokenizerDied, TokenizerBusy
         """
-        reply = await self._ask(CheckGrammars(grammars), None)
+        reply = await self._ask(request, assets)
         assert isinstance(reply, Checked)
         return reply.refusals
 
-    async def _ask(self, request: Request, assets: TextAssets | None) -> FromTokenizer:
+    async def _ask(self, request: Request, assets: TextAssets) -> FromTokenizer:
         member = await self._take()
         task = asyncio.create_task(self._ask_member(member, request, assets))
         task.add_done_callback(_retrieved)
@@ -166,7 +165,7 @@ class TokenizerPool:
         return await asyncio.shield(task)
 
     async def _ask_member(
-        self, member: _Member, request: Request, assets: TextAssets | None
+        self, member: _Member, request: Request, assets: TextAssets
     ) -> FromTokenizer:
         try:
             async with asyncio.timeout(self._limit_s):

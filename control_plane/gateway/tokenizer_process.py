@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import BinaryIO
 
 import msgspec
+from llguidance import LLTokenizer
 
 from control_plane.gateway.chat_template import (
     Objects,
@@ -39,8 +40,8 @@ from control_plane.gateway.tokenizer_messages import (
 )
 from control_plane.gateway.tools.families import told_in_words
 from control_plane.gateway.tools.prompt import as_objects, as_text
-from infra.grammar import GrammarRefused, check
-from infra.wire import TextAssets
+from infra.grammar import GrammarRefused, compiled, grammar_tokens
+from infra.wire import Grammar, TextAssets
 
 _MAX_MEMORY_BYTES = 4 << 30
 
@@ -57,6 +58,7 @@ class LoadedText:
         self._tokenizer.no_padding()
         self._bos_id = self._tokenizer.token_to_id(assets.bos_token) if assets.add_bos else None
         self._render: Render | None = None
+        self._grammar_tokens: tuple[int, LLTokenizer] | None = None
         normalizes = self._tokenizer.normalizer is not None
         longest = max(map(len, self._tokenizer.get_vocab()), default=1)
         self._max_token_chars = 0 if normalizes else longest
@@ -86,6 +88,18 @@ class LoadedText:
             prompt.count + 1, [self._bos_id, *prompt.ids] if prompt.ids or not text else []
         )
 
+    def check(self, grammar: Grammar, vocabulary: int) -> None:
+        """Compile a grammar for the tokens of the model.
+
+        Raises:
+            GrammarRefused: with the reason.
+        """
+        if self._grammar_tokens is None or self._grammar_tokens[0] != vocabulary:
+            assets = self._assets
+            tokens = grammar_tokens(assets.tokenizer_json, vocabulary, assets.eos_token_ids)
+            self._grammar_tokens = vocabulary, tokens
+        compiled(grammar, self._grammar_tokens[1])
+
     def _encode(self, text: str, max_tokens: int) -> Prompt:
         if self._max_token_chars:
             at_least = len(text) // self._max_token_chars
@@ -111,11 +125,12 @@ def answer(loaded: Mapping[str, LoadedText], request: EncodeChat | EncodeTexts) 
         return Unacceptable("the prompt needs too much memory to be rendered")
 
 
-def check_grammars(request: CheckGrammars) -> Checked:
+def check_grammars(loaded: Mapping[str, LoadedText], request: CheckGrammars) -> Checked:
+    text = loaded[request.digest]
     refusals: list[str] = []
     for grammar in request.grammars:
         try:
-            check(grammar)
+            text.check(grammar, request.vocabulary)
         except GrammarRefused as error:
             refusals.append(str(error))
         else:
@@ -132,7 +147,7 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
             remember(loaded, request.digest, LoadedText(request.assets))
             continue
         if isinstance(request, CheckGrammars):
-            sink.write(frame(check_grammars(request)))
+            sink.write(frame(check_grammars(loaded, request)))
         else:
             sink.write(frame(answer(loaded, request)))
         sink.flush()

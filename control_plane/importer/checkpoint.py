@@ -1,33 +1,23 @@
-"""What every kind of source becomes before it is stored: config, text and weights, all checked."""
+"""What every kind of source becomes before it is packed: config, text and tensors, all checked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from control_plane.importer.architectures.base import Architecture
+from control_plane.importer.tensors import Tensors
 from infra.wire import TextAssets
-
-
-@dataclass(frozen=True)
-class WeightFile:
-    name: str
-    size_bytes: int
-    chunks: Callable[[], Iterator[bytes]]
-    ours: Path | None = None
-    """The file itself, where it may be taken instead of copied."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """A source that has been read and found sound; only its weights are still to be copied."""
 
-    architecture: str
+    architecture: Architecture
     config: Mapping[str, Any]
     generation: Mapping[str, Any]
     text: TextAssets
-    weights: list[WeightFile]
-    index: Mapping[str, Any] | None
-    """The shard index, where the weights are in more than one file."""
+    tensors: Tensors
     parameters: int

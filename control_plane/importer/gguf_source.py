@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
 from control_plane.importer import architectures, gguf_tokenizer
-from control_plane.importer.checkpoint import Checkpoint, WeightFile
+from control_plane.importer.checkpoint import Checkpoint
 from control_plane.importer.errors import Corrupt
 from control_plane.importer.gguf_header import read_header
 from control_plane.importer.gguf_weights import GgufWeights
 from control_plane.importer.text_assets import check_ids, end_ids
-from infra.safetensors import WEIGHTS_FILE
 from infra.wire import TextAssets
 
 
@@ -39,19 +38,12 @@ def read_gguf(path: Path) -> Checkpoint:
         if (found := gguf_tokenizer.token(metadata, key)) is not None
     }
     ends = {"eos_token_id": list(text.eos_token_ids)}
-    head = weights.header()
-
-    def chunks() -> Iterator[bytes]:
-        yield head
-        yield from weights.chunks()
-
     return Checkpoint(
-        architecture=architecture.hf_name,
+        architecture=architecture,
         config={**config, **special, **ends},
         generation={**special, **ends},
         text=text,
-        weights=[WeightFile(WEIGHTS_FILE, len(head) + weights.parameters * 4, chunks)],
-        index=None,
+        tensors=weights,
         parameters=weights.parameters,
     )
 

@@ -15,9 +15,9 @@ from gguf import dequantize
 from control_plane.importer.architectures.base import GgufArchitecture
 from control_plane.importer.errors import Corrupt
 from control_plane.importer.gguf_header import GgufHeader, GgufTensor
-from infra.safetensors import header_of
+from control_plane.importer.tensors import BLOCK_BYTES, Rows, TensorKind
 
-_CHUNK_ELEMENTS = 1 << 20
+_ELEMENT_BYTES = 4
 
 Floats = npt.NDArray[np.float32]
 
@@ -30,7 +30,7 @@ class _Planned:
 
 
 class GgufWeights:
-    """The weights of a GGUF file under their Hugging Face names.
+    """`Tensors` of a GGUF file.
 
     Raises:
         Corrupt: a tensor is missing, superfluous, or of another shape than the config says.
@@ -64,27 +64,23 @@ class GgufWeights:
             raise Corrupt(
                 f"{path.name}: {len(missing)} tensors are missing, such as {min(missing)!r}"
             )
-        self._planned = [planned[name] for name in expected]
+        self._planned = planned
+        self.kinds = {name: TensorKind("F32", expected[name]) for name in expected}
 
     @property
     def parameters(self) -> int:
-        return sum(math.prod(each.tensor.shape) for each in self._planned)
+        return sum(math.prod(kind.shape) for kind in self.kinds.values())
 
-    def header(self) -> bytes:
-        """The safetensors header for `chunks`."""
-        return header_of(((each.name, each.tensor.shape) for each in self._planned), "F32")
-
-    def chunks(self) -> Iterator[bytes]:
-        """Every tensor's bytes in the order of the header, in pieces of about 4 MiB."""
+    def rows(self, name: str) -> Iterator[Rows]:
+        planned = self._planned[name]
         with self._path.open("rb") as file:
-            for planned in self._planned:
-                for rows in _dequantised(file, planned):
-                    yield np.ascontiguousarray(rows).astype("<f4", copy=False).tobytes()
+            for rows in _dequantised(file, planned):
+                yield rows if len(planned.tensor.shape) > 1 else rows.reshape(-1)
 
 
 def _dequantised(file: BinaryIO, planned: _Planned) -> Iterator[Floats]:
     tensor, step = planned.tensor, planned.rotary_rows or 1
-    step *= max(1, _CHUNK_ELEMENTS // (tensor.shape[-1] * step))
+    step *= max(1, BLOCK_BYTES // (_ELEMENT_BYTES * tensor.shape[-1] * step))
     file.seek(tensor.offset_bytes)
     for start in range(0, tensor.rows, step):
         count = min(step, tensor.rows - start)

@@ -1,33 +1,28 @@
-"""A Hugging Face directory as a checkpoint: its safetensors are copied as they are."""
+"""A Hugging Face directory as a checkpoint."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from control_plane.importer import architectures
 from control_plane.importer.architectures.base import Architecture
-from control_plane.importer.checkpoint import Checkpoint, WeightFile
+from control_plane.importer.checkpoint import Checkpoint
 from control_plane.importer.errors import Corrupt, SourceMissing, Unsupported
 from control_plane.importer.folder import Folder
 from control_plane.importer.huggingface_text import read_text
-from infra.safetensors import (
-    INDEX_FILE,
-    WEIGHTS_FILE,
-    CorruptHeader,
-    TensorEntry,
-    read_header,
-)
+from control_plane.importer.stored_tensors import StoredTensor, StoredTensors
+from infra.package_tensors import is_padding
+from infra.safetensors import INDEX_FILE, WEIGHTS_FILE, CorruptHeader, read_header
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack")
 _DTYPES = frozenset({"F32", "F16", "BF16"})
-_CHUNK_BYTES = 4 << 20
 
 
-def read_directory(path: Path, ours: bool = False) -> Checkpoint:
-    """Read and check everything but the weights themselves. `ours`: they may be taken over.
+def read_directory(path: Path) -> Checkpoint:
+    """Read and check everything but the weights themselves.
 
     Raises:
         ImportRefused: the directory cannot be served; the message says why.
@@ -43,15 +38,11 @@ def read_directory(path: Path, ours: bool = False) -> Checkpoint:
     text = read_text(folder, config, generation)
     ends = {"eos_token_id": list(text.eos_token_ids)}
     return Checkpoint(
-        architecture=architecture.hf_name,
+        architecture=architecture,
         config={**config, **ends},
         generation={**generation, **ends},
         text=text,
-        weights=[
-            WeightFile(name, file.stat().st_size, _copy(file), file if ours else None)
-            for name, file in files.items()
-        ],
-        index=index,
+        tensors=StoredTensors({name: tensors[name] for name in expected}),
         parameters=parameters,
     )
 
@@ -103,29 +94,36 @@ def _shard(name: object) -> str:
     return name
 
 
-def _tensors(files: Mapping[str, Path], index: Mapping[str, Any] | None) -> dict[str, TensorEntry]:
-    tensors: dict[str, TensorEntry] = {}
+def _tensors(files: Mapping[str, Path], index: Mapping[str, Any] | None) -> dict[str, StoredTensor]:
+    tensors: dict[str, StoredTensor] = {}
     for name, path in files.items():
-        for tensor, entry in _entries(path).items():
+        for tensor, stored in _stored(path).items():
             if tensor in tensors:
                 raise Corrupt(f"tensor {tensor!r} lies in {name} and in another file")
             if index is not None and index["weight_map"].get(tensor) != name:
                 raise Corrupt(f"tensor {tensor!r} lies in {name}, {INDEX_FILE} says otherwise")
-            tensors[tensor] = entry
+            tensors[tensor] = stored
     if index is not None and (lost := index["weight_map"].keys() - tensors.keys()):
         raise Corrupt(f"{INDEX_FILE} lists tensor {min(lost)!r}, which no file has")
     return tensors
 
 
-def _entries(path: Path) -> dict[str, TensorEntry]:
+def _stored(path: Path) -> dict[str, StoredTensor]:
     try:
-        return read_header(path).entries
+        header = read_header(path)
     except CorruptHeader as error:
         raise Corrupt(str(error)) from error
+    return {
+        name: StoredTensor(
+            path, header.data_start + entry.data_offsets[0], entry.dtype, entry.shape
+        )
+        for name, entry in header.entries.items()
+        if not is_padding(name)
+    }
 
 
 def _check(
-    tensors: Mapping[str, TensorEntry],
+    tensors: Mapping[str, StoredTensor],
     expected: Mapping[str, tuple[int, ...]],
     architecture: Architecture,
     config: Mapping[str, Any],
@@ -145,12 +143,3 @@ def _check(
             raise Unsupported(
                 f"tensor {name!r} is {entry.dtype}; supported: {', '.join(sorted(_DTYPES))}"
             )
-
-
-def _copy(path: Path) -> Callable[[], Iterator[bytes]]:
-    def chunks() -> Iterator[bytes]:
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                yield chunk
-
-    return chunks

@@ -15,6 +15,9 @@ class Manifest(TreeManifest, frozen=True):
     max_context_tokens: int
     vocabulary_size: int
     text_digest: str
+    weights_root: str
+    """The root of the package's index."""
+    quantization: str
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

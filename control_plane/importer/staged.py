@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from control_plane.importer.errors import DiskFull
-from control_plane.importer.progress import Meter
 from infra.storage.tree import FileDigest
 
 _RESERVE_BYTES = 16 << 20
@@ -32,29 +31,13 @@ class StagedModel:
                 f"{free_bytes >> 20} MiB left: free some and retry"
             )
 
-    def write(self, name: str, chunks: Iterable[bytes], meter: Meter | None = None) -> None:
+    def write(self, name: str, chunks: Iterable[bytes]) -> None:
         digest, size_bytes = hashlib.sha256(), 0
         with (self.path / name).open("xb") as file:
             for chunk in chunks:
                 file.write(chunk)
                 digest.update(chunk)
                 size_bytes += len(chunk)
-                if meter is not None:
-                    meter.add(len(chunk))
-        self.files.append(FileDigest(name, size_bytes, digest.hexdigest()))
-
-    def link(self, name: str, file: Path, chunks: Iterable[bytes], meter: Meter) -> None:
-        """Take over a file of ours that is done with, under a second name instead of a copy."""
-        try:
-            (self.path / name).hardlink_to(file)
-        except OSError:  # another file system, or one without links
-            self.write(name, chunks, meter)
-            return
-        digest, size_bytes = hashlib.sha256(), 0
-        for chunk in chunks:
-            digest.update(chunk)
-            size_bytes += len(chunk)
-            meter.add(len(chunk))
         self.files.append(FileDigest(name, size_bytes, digest.hexdigest()))
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:

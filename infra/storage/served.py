@@ -23,6 +23,7 @@ from infra.storage.base import (
     StorageError,
     ignore,
 )
+from infra.storage.http_ranges import HttpFile, Target
 from infra.storage.tree import MANIFEST_FILE, TreeManifest, parse_manifest
 
 PATH = "/api/v1/model-files"
@@ -54,17 +55,27 @@ class ServedTrees:
     def __init__(self, url: str, credential: str) -> None:
         """`url` is the API's; the credential is what this machine joined with."""
         self._url = url.rstrip("/")
-        self._headers = {"authorization": f"Bearer {credential}", "accept-encoding": "identity"}
+        self._headers = {"authorization": f"Bearer {credential}"}
 
     def uri(self, key: str) -> str:
         return served_uri(key)
 
     def manifest(self, key: str) -> TreeManifest:
         """Raises NotStored, Damaged, StorageDenied, StorageAway."""
+        body = self.read(key, MANIFEST_FILE)
+        return parse_manifest(body, f"{self.uri(key)}/{MANIFEST_FILE}")
+
+    def read(self, key: str, name: str) -> bytes:
+        """One small file of a tree. Raises NotStored, StorageDenied, StorageAway."""
         body = bytearray()
         with self._client() as client:
-            self._read(client, key, MANIFEST_FILE, body.extend, lambda: len(body))
-        return parse_manifest(bytes(body), f"{self.uri(key)}/{MANIFEST_FILE}")
+            self._read(client, key, name, body.extend, lambda: len(body))
+        return bytes(body)
+
+    def open(self, key: str, name: str, size_bytes: int) -> HttpFile:
+        """One file of a tree, to be read in parts; nothing is asked yet."""
+        target = Target(f"{self._url}{PATH}/{key}/{name}", self._headers)
+        return HttpFile(f"{self.uri(key)}/{name}", size_bytes, lambda: target)
 
     def download(self, key: str, names: list[str], folder: Path, moved: Moved = ignore) -> None:
         """Write files of a tree into a folder.
@@ -86,7 +97,8 @@ class ServedTrees:
 
     @contextmanager
     def _client(self) -> Iterator[httpx.Client]:
-        with httpx.Client(headers=self._headers, timeout=_LIMITS) as client:
+        headers = {**self._headers, "accept-encoding": "identity"}
+        with httpx.Client(headers=headers, timeout=_LIMITS) as client:
             yield client
 
     def _read(self, client: httpx.Client, key: str, name: str, take: Take, have: Have) -> None:

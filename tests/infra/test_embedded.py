@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,10 @@ import redis
 from infra.embedded import EmbeddedServerError, EmbeddedValkey, server_command
 from tests.fixtures.processes import alive
 from tests.fixtures.waiting import block_until
+
+_LARGE_BYTES = 8 << 20
+_LARGE_WRITES = 32
+_LONGER_THAN_ITS_PAUSE_S = 1.5
 
 
 def client(server: EmbeddedValkey) -> redis.Redis:
@@ -34,6 +39,35 @@ def test_what_was_acknowledged_survives_kill_and_restart(tmp_path: Path) -> None
         assert second.get("key-99") == b"99"
     server.stop()
     assert not server.socket.exists()
+
+
+def test_what_was_acknowledged_survives_kill_while_the_disk_is_slow(tmp_path: Path) -> None:
+    """An fsync that has much to write takes long, and a server that syncs every second by itself
+    keeps in its own memory what it acknowledges meanwhile."""
+    server = EmbeddedValkey(tmp_path / "v.sock", tmp_path / "data", tmp_path / "v.log")
+    server.start()
+    with client(server) as first:
+        first.config_set("auto-aof-rewrite-percentage", 0)
+        _keep_disk_busy(first)
+        for number in range(100):
+            assert first.set(f"key-{number}", number)
+    server.kill()
+    server.start()
+    with client(server) as second:
+        found = [second.get(f"key-{number}") for number in range(100)]
+    server.stop()
+    assert found == [str(number).encode() for number in range(100)]
+
+
+def _keep_disk_busy(redis: redis.Redis) -> None:
+    """Give the server much to sync until it does, or for longer than it would go without."""
+    value = os.urandom(_LARGE_BYTES)
+    until = time.monotonic() + _LONGER_THAN_ITS_PAUSE_S
+    written = 0
+    while time.monotonic() < until and not redis.info("persistence")["aof_pending_bio_fsync"]:
+        if written < _LARGE_WRITES:
+            redis.set("large", value)
+            written += 1
 
 
 def test_without_a_folder_nothing_is_kept(tmp_path: Path) -> None:

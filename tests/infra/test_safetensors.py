@@ -10,9 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from infra.safetensors import CorruptHeader, TensorEntry, header_of, read_header
+from infra.safetensors import CorruptHeader, TensorEntry, encode_header, read_header
 
-SOUND = header_of([("a", (2, 3)), ("empty", (0, 4)), ("scalar", ())], "F32") + bytes(28)
+TENSORS = {
+    "a": TensorEntry("F32", (2, 3), (0, 24)),
+    "empty": TensorEntry("F32", (0, 4), (24, 24)),
+    "scalar": TensorEntry("F32", (), (24, 28)),
+}
+SOUND = encode_header(TENSORS) + bytes(28)
 
 
 def entry(

@@ -15,7 +15,7 @@ from infra.settings import without_secrets
 from infra.wire import Malformed
 from worker.engine.base import EngineSpec
 from worker.engine.channel import AgentChannel, ChannelClosed
-from worker.engine.messages import Cancel, FromEngine, Shutdown, Submit
+from worker.engine.messages import Cancel, FromEngine, Shutdown, Sleep, Submit, Wake
 
 _KEPT_LINES = 20
 _LINE_LIMIT = 4000
@@ -36,16 +36,47 @@ class EngineProcess:
         self._process = process
         self._channel = channel
         self._last_lines: deque[str] = deque(maxlen=_KEPT_LINES)
-        self._lines = asyncio.create_task(self._hear_lines(on_line))
+        self._on_line = on_line
+        self._lines = asyncio.create_task(self._hear_lines())
 
     @classmethod
     async def start(cls, engine: str, spec: EngineSpec, on_line: LineListener) -> EngineProcess:
         """Start `worker.engine.process` and tell it what to be; it then loads."""
+        started = await cls._spawn(engine, spec.threads, on_line)
+        await started.begin(spec, on_line)
+        return started
+
+    @classmethod
+    async def stand_by(cls, engine: str, threads: int, on_line: LineListener) -> EngineProcess:
+        """Start one that does what needs no model, says `StandingBy`, and waits for `begin`."""
+        return await cls._spawn(engine, threads, on_line, "--standby")
+
+    async def begin(self, spec: EngineSpec, on_line: LineListener) -> None:
+        """Tell it what to be; it loads as soon as it has read this.
+
+        Args:
+            on_line: hears what it writes from now on.
+
+        Raises:
+            EngineEnded: it is gone.
+        """
+        self._on_line = on_line
+        try:
+            await self._channel.send(spec)
+        except ChannelClosed:
+            await self.stop()
+            raise EngineEnded(self.last_words) from None
+
+    @classmethod
+    async def _spawn(
+        cls, engine: str, threads: int, on_line: LineListener, *more: str
+    ) -> EngineProcess:
         ours, theirs = socket.socketpair()
         try:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "worker.engine.process"),
-                *("--engine", engine, "--fd", str(theirs.fileno())),
+                *("--engine", engine, "--threads", str(threads), "--fd", str(theirs.fileno())),
+                *more,
                 pass_fds=[theirs.fileno()],
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
@@ -60,19 +91,17 @@ class EngineProcess:
             raise
         finally:
             theirs.close()
-        engine_process = cls(process, await AgentChannel.open(ours), on_line)
-        try:
-            await engine_process._channel.send(spec)
-        except ChannelClosed:
-            await engine_process.stop()
-            raise EngineEnded(engine_process.last_words) from None
-        return engine_process
+        return cls(process, await AgentChannel.open(ours), on_line)
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
-    async def tell(self, message: Submit | Cancel) -> None:
+    async def ended(self) -> None:
+        """Returns when the process is gone."""
+        await self._process.wait()
+
+    async def tell(self, message: Submit | Cancel | Sleep | Wake) -> None:
         """An engine that is gone hears nothing; `hear` is where its end is noticed."""
         try:
             await self._channel.send(message)
@@ -131,23 +160,23 @@ class EngineProcess:
         if self._process.returncode is None:
             self._process.kill()
 
-    async def _hear_lines(self, on_line: LineListener) -> None:
+    async def _hear_lines(self) -> None:
         assert self._process.stdout is not None
         rest = ""
         while data := await self._process.stdout.read(1 << 16):
             *lines, rest = (rest + data.decode("utf-8", "replace")).split("\n")
             for line in lines:
-                self._take_line(line, on_line)
+                self._take_line(line)
             if len(rest) > _LINE_LIMIT:
-                self._take_line(rest, on_line)
+                self._take_line(rest)
                 rest = ""
-        self._take_line(rest, on_line)
+        self._take_line(rest)
 
-    def _take_line(self, line: str, on_line: LineListener) -> None:
+    def _take_line(self, line: str) -> None:
         line = line.rstrip()[:_LINE_LIMIT]
         if line:
             self._last_lines.append(line)
-            on_line(line)
+            self._on_line(line)
 
 
 LineListener = Callable[[str], None]

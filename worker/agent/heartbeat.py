@@ -68,6 +68,8 @@ class Heart:
             assignment_version=supervisor.version,
             replicas=reports,
             leaving=self.leaving,
+            standbys=supervisor.standbys.count,
+            standby_bytes=supervisor.standbys.held_bytes,
         )
         ttl_s = BEATS_UNTIL_SILENT * self._heartbeat_s
         async with asyncio.timeout(ttl_s):

@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from pathlib import Path
 
 from infra.build import build_name
+from infra.gpus import gpu_count
 from infra.settings import Settings
 from infra.wire import WIRE_VERSION, JoinRequest
 
-_NVIDIA = Path("/proc/driver/nvidia/gpus")
 _MOST_THREADS = 8
 
 
 def devices(slots: int) -> list[str]:
     """One name for each device slot; `slots` of 0 means one for each GPU, or one of the CPU."""
-    gpus = [f"cuda:{i}" for i in range(len(list(_NVIDIA.iterdir())))] if _NVIDIA.is_dir() else []
+    gpus = [f"cuda:{i}" for i in range(gpu_count())]
     if slots == 0:
         return gpus or ["cpu"]
     return [gpus[i] if i < len(gpus) else "cpu" for i in range(slots)]

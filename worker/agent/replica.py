@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from infra.connection import RedisClient
 from infra.ending import end_tasks
+from infra.host_memory import held_bytes
 from infra.queue.queue import JobQueue
+from infra.starts import Phase, Tier
 from infra.states import ReplicaState, advance, is_final
 from infra.storage.base import Moved, StorageError
 from infra.telemetry import logger
@@ -18,9 +22,24 @@ from infra.wire import ReplicaReport, ReplicaSpec
 from worker.agent.engine_process import EngineEnded, EngineProcess
 from worker.agent.outbox import Outbox
 from worker.agent.serving import Serving
+from worker.agent.standby import Standbys
+from worker.agent.start_clock import StartClock
 from worker.engine.base import EngineSpec
-from worker.engine.messages import Failed, Loading, Ready, Stats
+from worker.engine.messages import (
+    Asleep,
+    Failed,
+    Loading,
+    Ready,
+    Sleep,
+    Stats,
+    Wake,
+)
 
+T = TypeVar("T")
+M = TypeVar("M", Ready, Asleep)
+
+_LOADING_PHASES = {"engine": Phase.ENGINE, "model": Phase.LOAD}
+"""What the engine process says before it has any bytes."""
 _log = logger(__name__)
 
 
@@ -37,6 +56,7 @@ class Surroundings:
     """Called when a replica changes its state."""
     local_path: Callable[[str, Moved], Path]
     """The files of a model by its URI; they may have to be fetched. Raises StorageError."""
+    standbys: Standbys
 
 
 class _Unwanted(Exception):
@@ -44,7 +64,7 @@ class _Unwanted(Exception):
 
 
 class Replica:
-    """`run` is its whole life, once; `drain` shortens it."""
+    """`run` is its whole life, once; `drain` shortens it, `want_asleep` interrupts it."""
 
     def __init__(self, spec: ReplicaSpec, surroundings: Surroundings) -> None:
         self.spec = spec
@@ -53,6 +73,11 @@ class Replica:
         self._reason = "waits for a device slot"
         self._log = _log.bind(replica_id=spec.replica_id, revision_id=spec.revision_id)
         self._drain_asked = asyncio.Event()
+        self._ordered = asyncio.Event()
+        """Set by every order to drain, to sleep or to wake."""
+        self._asleep_wanted = spec.asleep
+        self._clock = StartClock(time.monotonic, spec.wakes)
+        self._weight_bytes = 0
         self._drain_limit_s = float("inf")
         self._engine: EngineProcess | None = None
         self._serving: Serving | None = None
@@ -63,13 +88,27 @@ class Replica:
             return
         self._drain_limit_s = min(self._drain_limit_s, limit_s)
         self._drain_asked.set()
+        self._ordered.set()
         if self.state is not ReplicaState.DRAINING:
             self._become(ReplicaState.DRAINING)
         if self._serving is not None:
             self._serving.drain(limit_s)
 
+    def want_asleep(self, asleep: bool, wakes: int) -> None:
+        """Sleep once what runs is finished, or wake up; `wakes` names the start that this is."""
+        if asleep == self._asleep_wanted or self._drain_asked.is_set():
+            return
+        self._asleep_wanted = asleep
+        self._ordered.set()
+        if not asleep:
+            self._clock = StartClock(time.monotonic, wakes)
+            self._clock.enter(Phase.WARM)
+        elif self._serving is not None:
+            self._serving.drain(float("inf"))
+
     def report(self) -> ReplicaReport:
         stats = self._serving.stats if self._serving else Stats()
+        engine = self._engine
         return ReplicaReport(
             replica_id=self.spec.replica_id,
             state=self.state,
@@ -82,6 +121,8 @@ class Replica:
             prefix_queried_tokens=stats.prefix_queried_tokens,
             prefix_hit_tokens=stats.prefix_hit_tokens,
             preemptions=stats.preemptions,
+            memory_bytes=held_bytes(engine.pid) if engine is not None else 0,
+            start=self._clock.report(),
         )
 
     async def run(self) -> None:
@@ -99,19 +140,30 @@ class Replica:
 
     async def _run_in_slot(self) -> None:
         self._become(ReplicaState.BOOTING)
+        self._clock.enter(Phase.FETCH)
         model_dir = await self._fetch_model()
         if model_dir is None:
             return
+        self._clock.enter(Phase.ENGINE)
         spec = EngineSpec(self.spec.replica_id, model_dir, self.spec.options, self._around.threads)
-        engine = await EngineProcess.start(self.spec.engine, spec, self._hear_line)
+        engine = await self._begin_engine(spec)
         self._engine = engine
-        self._log.info("engine started", engine=self.spec.engine, pid=engine.pid)
         try:
             stats = await self._load(engine)
-            if stats is not None:
+            while stats is not None:
                 await self._serve(engine, stats)
+                stats = await self._sleep(engine)
         finally:
+            self._engine = None
             await engine.stop()
+
+    async def _begin_engine(self, spec: EngineSpec) -> EngineProcess:
+        kind = self.spec.engine
+        waited = await self._around.standbys.take(kind, spec, self._hear_line)
+        self._clock.standby = waited is not None
+        engine = waited or await EngineProcess.start(kind, spec, self._hear_line)
+        self._log.info("engine started", engine=kind, pid=engine.pid, standby=waited is not None)
+        return engine
 
     async def _fetch_model(self) -> Path | None:
         """None where the replica is no longer wanted."""
@@ -125,46 +177,116 @@ class Replica:
             self._reason = f"fetching the model: {fetched_bytes >> 20} MiB"
 
         try:
-            return await asyncio.to_thread(self._around.local_path, self.spec.model_uri, moved)
+            found = await asyncio.to_thread(self._around.local_path, self.spec.model_uri, moved)
         except _Unwanted:
             return None
+        if fetched_bytes:
+            self._clock.read(Tier.STORE, fetched_bytes)
+        return found
 
     async def _load(self, engine: EngineProcess) -> Stats | None:
         """Wait for `Ready`; None where the replica is no longer wanted."""
-        loading = asyncio.create_task(self._wait_until_ready(engine))
+        ready = await self._unless_drained(self._hear_until(engine, Ready))
+        self._clock.end()
+        return ready.stats if ready is not None else None
+
+    async def _unless_drained(self, waiting: Coroutine[Any, Any, T]) -> T | None:
+        """What is waited for, or None as soon as the replica is no longer wanted."""
+        awaited = asyncio.create_task(waiting)
         unwanted = asyncio.create_task(self._drain_asked.wait())
         try:
-            await asyncio.wait((loading, unwanted), return_when=asyncio.FIRST_COMPLETED)
-            return loading.result() if loading.done() else None
+            await asyncio.wait((awaited, unwanted), return_when=asyncio.FIRST_COMPLETED)
+            return awaited.result() if awaited.done() else None
         finally:
-            await end_tasks(loading, unwanted)
+            await end_tasks(awaited, unwanted)
 
-    async def _wait_until_ready(self, engine: EngineProcess) -> Stats:
+    async def _hear_until(self, engine: EngineProcess, kind: type[M]) -> M:
         while True:
             message = await engine.hear()
-            if isinstance(message, Ready):
-                return message.stats
+            if isinstance(message, kind):
+                return message
             if isinstance(message, Failed):
                 raise EngineEnded(message.reason)
-            if isinstance(message, Loading) and not self._drain_asked.is_set():
-                self._become(ReplicaState.LOADING, _progress(message))
+            if isinstance(message, Loading):
+                self._see_progress(message)
+
+    def _see_progress(self, message: Loading) -> None:
+        if message.phase in _LOADING_PHASES:
+            self._clock.enter(_LOADING_PHASES[message.phase])
+        elif message.total_bytes == 0:
+            self._clock.enter(Phase.WARM)
+        elif message.done_bytes == message.total_bytes:
+            self._weight_bytes = message.total_bytes
+            if not self._clock.has_read:
+                self._clock.read(Tier.DISK, message.total_bytes)
+            self._clock.enter(Phase.WARM)
+        if not self._drain_asked.is_set():
+            self._become(ReplicaState.LOADING, _progress(message))
 
     async def _serve(self, engine: EngineProcess, stats: Stats) -> None:
+        """Until it is drained, or shall sleep and nothing runs."""
         around = self._around
         outbox = Outbox(TokenWriter(around.tokens), self.spec.replica_id)
         queue = JobQueue(around.jobs, self.spec.revision_id)
-        serving = Serving(self.spec.replica_id, queue, engine, outbox, around.lease_s, stats)
+        serving = Serving(
+            self.spec.replica_id, queue, engine, outbox, around.lease_s, stats, self._said_first
+        )
         self._serving = serving
         if self._drain_asked.is_set():
             serving.drain(self._drain_limit_s)
         else:
             self._become(ReplicaState.READY)
+            if self._asleep_wanted:
+                serving.drain(float("inf"))
         writing = asyncio.create_task(outbox.write_forever())
         try:
             await serving.run()
         finally:
             await serving.give_back()
             await end_tasks(writing)
+
+    async def _sleep(self, engine: EngineProcess) -> Stats | None:
+        """Sleep where that is wanted; the engine's words once it is awake, None where drained."""
+        stats = self._serving.stats if self._serving is not None else Stats()
+        self._serving = None
+        if self._drain_asked.is_set():
+            return None
+        if not self._asleep_wanted:  # woken before it could fall asleep
+            self._clock.end()
+            return stats
+        await engine.tell(Sleep())
+        if await self._unless_drained(self._hear_until(engine, Asleep)) is None:
+            return None
+        self._become(ReplicaState.SLEEPING, "keeps its weights in memory")
+        await self._sleep_on(engine)
+        if self._drain_asked.is_set():
+            return None
+        self._become(ReplicaState.LOADING, "wakes up")
+        self._clock.read(Tier.MEMORY, self._weight_bytes)
+        await engine.tell(Wake())
+        return await self._load(engine)
+
+    async def _sleep_on(self, engine: EngineProcess) -> None:
+        """Until it shall wake or drain.
+
+        Raises:
+            EngineEnded: it ended in its sleep.
+        """
+        ended = asyncio.create_task(engine.ended())
+        try:
+            while self._asleep_wanted and not self._drain_asked.is_set():
+                self._ordered.clear()
+                ordered = asyncio.create_task(self._ordered.wait())
+                await asyncio.wait((ended, ordered), return_when=asyncio.FIRST_COMPLETED)
+                await end_tasks(ordered)
+                if ended.done():
+                    raise EngineEnded(engine.last_words)
+        finally:
+            await end_tasks(ended)
+
+    def _said_first(self, took_s: float) -> None:
+        self._clock.spent(Phase.FIRST_TOKEN, took_s)
+        self._around.news()
 
     def _become(self, state: ReplicaState, reason: str = "") -> None:
         if state is self.state:

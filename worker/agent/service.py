@@ -23,6 +23,7 @@ from worker.agent.leave_order import LeaveOrder
 from worker.agent.log_shipping import LogShipper, ShippingHandler
 from worker.agent.machine import devices, engine_threads
 from worker.agent.replica import Surroundings
+from worker.agent.standby import Standbys
 from worker.agent.supervisor import Supervisor
 
 LocalPath = Callable[[str, Moved], Path]
@@ -54,14 +55,11 @@ async def serve(
     shipper = LogShipper(tokens)
     slots = len(devices(settings.slots))
     news = asyncio.Event()
+    free_slots = asyncio.Semaphore(slots)
+    threads = engine_threads(settings, slots)
+    standbys = Standbys(settings.standby, threads, lambda: not free_slots.locked(), news.set)
     surroundings = Surroundings(
-        jobs,
-        tokens,
-        grant.lease_s,
-        engine_threads(settings, slots),
-        asyncio.Semaphore(slots),
-        news.set,
-        local_path,
+        jobs, tokens, grant.lease_s, threads, free_slots, news.set, local_path, standbys
     )
     supervisor = Supervisor(surroundings, settings.drain_limit_s, order.give)
     heart = Heart(jobs, grant.instance_id, build_name(), grant.heartbeat_s, news)
@@ -70,11 +68,12 @@ async def serve(
         following = asyncio.create_task(supervisor.follow(AgentRegistry(jobs, grant.instance_id)))
         beating = asyncio.create_task(heart.beat_forever(supervisor))
         shipping = asyncio.create_task(shipper.ship_forever())
+        standing_by = asyncio.create_task(standbys.keep_forever(supervisor.is_starting))
         ordered = asyncio.create_task(order.wait())
         replaced = asyncio.create_task(_replaced(heart, grant, rejoin))
         try:
-            await _first_of(ordered, following, beating, shipping, replaced)
-            await end_tasks(following)
+            await _first_of(ordered, following, beating, shipping, standing_by, replaced)
+            await end_tasks(following, standing_by)
             if not ordered.done():
                 another = replaced.result()
                 _log.warning(_why(grant, another), instance_id=grant.instance_id)
@@ -89,7 +88,7 @@ async def serve(
             await _try_briefly(heart.beat(supervisor, ring=True))
             await _try_briefly(shipper.ship())
         finally:
-            await end_tasks(ordered, following, beating, shipping, replaced)
+            await end_tasks(ordered, following, beating, shipping, standing_by, replaced)
             await jobs.aclose()
             await tokens.aclose()
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -23,6 +23,7 @@ from worker.agent.held_jobs import HeldJob, HeldJobs
 from worker.agent.job_trace import JobTrace
 from worker.agent.outbox import Outbox, Said
 from worker.agent.pulse import Pulse
+from worker.agent.start_clock import FirstToken
 from worker.engine.messages import Cancel, Failed, LongStep, Stats, StepDone, Submit
 
 _log = logger(__name__)
@@ -46,8 +47,12 @@ class Serving:
         outbox: Outbox,
         lease_s: float,
         stats: Stats,
+        on_first_token: Callable[[float], None] = lambda _: None,
     ) -> None:
+        """`on_first_token`: told once, how many seconds it took."""
         self._stats = stats
+        self._on_first_token = on_first_token
+        self._first_token = FirstToken(lease_clock_s())
         self.held = HeldJobs(lease_s)
         self._replica_id = replica_id
         self._log = _log.bind(replica_id=replica_id, revision_id=queue.revision_id)
@@ -141,6 +146,8 @@ class Serving:
             # A job too large for an empty cache would block the queue: the engine says why not.
             sent_at_s, asked_ns = lease_clock_s(), now_ns()
             leases = await self._queue.lease(self._replica_id, 1, UNLIMITED_TOKENS, self._lease_s)
+        if not leases and not self.held:
+            self._first_token.nothing_waits(lease_clock_s())
         for lease in leases:
             await self._start(lease, sent_at_s, asked_ns)
         return bool(leases)
@@ -214,6 +221,8 @@ class Serving:
                     job.trace.first_token(ended_ns)
                     job.trace = None
         refused = self._outbox.put(said)
+        if self._first_token.took_s is None and any(each.event.tokens for each in said):
+            self._on_first_token(self._first_token.said(lease_clock_s()))
         self._drop(refused)
         await self._cancel_unwanted()
         if any(each.event.finish is not None for each in said):

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from infra.backoff import Backoff
 from infra.connection import REDIS_AWAY
 from infra.registry import AgentRegistry
-from infra.states import is_final
+from infra.states import ReplicaState, is_final
 from infra.telemetry import logger
 from infra.wire import Assignment, Malformed, ReplicaReport, ReplicaSpec
 from worker.agent.replica import Replica, Surroundings
+from worker.agent.standby import Standbys
 
 _WAIT_S = 5.0
+_STARTING = (ReplicaState.REQUESTED, ReplicaState.BOOTING, ReplicaState.LOADING)
 _log = logger(__name__)
 
 
@@ -30,6 +32,10 @@ class Supervisor:
         self._on_leave = on_leave
         self._replicas: dict[str, Replica] = {}
         self._lives: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def standbys(self) -> Standbys:
+        return self._around.standbys
 
     async def follow(self, registry: AgentRegistry) -> None:
         """Apply each assignment as it comes."""
@@ -57,6 +63,7 @@ class Supervisor:
             self._remove(replica_id)
         for spec in wanted.values():
             self._want(spec)
+        self._around.standbys.ask(assignment.standby)
         if assignment.leave:
             self._on_leave()
         self._around.news()
@@ -75,6 +82,10 @@ class Supervisor:
         if self._lives:
             await asyncio.wait(self._lives.values())
 
+    def is_starting(self) -> bool:
+        """Whether a replica needs the cores to start."""
+        return any(replica.state in _STARTING for replica in self._replicas.values())
+
     def reports(self) -> list[ReplicaReport]:
         return [replica.report() for replica in self._replicas.values()]
 
@@ -90,6 +101,8 @@ class Supervisor:
             self._lives[spec.replica_id] = asyncio.create_task(replica.run())
         if spec.draining:
             replica.drain(self._drain_limit_s)
+        else:
+            replica.want_asleep(spec.asleep, spec.wakes)
 
     def _remove(self, replica_id: str) -> None:
         """No longer named: what still runs ends at once, and is forgotten when it has."""

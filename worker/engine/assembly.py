@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from infra.host_memory import available_bytes
 from worker.engine.base import EngineError, EngineSpec
 from worker.engine.device import choose_device, with_gpu_defaults
 from worker.engine.gpu_assembly import runner_on_gpu
@@ -19,7 +20,7 @@ from worker.engine.host_pool import HostPool
 from worker.engine.kv_cache import KvCache, cache_dtype, token_bytes
 from worker.engine.loading import report_loading
 from worker.engine.loop import Loop, OverlappedLoop, PlainLoop
-from worker.engine.memory import available_bytes, require_bytes
+from worker.engine.memory import require_bytes
 from worker.engine.options import DEFAULT_CONTEXT_TOKENS, Options, read_options
 from worker.engine.runner import Runner
 from worker.engine.sampler import Sampler
@@ -52,6 +53,9 @@ class Assembly:
     vocabulary: int
     max_context_tokens: int
     eos_tokens: frozenset[int]
+    model: Model
+    again: Callable[[], Assembly]
+    """Makes the parts around the model anew, where these were freed."""
     block_copy_s: float | None = None
     """The runner's, for the cost of swapping; None where nothing is swapped."""
 
@@ -126,6 +130,10 @@ def put_together(
         vocabulary=model.shape.vocabulary,
         max_context_tokens=max_context,
         eos_tokens=eos_tokens,
+        model=model,
+        again=partial(
+            put_together, model, options, max_context, eos_tokens, kv_dtype, device, directory
+        ),
         block_copy_s=runner.block_copy_s,
     )
 

@@ -8,7 +8,7 @@ is a callable `(EngineSpec) -> Engine`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -43,3 +43,14 @@ class Engine(Protocol):
     def stats(self) -> Stats: ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class SleepingEngine(Protocol):
+    """An engine that can free what is not its weights, while nothing runs; others just wait."""
+
+    def sleep(self) -> None:
+        """Keep the weights in host memory and free the rest."""
+
+    def wake(self) -> None:
+        """Be as ready as before. Raises EngineError: memory no longer holds what was freed."""

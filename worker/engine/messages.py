@@ -1,7 +1,8 @@
 """What an agent and its engine process say to each other: frames of MessagePack over a socket.
 
 A frame is a 4-byte little-endian length and the body. The first frame to the engine is its
-`EngineSpec`; after that the unions below, one message a frame.
+`EngineSpec` (a standby says `StandingBy` when it can use one); after that the unions below, one
+message a frame.
 """
 
 from __future__ import annotations
@@ -24,7 +25,15 @@ class Shutdown(msgspec.Struct, frozen=True, tag=True):
     """Stop at once; whatever still runs is the agent's to give back."""
 
 
-ToEngine = Submit | Cancel | Shutdown
+class Sleep(msgspec.Struct, frozen=True, tag=True):
+    """Keep the weights in host memory and free the rest; nothing runs now."""
+
+
+class Wake(msgspec.Struct, frozen=True, tag=True):
+    """Make ready what `Sleep` freed, and say `Ready`."""
+
+
+ToEngine = Submit | Cancel | Sleep | Wake | Shutdown
 
 
 class Stats(msgspec.Struct, frozen=True, array_like=True):
@@ -42,6 +51,10 @@ class Stats(msgspec.Struct, frozen=True, array_like=True):
     preemptions: int = 0
 
 
+class StandingBy(msgspec.Struct, frozen=True, tag=True):
+    """The process has its imports done and waits for its `EngineSpec`."""
+
+
 class Loading(msgspec.Struct, frozen=True, tag=True):
     phase: str
     done_bytes: int = 0
@@ -50,6 +63,10 @@ class Loading(msgspec.Struct, frozen=True, tag=True):
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
     stats: Stats
+
+
+class Asleep(msgspec.Struct, frozen=True, tag=True):
+    """What could be freed is free."""
 
 
 class LongStep(msgspec.Struct, frozen=True, tag=True):
@@ -73,4 +90,4 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     reason: str
 
 
-FromEngine = Loading | Ready | LongStep | StepDone | Failed
+FromEngine = StandingBy | Loading | Ready | Asleep | LongStep | StepDone | Failed

@@ -1,8 +1,11 @@
-"""The engine process: `python -m worker.engine.process --engine NAME --fd N`.
+"""The engine process: `python -m worker.engine.process --engine NAME --threads N --fd N`.
 
-`N` is its end of a socket pair. It reads an `EngineSpec`, builds the engine of that name, says
+The last is its end of a socket pair. It reads an `EngineSpec`, builds the engine of that name, says
 `Ready`, and then steps for as long as there is work. Its life ends with the socket: a dead agent
 leaves an engine that finishes the step it is in, and no more.
+
+With `--standby` it first does what needs no model: imports, and what the engine's module calls
+`stand_by`.
 """
 
 from __future__ import annotations
@@ -11,24 +14,29 @@ import argparse
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
 from infra.tracing.span import now_ns
 from infra.wire import Malformed
-from worker.engine.base import Engine, EngineError, EngineSpec
+from worker.engine.base import Engine, EngineError, EngineSpec, SleepingEngine
 from worker.engine.channel import Channel, ChannelClosed
 from worker.engine.loading import listening
 from worker.engine.messages import (
+    Asleep,
     Cancel,
     Failed,
     Loading,
     LongStep,
     Ready,
     Shutdown,
+    Sleep,
+    StandingBy,
     StepDone,
     Submit,
     ToEngine,
+    Wake,
 )
 
 ENTRY_POINT_GROUP = "tamer.engines"
@@ -61,9 +69,20 @@ class EngineLoop:
             message = self._channel.poll(ToEngine)
         return True
 
-    def _take(self, message: Submit | Cancel) -> None:
+    def _take(self, message: Submit | Cancel | Sleep | Wake) -> None:
         if isinstance(message, Cancel):
             self._engine.cancel(message.job_id)
+            return
+        if isinstance(message, Sleep):
+            # One that can free nothing just waits.
+            if isinstance(self._engine, SleepingEngine):
+                self._engine.sleep()
+            self._channel.send(Asleep())
+            return
+        if isinstance(message, Wake):
+            if isinstance(self._engine, SleepingEngine):
+                self._engine.wake()
+            self._channel.send(Ready(self._engine.stats()))
             return
         refusal = self._engine.submit(message.job, message.attempt)
         if refusal is not None:
@@ -75,17 +94,34 @@ class EngineLoop:
 
 
 def find_builder(name: str) -> Callable[[EngineSpec], Engine]:
-    """The entry point of that name.
+    """What the entry point of that name names; its module is imported.
 
     Raises:
         EngineError: no installed package brings such an engine.
     """
+    builder: Callable[[EngineSpec], Engine] = _entry_point(name).load()
+    return builder
+
+
+def stand_by(name: str) -> None:
+    """Do all of a start that needs no model.
+
+    Raises:
+        EngineError: as `find_builder`.
+    """
+    entry_point = _entry_point(name)
+    entry_point.load()
+    rehearse: Callable[[], None] | None = getattr(sys.modules[entry_point.module], "stand_by", None)
+    if rehearse is not None:
+        rehearse()
+
+
+def _entry_point(name: str) -> EntryPoint:
     found = entry_points(group=ENTRY_POINT_GROUP)
     if name not in found.names:
         known = ", ".join(sorted(found.names)) or "none"
         raise EngineError(f"no engine named {name!r} is installed (known: {known})")
-    builder: Callable[[EngineSpec], Engine] = found[name].load()
-    return builder
+    return found[name]
 
 
 def build_engine(channel: Channel, name: str, spec: EngineSpec) -> Engine:
@@ -100,18 +136,22 @@ def build_engine(channel: Channel, name: str, spec: EngineSpec) -> Engine:
             last = (phase, done_bytes)
 
     tell("engine", 0, 0)
+    builder = find_builder(name)
+    tell("model", 0, 0)
     with listening(tell):
-        return find_builder(name)(spec)
+        return builder(spec)
 
 
-def serve(channel: Channel, name: str) -> None:
+def serve(channel: Channel, name: str, standby: bool) -> None:
     """The whole life of the process.
 
     A reason that the agent should know is sent as `Failed` before it is raised.
     """
-    spec = channel.receive(EngineSpec)
-    _limit_threads(spec.threads)
     try:
+        if standby:
+            stand_by(name)
+            channel.send(StandingBy())
+        spec = channel.receive(EngineSpec)
         engine = build_engine(channel, name, spec)
         try:
             channel.send(Ready(engine.stats()))
@@ -142,12 +182,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m worker.engine.process")
     parser.add_argument("--engine", required=True, help="name in the entry-point group")
     parser.add_argument("--fd", required=True, type=int, help="this process's end of the socket")
+    parser.add_argument("--threads", default=1, type=int, help="of numeric libraries")
+    parser.add_argument("--standby", action="store_true", help="do first what needs no model")
     options = parser.parse_args(arguments)
     # Ctrl-C reaches the whole foreground group, but when this process ends is the agent's choice.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = Channel(socket.socket(fileno=options.fd))
+    _limit_threads(options.threads)
     try:
-        serve(channel, options.engine)
+        serve(channel, options.engine, options.standby)
     except ChannelClosed:
         return 0
     except EngineError:

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import msgspec
 
-from worker.engine.options import Options
+from infra.engine_options import EngineOptions
 
 _INTRODUCTION = """\
 # Options of the torch engine
@@ -32,7 +32,7 @@ engine:
 
 def document() -> str:
     said = _said()
-    defaults = {field.name: field.default for field in msgspec.structs.fields(Options)}
+    defaults = {field.name: field.default for field in msgspec.structs.fields(EngineOptions)}
     rows = [
         f"| `{name}` | {_shown(default)} | {said.get(name, '')} |\n"
         for name, default in defaults.items()
@@ -42,7 +42,7 @@ def document() -> str:
 
 def _said() -> dict[str, str]:
     """The text below each field, which Python itself forgets."""
-    [defined] = ast.parse(inspect.getsource(Options)).body
+    [defined] = ast.parse(inspect.getsource(EngineOptions)).body
     assert isinstance(defined, ast.ClassDef)
     said = {}
     for field, text in pairwise(defined.body):

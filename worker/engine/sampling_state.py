@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -54,9 +56,9 @@ class SamplingState:
         self.penalty = Penalty(
             sampling.repetition_penalty, sampling.frequency_penalty, sampling.presence_penalty
         )
-        self.history = None
-        if self.penalty != Penalty(1.0, 0.0, 0.0):
-            self.history = History(vocabulary, device)
+        self.history: History | None = None
+        """Where there is a penalty, from the first step on: who waits takes no memory for it."""
+        self._new_history = partial(History, vocabulary, device)
         self._sequence = sequence
         self._job = job
         self._counted = (-1, -1)
@@ -83,8 +85,10 @@ class SamplingState:
         It is not at the beginning, and after tokens that were guessed wrongly; none is awaited
         then.
         """
-        if self.history is None:
+        if self.penalty == Penalty(1.0, 0.0, 0.0):
             return None
+        if self.history is None:
+            self.history = self._new_history()
         here = (part.epoch, output_index(part))
         expected, self._counted = self._counted, (part.epoch, here[1] + 1)
         if here == expected:

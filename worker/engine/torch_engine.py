@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
 from infra.wire import FinishReason, JobSpec, Sampling, TokenEvent
 from worker.engine.admission import Unrunnable, check_job, sequence_of
 from worker.engine.assembly import Assembly, assemble, compiles_kernels
@@ -10,6 +16,8 @@ from worker.engine.grammar.compilation import Compilations, Compiled
 from worker.engine.grammar.matcher import Matcher
 from worker.engine.loading import report_loading
 from worker.engine.messages import Stats
+from worker.engine.rehearsal import QUANTIZATIONS, miniature, pays
+from worker.engine.sleep import HostedWeights
 from worker.engine.step_times import StepTimes
 from worker.scheduling.plan import Outcome, StepResult
 from worker.scheduling.preemption import PreemptionCosts
@@ -34,11 +42,19 @@ def build(spec: EngineSpec) -> Engine:
     return engine
 
 
+def stand_by() -> None:
+    """Make a process ready for a model that is not known yet; its imports are done by now."""
+    if pays():
+        for quantization in QUANTIZATIONS:
+            engine = TorchEngine(miniature(quantization))
+            engine.warm_up()
+            engine.close()
+
+
 class TorchEngine:
     def __init__(self, assembly: Assembly) -> None:
-        self._assembly = assembly
-        self._scheduler = Scheduler(assembly.limits)
-        self._loop = assembly.loop(self._scheduler)
+        self._begin(assembly)
+        self._slumber: _Slumber | None = None
         self._compilations = Compilations(assembly.grammars)
         self._jobs: dict[int, JobSpec] = {}
         self._attempts: dict[int, int] = {}
@@ -47,6 +63,37 @@ class TorchEngine:
         self._step_times = StepTimes()
         self._steps = 0
         self._output_tokens = 0
+
+    def _begin(self, assembly: Assembly) -> None:
+        self._assembly = assembly
+        self._scheduler = Scheduler(assembly.limits)
+        self._loop = assembly.loop(self._scheduler)
+
+    def sleep(self) -> None:
+        """See `SleepingEngine`. Cached prefixes are forgotten."""
+        for job_id in list(self._sequences):
+            self.cancel(job_id)
+        if self._slumber is not None:
+            return
+        self._loop.close()
+        assembly, stats = self._assembly, self.stats()
+        del self._assembly, self._scheduler, self._loop
+        model, again = assembly.model, assembly.again
+        del assembly
+        gc.collect()  # the cache hangs in cycles of its runner and its loop
+        self._slumber = _Slumber(stats, HostedWeights(model.tensors().values()), again)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def wake(self) -> None:
+        """See `SleepingEngine`."""
+        slumber, self._slumber = self._slumber, None
+        if slumber is not None:
+            slumber.weights.bring_back()
+            self._begin(slumber.again())
+            self._scheduler.prefix_queried_tokens = slumber.stats.prefix_queried_tokens
+            self._scheduler.prefix_hit_tokens = slumber.stats.prefix_hit_tokens
+            self._scheduler.preemptions = slumber.stats.preemptions
 
     def warm_up(self) -> None:
         """Run one short prompt, so that the bound of the first real step is a measured one."""
@@ -64,8 +111,8 @@ class TorchEngine:
         except Unrunnable as error:
             return _end(job, attempt, FinishReason.ERROR, str(error))
         if job.sampling.grammar is not None:
-            self._compilations.start(job, attempt)
-            return None
+            refusal = self._compilations.start(job, attempt)
+            return _end(job, attempt, FinishReason.ERROR, refusal) if refusal else None
         return self._admit(job, attempt)
 
     def _admit_compiled(self, compiled: Compiled) -> TokenEvent | None:
@@ -105,6 +152,8 @@ class TorchEngine:
                 self._loop.drain()
 
     def step(self) -> list[TokenEvent]:
+        if self._slumber is not None:
+            return []
         wait_s = 0.0 if self._sequences else _COMPILING_WAIT_S
         ready = self._compilations.take_ready(wait_s)
         ended = [end for each in ready if (end := self._admit_compiled(each)) is not None]
@@ -119,10 +168,14 @@ class TorchEngine:
         return ended + [self._event(outcome, committed.result) for outcome in committed.outcomes]
 
     def expected_step_s(self) -> float:
+        if self._slumber is not None:
+            return 0.0
         tokens = self._loop.outstanding_tokens or self._scheduler.pending_tokens
         return self._step_times.bound_s(tokens)
 
     def stats(self) -> Stats:
+        if self._slumber is not None:
+            return self._slumber.stats
         limits = self._assembly.limits
         used_blocks = limits.blocks - self._scheduler.blocks.free_blocks
         return Stats(
@@ -139,7 +192,8 @@ class TorchEngine:
         )
 
     def close(self) -> None:
-        self._loop.close()
+        if self._slumber is None:
+            self._loop.close()
         self._compilations.close()
 
     def _event(self, outcome: Outcome, result: StepResult) -> TokenEvent:
@@ -168,6 +222,14 @@ class TorchEngine:
         del self._attempts[sequence.sequence_id]
         del self._sequences[job.job_id]
         self._assembly.sampler.close(sequence.sequence_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Slumber:
+    stats: Stats
+    """Of the moment before: nothing runs."""
+    weights: HostedWeights
+    again: Callable[[], Assembly]
 
 
 def _end(job: JobSpec, attempt: int, finish: FinishReason, error: str = "") -> TokenEvent:

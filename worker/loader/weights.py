@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Set
 
+from infra.package_tensors import is_padding
 from worker.loader.checkpoint import Checkpoint
 from worker.loader.safetensors_file import DTYPES
 from worker.models.base import ModelError, WeightTarget
@@ -26,7 +27,7 @@ def check_weights(
     held = {
         name: entry
         for name, entry in checkpoint.entries.items()
-        if name not in unread and not name.endswith(IGNORED_SUFFIXES)
+        if name not in unread and not name.endswith(IGNORED_SUFFIXES) and not is_padding(name)
     }
     if missing := wanted.keys() - held.keys():
         raise ModelError(f"the checkpoint lacks {_some(missing)}, which config.json calls for")

@@ -8,6 +8,8 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError
 
+from infra.engine_options import EngineOptions, OptionRefused, read_options
+
 _OWN_FIELDS = ("dtype", "max_context_tokens", "exact", "quantization", "tensor_parallel")
 _MAX_CHARACTERS = 16_384
 _MAX_DEPTH = 8
@@ -30,6 +32,15 @@ def check_options(options: dict[str, Any]) -> dict[str, Any]:
     if len(json.dumps(options)) > _MAX_CHARACTERS:
         raise PydanticCustomError("too_long", "too long: say it in at most 16 KiB")
     return options
+
+
+def check_torch_options(options: dict[str, Any]) -> None:
+    """Raises PydanticCustomError: names, types and ranges that the torch engine would refuse."""
+    try:
+        read_options(options, EngineOptions)
+    except OptionRefused as error:
+        message = "inside engine.options: {reason}"
+        raise PydanticCustomError("engine_option", message, {"reason": str(error)}) from error
 
 
 def _check(value: Any, depth: int) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from control_plane.api.deployments.device import require_device
 from control_plane.api.deployments.revision import wanted_revision
 from control_plane.api.deployments.spec import DeploymentSpec
 from control_plane.api.problem import Problem, invalid_field, not_found
@@ -52,6 +53,7 @@ async def apply(change: Change, spec: DeploymentSpec) -> Outcome:
     if deployment.state == DeploymentState.DELETING:
         raise Problem(409, "name-taken", _taken(deployment))
     notes = _notes(spec, change.settings)
+    await require_device(change.session, spec, change.settings)
     now = await read_clock(change.session)
     revision = await wanted_revision(change.session, deployment.id, spec, now)
     written = spec.model_dump(mode="json")
@@ -85,6 +87,7 @@ async def delete(change: Change, name: str) -> Deployed:
 
 async def _create(change: Change, spec: DeploymentSpec) -> Outcome:
     notes = _notes(spec, change.settings)
+    await require_device(change.session, spec, change.settings)
     now = await read_clock(change.session)
     deployment_id = new_id(Prefix.DEPLOYMENT)
     revision = await wanted_revision(change.session, deployment_id, spec, now)

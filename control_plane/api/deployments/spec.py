@@ -8,17 +8,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     JsonValue,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
 from control_plane.api.deployments.engines import engine_hint, engine_names
-from control_plane.api.deployments.options import check_options
+from control_plane.api.deployments.options import check_options, check_torch_options
 from control_plane.api.strict import PLAIN_TEXT_PATTERN, StrictBody
 from infra.names import NAME_PATTERN, NAME_RULE
 
@@ -61,9 +64,32 @@ def _known_engine(kind: str) -> str:
     return kind
 
 
+_DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
+_HALF = ("float16", "fp16", "half")
+
+
+def _called_otherwise(dtype: Any) -> Any:
+    if dtype in _HALF:
+        raise PydanticCustomError(
+            "half",
+            "float16 is not supported: models overflow its range; say bfloat16, which takes as "
+            "little memory",
+        )
+    return _DTYPES.get(dtype, dtype) if isinstance(dtype, str) else dtype
+
+
+Dtype = Annotated[
+    Literal["auto", "float32", "bfloat16"],
+    BeforeValidator(
+        _called_otherwise,
+        json_schema_input_type=Literal["auto", "float32", "bfloat16", "fp32", "bf16"],
+    ),
+]
+
+
 class EngineSpec(StrictBody):
     kind: Annotated[str, AfterValidator(_known_engine)] = "torch"
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    dtype: Dtype = "auto"
     quantization: Literal["auto", "none", "int8"] = "auto"
     """How weights are kept; auto: int8 on a CPU that multiplies it, where `dtype` is auto too."""
     max_context_tokens: Annotated[int, Field(ge=1)] | None = None
@@ -71,7 +97,14 @@ class EngineSpec(StrictBody):
     tensor_parallel: Annotated[int, _NoEffectBeyond(1)] = 1
     exact: bool = False
     options: Annotated[dict[str, JsonValue], AfterValidator(check_options)] = {}
-    """Handed to the engine as they are."""
+    """Handed to the engine as they are; a test engine checks its own."""
+
+    @field_validator("options")
+    @classmethod
+    def _known_options(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if info.data.get("kind") == "torch":
+            check_torch_options(options)
+        return options
 
 
 class SloSpec(StrictBody):

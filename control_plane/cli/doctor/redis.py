@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 
 from control_plane.cli.doctor.finding import Finding, fail, ok, warn
 from infra.broker_check import broker_trouble
@@ -47,10 +48,25 @@ async def _examine(subject: str, url: str, holds_jobs: bool) -> Finding:
     name = "Valkey" if "valkey_version" in server else "Redis"
     version = server.get("valkey_version") or server.get("redis_version")
     said = f"{name} {version} at {place}"
-    if holds_jobs and not all(int(each.get("aof_enabled", 0)) for each in persistence):
-        return warn(
-            subject,
-            f"{said} writes no append-only file: jobs are lost when it restarts",
+    if holds_jobs and (losing := what_it_may_lose(persistence)) is not None:
+        says, what_to_type = losing
+        return warn(subject, f"{said} {says}", what_to_type)
+    return ok(subject, said)
+
+
+def what_it_may_lose(persistence: Sequence[Mapping[str, Any]]) -> tuple[str, str] | None:
+    """Judge the section "persistence" of the INFO of each primary: what such a server loses when
+    it dies, and what to type; None where its file has everything that it acknowledged."""
+    if not all(int(each.get("aof_enabled", 0)) for each in persistence):
+        return (
+            "writes no append-only file: jobs are lost when it restarts",
             "type: redis-cli CONFIG SET appendonly yes",
         )
-    return ok(subject, said)
+    delays = sum(int(each.get("aof_delayed_fsync", 0)) for each in persistence)
+    if delays:
+        return (
+            f"has waited for its disk {delays} times since it started, with acknowledged writes "
+            "in its memory alone: jobs are lost when it is killed then",
+            "type: redis-cli CONFIG SET appendfsync always (slower), or give it a faster disk",
+        )
+    return None

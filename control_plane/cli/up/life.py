@@ -18,6 +18,7 @@ from control_plane.cli.up.programs import STOP_ORDER, Platform
 from control_plane.cli.up.readiness import NotReady, wait_until_ready
 from control_plane.cli.up.supervisor import Supervisor
 from infra.broker_check import broker_trouble
+from infra.embedded_disk import DiskSync
 from infra.names import JOINED_CLOUD
 from infra.private_folder import make_private
 from infra.settings import Settings
@@ -34,6 +35,7 @@ class Life:
         self._port = port
         self._first_model = first_model
         self._supervisor = Supervisor(screen.note)
+        self._disk_sync = DiskSync(settings.embedded_data_dir, screen.note)
         self._asked_to_stop = 0
         self._life: asyncio.Task[None] | None = None
 
@@ -55,6 +57,7 @@ class Life:
                 raise
         finally:
             await self._supervisor.stop(STOP_ORDER)
+            self._disk_sync.stop()
         self._screen.note("stopped; 'tamer up' starts again where this ended")
 
     def _on_signal(self) -> None:
@@ -93,6 +96,7 @@ class Life:
         if platform.embeds_valkey:
             preflight.check_valkey()
             await self._supervisor.start([platform.valkey()])
+            self._disk_sync.start()
         self._screen.note(f"starting the platform (state and logs in {settings.home})")
         await self._supervisor.start(platform.others())
         try:

@@ -35,7 +35,7 @@ class Platform:
         return self.settings.embeds_valkey
 
     def valkey(self) -> Program:
-        data_dir = make_private(self.settings.home / "valkey")
+        data_dir = make_private(self.settings.embedded_data_dir)
         self.settings.embedded_socket.unlink(missing_ok=True)
         door = prepare_door(self.settings)
         command = server_command(self.settings.embedded_socket, data_dir, door)

@@ -12,6 +12,17 @@ from control_plane.importer.errors import Corrupt
 LIMIT = 1 << 31
 """No size in a configuration reaches this."""
 
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TensorGroup:
+    """What one step of a forward pass reads: the embedding, a layer, the head."""
+
+    name: str
+    shapes: Mapping[str, Shape]
+    """In the order of use; what is multiplied at once lies next to each other."""
+
 
 @dataclass(frozen=True)
 class GgufPlan:
@@ -33,8 +44,21 @@ class Architecture(Protocol):
             ImportRefused: a value is missing, impossible or not supported.
         """
 
-    def tensors(self, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-        """Name and shape of every tensor of a checkpoint with this (checked) config."""
+    def groups(self, config: Mapping[str, Any]) -> list[TensorGroup]:
+        """Every tensor of a checkpoint with this (checked) config, in the order of use."""
+
+    def tensors(self, config: Mapping[str, Any]) -> dict[str, Shape]:
+        """Their names and shapes."""
+
+    def aliases(self, config: Mapping[str, Any]) -> dict[str, str]:
+        """Names that other tensors have besides their own (tied weights)."""
+
+    def products(self, config: Mapping[str, Any]) -> frozenset[str]:
+        """The matrices that are multiplied by: quantisation is for these."""
+
+    def products_by_inputs(self, config: Mapping[str, Any]) -> frozenset[str]:
+        """The matrices that tensor parallelism cuts along their inputs (row-parallel in
+        Megatron-LM, arXiv 1909.08053); all others it cuts along their outputs, or not at all."""
 
     def is_ignored(self, name: str, config: Mapping[str, Any]) -> bool:
         """Whether checkpoints carry this tensor though nothing reads it."""

@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from control_plane.importer.architectures.base import count, flag, real
+from control_plane.importer.architectures.base import Shape, TensorGroup, count, flag, real
 from control_plane.importer.architectures.rope import context_tokens, read_rope
 from control_plane.importer.errors import Corrupt, Unsupported
 
 _LAYER_LIMIT = 1024
+_PRODUCTS = tuple(
+    f".{name}.weight"
+    for name in (
+        *(f"self_attn.{each}_proj" for each in "qkvo"),
+        *(f"mlp.{each}_proj" for each in ("gate", "up", "down")),
+    )
+)
+"""What the worker makes a `Linear` of; the matrices of experts are none."""
+_BY_INPUTS = (".o_proj.weight", ".down_proj.weight", ".w2.weight")
 _LAYER_TYPES = ("full_attention", "sliding_attention")
-
-Shape = tuple[int, ...]
 
 
 class Decoder:
@@ -76,19 +83,40 @@ class Decoder:
         """The checked part of the config that other architectures do not have."""
         return {}
 
-    def tensors(self, config: Mapping[str, Any]) -> dict[str, Shape]:
-        hidden = config["hidden_size"]
-        tensors: dict[str, Shape] = {"model.embed_tokens.weight": (config["vocab_size"], hidden)}
-        for layer in range(config["num_hidden_layers"]):
-            prefix = f"model.layers.{layer}."
-            for name in self.layer_norms:
-                tensors[f"{prefix}{name}.weight"] = (hidden,)
-            for name, shape in {**self._attention(config), **self.mlp(config, layer)}.items():
-                tensors[prefix + name] = shape
-        tensors["model.norm.weight"] = (hidden,)
+    def groups(self, config: Mapping[str, Any]) -> list[TensorGroup]:
+        """In the order of a forward pass: embedding, layers, last norm and head."""
+        embedding = {"model.embed_tokens.weight": (config["vocab_size"], config["hidden_size"])}
+        head: dict[str, Shape] = {"model.norm.weight": (config["hidden_size"],)}
         if not config["tie_word_embeddings"]:
-            tensors["lm_head.weight"] = (config["vocab_size"], hidden)
-        return tensors
+            head["lm_head.weight"] = (config["vocab_size"], config["hidden_size"])
+        layers = (
+            TensorGroup(
+                f"layer.{layer}",
+                {
+                    f"model.layers.{layer}.{name}": shape
+                    for name, shape in self._layer(config, layer).items()
+                },
+            )
+            for layer in range(config["num_hidden_layers"])
+        )
+        return [TensorGroup("embedding", embedding), *layers, TensorGroup("head", head)]
+
+    def tensors(self, config: Mapping[str, Any]) -> dict[str, Shape]:
+        return {
+            name: shape for group in self.groups(config) for name, shape in group.shapes.items()
+        }
+
+    def aliases(self, config: Mapping[str, Any]) -> dict[str, str]:
+        tied = bool(config["tie_word_embeddings"])
+        return {"lm_head.weight": "model.embed_tokens.weight"} if tied else {}
+
+    def products(self, config: Mapping[str, Any]) -> frozenset[str]:
+        [head] = self.aliases(config).values() or ["lm_head.weight"]
+        named = self.tensors(config)
+        return frozenset({head, *(name for name in named if name.endswith(_PRODUCTS))})
+
+    def products_by_inputs(self, config: Mapping[str, Any]) -> frozenset[str]:
+        return frozenset(name for name in self.tensors(config) if name.endswith(_BY_INPUTS))
 
     def is_ignored(self, name: str, config: Mapping[str, Any]) -> bool:
         tied_head = name == "lm_head.weight" and bool(config["tie_word_embeddings"])
@@ -98,17 +126,36 @@ class Decoder:
         """Name and shape of every tensor of a layer's MLP, by its name within the layer."""
         return gated_mlp("mlp.", config["hidden_size"], config["intermediate_size"])
 
+    def _layer(self, config: Mapping[str, Any], layer: int) -> dict[str, Shape]:
+        """In the order of use: a norm, attention, the norms between, the MLP, the norms behind."""
+        norms = [f"{name}.weight" for name in self.layer_norms]
+        shape = (config["hidden_size"],)
+        before, between, behind = (
+            norms[:1],
+            norms[1 : 1 + len(norms) // 2],
+            norms[1 + len(norms) // 2 :],
+        )
+        return {
+            **dict.fromkeys(before, shape),
+            **self._attention(config),
+            **dict.fromkeys(between, shape),
+            **self.mlp(config, layer),
+            **dict.fromkeys(behind, shape),
+        }
+
     def _attention(self, config: Mapping[str, Any]) -> dict[str, Shape]:
+        """Query, key and value next to each other, as `worker/models` multiplies them: at once."""
         hidden, head = config["hidden_size"], config["head_dim"]
         queries, keys = config["num_attention_heads"] * head, config["num_key_value_heads"] * head
-        tensors: dict[str, Shape] = {"self_attn.o_proj.weight": (hidden, queries)}
-        for name, width in (("q_proj", queries), ("k_proj", keys), ("v_proj", keys)):
-            tensors[f"self_attn.{name}.weight"] = (width, hidden)
-            if self.has_bias:
-                tensors[f"self_attn.{name}.bias"] = (width,)
+        widths = {"q_proj": queries, "k_proj": keys, "v_proj": keys}
+        tensors: dict[str, Shape] = {
+            f"self_attn.{name}.weight": (width, hidden) for name, width in widths.items()
+        }
+        if self.has_bias:
+            tensors |= {f"self_attn.{name}.bias": (width,) for name, width in widths.items()}
         if self.has_head_norms:
             tensors |= {f"self_attn.{name}.weight": (head,) for name in ("q_norm", "k_norm")}
-        return tensors
+        return {**tensors, "self_attn.o_proj.weight": (hidden, queries)}
 
 
 def gated_mlp(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from control_plane.importer.architectures.base import count
-from control_plane.importer.architectures.decoder import Shape, gated_mlp
+from control_plane.importer.architectures.base import Shape, count
+from control_plane.importer.architectures.decoder import gated_mlp
 from control_plane.importer.errors import Corrupt
 
 _EXPERT_LIMIT = 4096
@@ -32,8 +32,14 @@ def expert_mlps(
     inner: int,
     names: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj"),
 ) -> dict[str, Shape]:
-    """Name and shape of the router and of every expert's matrices."""
+    """Name and shape of the router and of every expert's matrices: first all that is multiplied
+    first, so that a product of many experts reads one piece (`worker/models/layers/sparse_mlp`)."""
     tensors: dict[str, Shape] = {f"{prefix}gate.weight": (experts, hidden)}
-    for expert in range(experts):
-        tensors |= gated_mlp(f"{prefix}experts.{expert}.", hidden, inner, names)
+    mlps = [
+        gated_mlp(f"{prefix}experts.{expert}.", hidden, inner, names) for expert in range(experts)
+    ]
+    down = f".{names[2]}.weight"
+    for last in (False, True):
+        for mlp in mlps:
+            tensors |= {name: shape for name, shape in mlp.items() if name.endswith(down) is last}
     return tensors

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from control_plane.importer.architectures.base import count
-from control_plane.importer.architectures.decoder import Decoder, Shape
+from control_plane.importer.architectures.base import Shape, count
+from control_plane.importer.architectures.decoder import Decoder
 from control_plane.importer.architectures.experts import expert_mlps, read_experts
 
 

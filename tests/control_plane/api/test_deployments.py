@@ -3,8 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
+import pytest
 from redis.asyncio import Redis
 
+from control_plane.api.deployments import device
 from control_plane.store.clock import read_clock
 from control_plane.store.ids import Prefix, new_id
 from control_plane.store.leases import guarded_update, take
@@ -166,6 +168,29 @@ async def test_a_context_beyond_the_models_own_is_refused(
     assert answer.json()["errors"][0]["field"] == "engine.max_context_tokens"
     made = (await client.post("/deployments", json=_CHAT)).json()["deployment"]
     assert made["revision"]["options"]["max_context_tokens"] == 2048
+
+
+async def test_a_gpu_is_refused_where_no_machine_has_one(
+    client: httpx.AsyncClient, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_model()
+    wanted = {**_CHAT, "engine": {"options": {"device": "cuda"}}}
+    monkeypatch.setattr(device, "gpu_count", lambda: 0)
+    refused = await client.post("/deployments", json=wanted)
+    assert refused.status_code == 422
+    [error] = refused.json()["errors"]
+    assert error["field"] == "engine.options"
+    assert "tamer worker token" in error["message"]
+    monkeypatch.setattr(device, "gpu_count", lambda: 1)
+    assert (await client.post("/deployments", json=wanted)).status_code == 201
+
+
+async def test_short_names_of_dtypes_are_understood(
+    client: httpx.AsyncClient, make_model: MakeModel
+) -> None:
+    await make_model()
+    made = await client.post("/deployments", json={**_CHAT, "engine": {"dtype": "bf16"}})
+    assert made.json()["deployment"]["revision"]["options"]["dtype"] == "bfloat16"
 
 
 async def test_options_of_the_paced_engine_reach_the_revision(

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from control_plane.cli.exits import ExitCode
-from tests.control_plane.cli.stub_answers import Tamer, events
+from tests.control_plane.cli.stub_answers import Tamer, deployment, events
 from tests.control_plane.cli.stub_server import StubServer
 
 
@@ -37,6 +37,16 @@ def test_chat_streams_the_answer_to_stdout(tamer: Tamer, stub_server: StubServer
     assert (sent["seed"], sent["stream"]) == (7, True)
     code, out, _ = tamer("chat", "smollm2", "Capital of France?", "--json")
     assert json.loads(out)["content"] == "Paris."
+
+
+def test_who_waits_is_told_why_replicas_do_not_start(tamer: Tamer, stub_server: StubServer) -> None:
+    body = b": waiting for a replica\n\n" * 3 + events(delta("ok", "stop"), USAGE)
+    stub_server.on("POST", "/v1/chat/completions", (200, body + b"data: [DONE]\n\n"))
+    failing = deployment("deploying", reason="starts that failed in a row: 1, the last: no memory")
+    stub_server.on("GET", "/deployments/smollm2", (200, failing))
+    code, out, err = tamer("chat", "smollm2", "hi")
+    assert (code, out) == (0, "ok\n")
+    assert err.count("(deploying: starts that failed in a row: 1, the last: no memory)") == 1
 
 
 def test_chat_takes_its_question_from_stdin(

@@ -174,8 +174,11 @@ def test_explain_tells_reason_formula_inputs_and_outcome_oldest_first(
         "created_at": 2.0,
     }
     stub_server.on("GET", "/deployments/chat/decisions", page(newer, {**newer, "reason": "idle"}))
+    crashed = "0 of 1 replicas ready; starts that failed in a row: 2, the last: no such option"
+    stub_server.on("GET", "/deployments/chat", (200, deployment("deploying", reason=crashed)))
     code, out, _ = tamer("explain", "chat")
     assert code == 0
+    assert out.splitlines()[-1] == f"now deploying: {crashed}"
     assert out.index("scale: idle") < out.index("scale: demand")
     for part in ("ceil(3 / 32) = 1", "pending_jobs=3", "idle_s=0.1235", "target_replicas=1"):
         assert part in out

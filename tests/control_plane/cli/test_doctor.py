@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import redis
 
+from control_plane.cli.doctor.redis import what_it_may_lose
 from control_plane.cli.exits import ExitCode
 from infra.embedded import EmbeddedValkey
 from tests.control_plane.cli.stub_answers import Tamer, page
@@ -71,6 +72,21 @@ def test_a_home_that_others_may_read_is_a_warning_and_no_failure(
     code, found = levels(tamer)
     assert (code, found["home"]["level"]) == (0, "warn")
     assert found["home"]["advice"] == f"type: chmod 700 {tmp_path}"
+
+
+@pytest.mark.parametrize(
+    ("persistence", "said"),
+    [
+        ([{"aof_enabled": 1, "aof_delayed_fsync": 0}], None),
+        ([{"aof_enabled": 1}, {"aof_enabled": 0}], "no append-only file"),
+        ([{"aof_enabled": 1, "aof_delayed_fsync": 3}], "waited for its disk 3 times"),
+    ],
+)
+def test_what_a_redis_may_lose_is_read_from_what_it_says(
+    persistence: list[dict[str, int]], said: str | None
+) -> None:
+    losing = what_it_may_lose(persistence)
+    assert (losing is None) if said is None else (losing is not None and said in losing[0])
 
 
 def test_a_redis_that_evicts_fails(

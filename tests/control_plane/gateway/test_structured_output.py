@@ -7,8 +7,12 @@ import asyncio
 import json
 from typing import Any
 
+import msgspec
+from redis.asyncio import Redis
+
 from infra.grammar import MAX_GRAMMAR_CHARS
-from infra.wire import Grammar, GrammarKind
+from infra.settings import Settings
+from infra.wire import Grammar, GrammarKind, TextAssets
 from tests.control_plane.gateway.conftest import MODEL, Gateway, Replica
 from tests.fixtures.waiting import eventually
 
@@ -47,6 +51,14 @@ WANTED: list[tuple[dict[str, Any], Grammar | None]] = [
         {"structured_outputs": {"grammar": 'start: "x"'}},
         Grammar(GrammarKind.LARK, 'start: "x"'),
     ),
+    (
+        {"structured_outputs": {"grammar": 'root ::= "x" | [a-z]{2}'}},
+        Grammar(GrammarKind.LARK, 'root ::= "x" | [a-z]{2}'),
+    ),
+    (
+        {"structured_outputs": {"grammar": "start: <|start|> | <[7]>"}},
+        Grammar(GrammarKind.LARK, "start: <|start|> | <[7]>"),
+    ),
     ({"tools": [tool("f")]}, None),
     ({"tools": [tool("f")], "tool_choice": "none"}, None),
 ]
@@ -79,6 +91,25 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"structured_outputs": {"regex": "a", "choice": ["b"]}}, "structured_outputs", "is one"),
     ({"structured_outputs": {"regex": "(("}}, "structured_outputs", "unclosed group"),
     ({"structured_outputs": {"grammar": "start: x"}}, "structured_outputs", "unknown name"),
+    ({"structured_outputs": {"grammar": "start: <|nope|>"}}, "structured_outputs", "special token"),
+    ({"structured_outputs": {"grammar": "start: <[300]>"}}, "structured_outputs", "too large: 300"),
+    (
+        {"structured_outputs": {"grammar": "start: A\nA: /a/ & /b/"}},
+        "structured_outputs",
+        "no text",
+    ),
+    ({"structured_outputs": {"regex": "[a&&b]"}}, "structured_outputs", "no text matches it"),
+    ({"structured_outputs": {"grammar": "root ::= x"}}, "structured_outputs", "'x' not found"),
+    (
+        {"structured_outputs": {"grammar": "root ::= " + "(" * 5000}},
+        "structured_outputs",
+        "nested too deeply",
+    ),
+    (
+        {"structured_outputs": {"grammar": 'root ::= "a"\n' * 501}},
+        "structured_outputs",
+        "at most 500",
+    ),
     ({"structured_outputs": {"json": "{"}}, "structured_outputs", "not JSON"),
     ({"structured_outputs": {"choice": []}}, "structured_outputs.choice", "at least 1"),
     (
@@ -142,6 +173,23 @@ async def test_a_worker_gets_the_grammar_that_was_asked_for(
             assert reply.status_code == 200, reply.text
             [spec] = await serving
             assert spec.sampling.grammar == grammar
+
+
+async def test_a_model_without_an_end_is_asked_for_no_structure(
+    settings: Settings, valkey: Redis, assets: TextAssets
+) -> None:
+    endless = Gateway(settings, valkey, msgspec.structs.replace(assets, eos_token_ids=()))
+    await endless.start()
+    try:
+        await endless.publish()
+        async with endless.http() as client:
+            body = {"model": MODEL, "prompt": "x", "structured_outputs": {"regex": "[0-9]"}}
+            reply = await client.post("/v1/completions", json=body)
+        await endless.settled(accepted=0)
+    finally:
+        await endless.stop()
+    assert reply.status_code == 400
+    assert "names no end-of-sequence token" in reply.json()["error"]["message"]
 
 
 async def test_completions_are_held_to_a_structure_too(gateway: Gateway, replica: Replica) -> None:

@@ -8,18 +8,21 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
+from infra.settings import Standby
 from infra.states import ReplicaState
 from infra.storage.base import Moved, NotStored
 from infra.wire import ReplicaSpec
 from tests.fixtures.waiting import wait_until
 from worker.agent.replica import Replica, Surroundings
+from worker.agent.standby import Standbys
 
 LIMIT_S = 20.0
 
 
 def _surroundings(redis: Redis, local_path: object) -> Surroundings:
     slots = asyncio.Semaphore(1)
-    return Surroundings(redis, redis, 5.0, 1, slots, lambda: None, local_path)  # type: ignore[arg-type]
+    standbys = Standbys(Standby.OFF, 1, lambda: False, lambda: None)
+    return Surroundings(redis, redis, 5.0, 1, slots, lambda: None, local_path, standbys)  # type: ignore[arg-type]
 
 
 SPEC = ReplicaSpec("replica", "revision", "s3://bucket/models/abc", "paced", {})

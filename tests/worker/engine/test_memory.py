@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from infra.host_memory import available_bytes
 from worker.engine.base import EngineError
-from worker.engine.memory import available_bytes, require_bytes
+from worker.engine.memory import require_bytes
 
 
 def test_a_control_group_lowers_what_is_available(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from infra.wire import FinishReason, JobSpec, Sampling, TokenEvent
 from tests.fixtures.tiny_llama import TinyLlama
 from worker.engine.base import Engine, EngineSpec
+from worker.engine.sampling_state import History
 from worker.engine.torch_engine import build
 
 PROMPT = [5, 17, 33, 2, 60, 17, 8]
@@ -236,3 +237,22 @@ def test_a_setting_that_means_nothing_is_refused_with_its_name(
     assert event is not None
     assert event.finish is FinishReason.ERROR
     assert message in event.error
+
+
+def test_who_waits_takes_no_memory_for_penalties(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[History] = []
+    begin = History.__init__
+
+    def counted(self: History, *arguments: Any) -> None:
+        made.append(self)
+        begin(self, *arguments)
+
+    monkeypatch.setattr(History, "__init__", counted)
+    engine = build(EngineSpec("replica", directory, {**OPTIONS, "max_running": 1}))
+    for name in "abcd":
+        engine.submit(job(name, frequency_penalty=0.5), 1)
+    assert not made
+    engine.step()
+    assert len(made) == 1

@@ -9,13 +9,12 @@ from pathlib import Path
 
 from llguidance import LLMatcher, LLTokenizer
 
-from infra.grammar import GrammarRefused, limits, shortened, source_of
+from infra.grammar import GrammarRefused, compiled, grammar_tokens
 from infra.wire import Grammar
 from worker.engine.grammar.matcher import GrammarBroken, Matcher
 
 TOKENIZER_FILE = "tokenizer.json"
 _KEPT = 64
-_SILENT = 0
 
 
 class GrammarCompiler:
@@ -39,23 +38,22 @@ class GrammarCompiler:
         Raises:
             GrammarRefused: the grammar, or this model, does not allow it.
         """
-        with self._lock:
-            native = self._native(grammar)
+        native = self._native(grammar)
         try:
             return Matcher(native.deep_copy(), min(self._end_tokens), delivered)
         except GrammarBroken as error:
             raise GrammarRefused(f"what was delivered does not match it: {error}") from error
 
     def _native(self, grammar: Grammar) -> LLMatcher:
-        native = self._compiled.pop(grammar, None)
+        with self._lock:
+            native = self._compiled.pop(grammar, None)
+            tokens = self._loaded()
         if native is None:
-            source = source_of(grammar)
-            native = LLMatcher(self._loaded(), source, log_level=_SILENT, limits=limits())
-            if native.is_error():
-                raise GrammarRefused(shortened(native.get_error()))
-        self._compiled[grammar] = native
-        if len(self._compiled) > _KEPT:
-            self._compiled.popitem(last=False)
+            native = compiled(grammar, tokens)
+        with self._lock:
+            self._compiled[grammar] = native
+            if len(self._compiled) > _KEPT:
+                self._compiled.popitem(last=False)
         return native
 
     def _loaded(self) -> LLTokenizer:
@@ -64,19 +62,9 @@ class GrammarCompiler:
         return self._tokenizer
 
     def _load(self) -> LLTokenizer:
-        if not self._end_tokens:
-            raise GrammarRefused(
-                "this model names no end-of-sequence token, so no output could end where its "
-                "grammar does: import the model with an eos_token_id"
-            )
         path = None if self._directory is None else self._directory / TOKENIZER_FILE
         if path is None or not path.exists():
             raise GrammarRefused(
                 f"the model has no {TOKENIZER_FILE}, which grammars need: import it again"
             )
-        try:
-            text = path.read_text()
-            return LLTokenizer(text, n_vocab=self._vocabulary, eos_token=sorted(self._end_tokens))
-        except ValueError as error:
-            reason = shortened(str(error))
-            raise GrammarRefused(f"the model's tokenizer cannot follow one: {reason}") from error
+        return grammar_tokens(path.read_text(), self._vocabulary, self._end_tokens)

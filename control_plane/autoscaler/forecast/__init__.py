@@ -1,0 +1,1 @@
+"""What demand will be when capacity that is asked for now is there (pure)."""

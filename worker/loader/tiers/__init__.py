@@ -1,0 +1,1 @@
+"""Where the bytes of a package can be had, from the nearest to the farthest."""
