@@ -7,7 +7,7 @@ output is followed fails there and ends its own job with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, regex_to_lark
 
@@ -56,7 +56,9 @@ def limits() -> LLParserLimits:
     return LLParserLimits(verbose_errors=False)
 
 
-def grammar_tokens(tokenizer_json: str, vocabulary: int, end_tokens: Iterable[int]) -> LLTokenizer:
+def grammar_tokens(
+    tokenizer_json: str, vocabulary: int, end_tokens: Collection[int]
+) -> LLTokenizer:
     """A model's tokens as grammars need them; some tenths of a second.
 
     Args:

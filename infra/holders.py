@@ -6,6 +6,8 @@ look for, and whoever finds one gone takes it out.
 
 from __future__ import annotations
 
+from typing import Any
+
 from infra.connection import RedisClient
 
 
@@ -35,7 +37,8 @@ class Holders:
 
     async def of(self, root: str) -> list[str]:
         """Every address that can be asked now; sorted."""
-        told = sorted(each.decode() for each in await self._jobs.smembers(_members_key(root)))
+        members: set[Any] = await self._jobs.smembers(_members_key(root))
+        told = sorted(each.decode() for each in members)
         if not told:
             return []
         async with self._jobs.pipeline(transaction=False) as pipe:

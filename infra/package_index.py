@@ -23,9 +23,6 @@ from infra.safetensors import MAX_HEADER_BYTES, Header
 INDEX_FILE = "package.json"
 BLOCK_BYTES = 4096
 """What direct reads are multiples of: the data and each layer group begin on one."""
-INT8_METHOD = "tamer_int8"
-"""`quantization_config.quant_method` of an int8 package's config.json. Others, who would take its
-int8 values for weights, do not know the method and refuse."""
 MAX_INDEX_BYTES = 64 << 20
 _MAX_HEADER_BYTES = MAX_HEADER_BYTES + BLOCK_BYTES
 _CHUNK_LIMITS = (64 << 10, 256 << 20)

@@ -18,6 +18,9 @@ SCALES = ".scales"
 """Ends the names of the scales of int8 tensors."""
 SCALE_GROUP = 64
 """Inputs that share a scale."""
+INT8_CONFIG = {"format": "tamer_int8"}
+"""`quantization_config` in the config.json of an int8 package: one that does not name a method is
+refused by transformers, which would take int8 values for weights."""
 
 
 def contradictions(index: PackageIndex, header: Header) -> Iterator[str]:

@@ -1,8 +1,9 @@
 """Who may read a model's weights from another worker: whoever must run that model.
 
-The control plane derives a key for each model from its own secret, and tells it with the assignment.
-A request shows a code of that key for one address and path: who overhears it, or is asked under a
-false address, can ask that same worker for that same model and nobody for anything else.
+The control plane derives a key for each model from its own secret, and tells it with the
+assignment. A request shows a code of that key for one address and path: who overhears it, or is
+asked under a false address, can ask that same worker for that same model and nobody for anything
+else.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ MISSING, LANDED, READING = 0, 1, 2
 """What that byte says; READING: on its way from the store."""
 
 
-def weights_key(secret: str, model_uri: str) -> str:
+def weights_key(secret: bytes, model_uri: str) -> str:
     """For the workers that must run this model."""
-    return hmac.digest(secret.encode(), f"weights:{model_uri}".encode(), hashlib.sha256).hex()
+    return hmac.digest(secret, f"weights:{model_uri}".encode(), hashlib.sha256).hex()
 
 
 def permission(key: str, address: str, path: str) -> str:

@@ -47,6 +47,11 @@ class Settings(BaseSettings):
     )
 
     home: Path = Field(default_factory=_home, description="Folder that holds all local state.")
+    cache_dir: Path | None = Field(
+        None,
+        description="Folder of what can be made again (kernels compiled for this machine); empty: "
+        "$XDG_CACHE_HOME/tamer, else ~/.cache/tamer.",
+    )
 
     host: str = Field("127.0.0.1", description="Address that the gateway and the API listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port of the gateway and the API.")
@@ -130,6 +135,38 @@ class Settings(BaseSettings):
         SecretStr(""), description="Token for private and gated models; empty: what HF_TOKEN says."
     )
 
+    model_cache_bytes: int = Field(
+        200 << 30,
+        ge=0,
+        description="The most that models of a store elsewhere take of this machine's disk; what "
+        "was used longest ago goes first; 0: none.",
+    )
+    weights_memory_bytes: int = Field(
+        0,
+        ge=0,
+        description="The most memory that an agent takes for weights; 0: three quarters of all.",
+    )
+    weights_kept_bytes: int = Field(
+        0,
+        ge=0,
+        description="Of that, what it keeps of models that no replica needs now, so that their "
+        "next start reads nothing; 0: a third.",
+    )
+    store_streams: int = Field(
+        32, ge=1, description="Parts of a model that an agent reads from the store at once."
+    )
+    peer_host: str = Field(
+        "",
+        description="Address on which an agent serves weights to others that run the same model; "
+        "empty: the one from which it reaches the Redis of the jobs.",
+    )
+    peer_port: int = Field(0, ge=0, le=65535, description="Port of that; 0: a free one.")
+    peer_bytes_per_s: int = Field(
+        1_000_000_000,
+        ge=0,
+        description="The most that an agent serves to others; 0: nothing is served or asked for.",
+    )
+
     lease_s: float = Field(5.0, gt=0, description="A replica's right to a job, unless renewed.")
     consumer_lease_s: float = Field(
         10.0, gt=0, description="After this silence of a gateway its interactive jobs end."
@@ -211,7 +248,7 @@ class Settings(BaseSettings):
         "empty: no file (OTEL_EXPORTER_OTLP_ENDPOINT sends them to a collector).",
     )
 
-    @field_validator("home", "trace_file")
+    @field_validator("home", "cache_dir", "trace_file")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()

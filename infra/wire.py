@@ -126,6 +126,8 @@ class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
     logprob: float
     top: list[tuple[int, float]] = []
     """The likeliest token ids and theirs, the likeliest first."""
+    rank: int = 0
+    """Of the token itself among all, from 1; 0: not told."""
 
 
 class TokenEvent(msgspec.Struct, frozen=True, array_like=True):
@@ -256,6 +258,9 @@ class ReplicaSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """Finish what runs, then keep the weights in host memory, free the rest, and take no jobs."""
     wakes: int = 0
     """How often it was told to wake up: names the start that `StartReport` speaks of."""
+    weights_key: str = ""
+    """The right to read this model's weights from other workers (`infra.peer_access`), and to serve
+    them to those; empty: neither."""
 
 
 class Assignment(msgspec.Struct, frozen=True, omit_defaults=True):

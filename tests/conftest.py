@@ -6,6 +6,7 @@ pytest_plugins = [
     "tests.fixtures.hub_server",
     "tests.fixtures.neighbour",
     "tests.fixtures.openai_stream",
+    "tests.fixtures.packed_model",
     "tests.fixtures.platform",
     "tests.fixtures.postgres",
     "tests.fixtures.s3_server",

@@ -130,6 +130,10 @@ def _inputs(observation: Observation, policy: ScalingPolicy) -> dict[str, Any]:
         "max_replicas": policy.max_replicas,
         "idle_limit_s": policy.idle_s,
         "jobs_per_replica": policy.jobs_per_replica,
+        "keep_warm": policy.keep_warm.value,
+        "boot_p50_s": observation.boot.p50_s,
+        "boot_p90_s": observation.boot.p90_s,
+        "boot_starts": observation.boot.starts,
     }
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from control_plane.autoscaler.boot_time import PRIOR, BootTime
+
 
 class Halt(StrEnum):
     """Why a deployment must have no replicas, whatever its demand."""
@@ -34,3 +36,5 @@ class Observation:
     demand: Demand | None
     """None where the queue could not be asked."""
     halt: Halt | None = None
+    boot: BootTime = PRIOR
+    """What the next start will take."""

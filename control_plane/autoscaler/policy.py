@@ -3,6 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class KeepWarm(StrEnum):
+    """What stays while a deployment is at zero."""
+
+    NONE = "none"
+    MACHINE = "machine"
+    """One instance."""
+    STANDBY = "standby"
+    """One instance, with a process that has its imports done."""
+    SLEEP = "sleep"
+    """One replica, with its weights in host memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +30,7 @@ class ScalingPolicy:
     """Jobs that one replica runs at once."""
     signals_limit_s: float = 10.0
     """Older signals decide nothing."""
+    keep_warm: KeepWarm = KeepWarm.NONE
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_replicas <= self.max_replicas:

@@ -13,7 +13,6 @@ import httpx
 from control_plane.cli.api_client import ApiClient, Json, ServerError
 from control_plane.cli.exits import CommandError, ExitCode
 
-
 _WAITING = "waiting for a replica"
 """The gateway's comment until the first token."""
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from control_plane.cli.api_client import ApiClient, Json
+from control_plane.cli.cold_starts import show_cold_starts
 from control_plane.cli.options import AsJson
 from control_plane.cli.screen import Screen, when
 from infra.settings import Settings
@@ -16,12 +17,16 @@ from infra.settings import Settings
 
 def explain(
     name: Annotated[str, typer.Argument(help="A deployment.")],
-    limit: Annotated[int, typer.Option(min=1, help="The newest decisions, at most so many.")] = 10,
+    limit: Annotated[int, typer.Option(min=1, help="The newest ones, at most so many.")] = 10,
+    cold_starts: Annotated[
+        bool, typer.Option("--cold-starts", help="Where the time of its starts went.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the decisions about a deployment, oldest first: reason, formula, inputs, outcome; and
     how it is now: where its replicas do not start, what the last one said."""
-    asyncio.run(_explain(Screen(as_json), name, limit))
+    show = show_cold_starts if cold_starts else _explain
+    asyncio.run(show(Screen(as_json), name, limit))
 
 
 async def _explain(screen: Screen, name: str, limit: int) -> None:

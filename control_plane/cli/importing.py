@@ -21,13 +21,24 @@ from control_plane.cli.screen import Screen
 _LOOK_EVERY_S = 0.2
 
 
-async def import_model(client: ApiClient, screen: Screen, name: str, source: str) -> Json:
+async def import_model(
+    client: ApiClient, screen: Screen, name: str, source: str, packing: Json | None = None
+) -> Json:
     """Import a model and return it when it is ready; at once where it already is.
 
     Raises:
         CommandError: the import was refused, or failed.
     """
-    begun = await client.post("/models", {"name": name, "source": source})
+    begun = await client.post("/models", {"name": name, "source": source, **(packing or {})})
+    return await made(client, screen, name, begun)
+
+
+async def made(client: ApiClient, screen: Screen, name: str, begun: Json) -> Json:
+    """The model that an import or a pack has begun to make, when it is ready.
+
+    Raises:
+        CommandError: it failed.
+    """
     operation = begun.get("operation")
     if operation is not None:
         await follow(client, screen, f"model {name}", str(operation["id"]))

@@ -13,10 +13,18 @@ from control_plane.cli.api_client import ApiClient, Json
 from control_plane.cli.exits import CommandError, ExitCode
 from control_plane.cli.importing import follow, import_model
 from control_plane.cli.options import AsJson
+from control_plane.cli.packing import (
+    DtypeOption,
+    QuantizationOption,
+    SlicesOption,
+    kept,
+    pack,
+    packing_of,
+)
 from control_plane.cli.screen import Screen, size, when
 from infra.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Import, list and delete models.")
+app = typer.Typer(no_args_is_help=True, help="Import, pack, list and delete models.")
 
 
 @app.command("list")
@@ -43,12 +51,33 @@ def import_(
     name: Annotated[
         str | None, typer.Option(help="The model's name here; from the source if left out.")
     ] = None,
+    quantization: QuantizationOption = None,
+    dtype: DtypeOption = None,
+    slices: SlicesOption = None,
     wait: Annotated[bool, typer.Option(help="Wait until it is imported.")] = True,
     as_json: AsJson = False,
 ) -> None:
     """Import a model; the same source and name again changes nothing."""
     found = _absolute(source)
-    asyncio.run(_import(Screen(as_json), name or name_for(found), found, wait))
+    packing = packing_of(quantization, dtype, slices)
+    asyncio.run(_import(Screen(as_json), name or name_for(found), found, packing, wait))
+
+
+@app.command("pack")
+def pack_(
+    name: str,
+    new_name: Annotated[
+        str, typer.Option("--as", help="The new model's name; it replaces NAME if left out.")
+    ] = "",
+    quantization: QuantizationOption = None,
+    dtype: DtypeOption = None,
+    slices: SlicesOption = None,
+    wait: Annotated[bool, typer.Option(help="Wait until it is packed.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Lay a model's weights out for fast loading, quantise them, or change their dtype."""
+    packing = packing_of(quantization, dtype, slices)
+    asyncio.run(pack(Screen(as_json), name, new_name, packing, wait))
 
 
 @app.command("delete")
@@ -116,7 +145,7 @@ async def _list(screen: Screen) -> None:
         screen.note("no models: import one with 'tamer models import SOURCE'")
     else:
         screen.table(
-            ("NAME", "STATE", "ARCHITECTURE", "PARAMETERS", "SIZE", "SOURCE", "ERROR"),
+            ("NAME", "STATE", "ARCHITECTURE", "PARAMETERS", "SIZE", "PACKAGE", "SOURCE", "ERROR"),
             (
                 (
                     each["name"],
@@ -124,6 +153,7 @@ async def _list(screen: Screen) -> None:
                     each["architecture"],
                     f"{each['parameters'] / 1e6:.0f} M" if each["parameters"] else "",
                     size(each["size_bytes"]) if each["size_bytes"] else "",
+                    kept(each),
                     each["source"],
                     each["error"],
                 )
@@ -142,7 +172,7 @@ def _show_model(screen: Screen, model: Json) -> None:
         screen.json(model)
         return
     for key, value in model.items():
-        if value not in ("", None, []):
+        if value not in ("", None, [], {}):
             screen.line(f"{key:20} {_shown(key, value)}")
 
 
@@ -151,15 +181,18 @@ def _shown(key: str, value: Any) -> str:
         return when(value)
     if key == "size_bytes":
         return f"{value} ({size(value)})"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {each}" for name, each in value.items())
     return ", ".join(value) if isinstance(value, list) else str(value)
 
 
-async def _import(screen: Screen, name: str, source: str, wait: bool) -> None:
+async def _import(screen: Screen, name: str, source: str, packing: Json, wait: bool) -> None:
     async with ApiClient.of(Settings()) as client:
         if wait:
-            model = await import_model(client, screen, name, source)
+            model = await import_model(client, screen, name, source, packing)
         else:
-            model = (await client.post("/models", {"name": name, "source": source}))["model"]
+            body = {"name": name, "source": source, **packing}
+            model = (await client.post("/models", body))["model"]
     if screen.as_json:
         screen.json(model)
         return

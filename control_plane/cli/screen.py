@@ -94,7 +94,10 @@ class Screen:
         table = Table(*columns, box=None, pad_edge=False, header_style="bold")
         for row in rows:
             table.add_row(*(_cell(value) for value in row))
-        self.out.print(table)
+        with self.out.capture() as drawn:
+            self.out.print(table)
+        for line in drawn.get().splitlines():  # without what fills a row up to the longest one
+            self.out.file.write(line.rstrip() + "\n")
 
 
 def _yaml(body: Any) -> str:

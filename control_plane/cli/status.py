@@ -9,7 +9,7 @@ import typer
 
 from control_plane.cli.api_client import ApiClient, Json
 from control_plane.cli.options import AsJson
-from control_plane.cli.screen import Screen, when
+from control_plane.cli.screen import Screen, size, when
 from infra.settings import Settings
 
 
@@ -36,6 +36,8 @@ def _show_all(screen: Screen, url: str, body: Json) -> None:
         screen.json(body)
         return
     screen.note(f"{url}: instances {_counts(body['instances'])}; models {_counts(body['models'])}")
+    for line in _warm(body):
+        screen.note(line)
     if not body["deployments"]:
         screen.note("no deployments: make one with 'tamer deploy -f FILE'")
         return
@@ -83,6 +85,19 @@ def _show_one(screen: Screen, deployment: Json, replicas: list[Json]) -> None:
             for each in replicas
         ),
     )
+
+
+def _warm(body: Json) -> list[str]:
+    """What waits for work, and the memory that it holds."""
+    standbys = body.get("standbys") or {"count": 0}
+    asleep = sum(each["replicas"].get("sleeping", 0) for each in body["deployments"])
+    lines = []
+    if standbys["count"]:
+        lines.append(f"standbys: {standbys['count']}, {size(standbys['memory_bytes'])} of memory")
+    if asleep:
+        held = size(body.get("sleeping_memory_bytes", 0))
+        lines.append(f"sleeping replicas: {asleep}, {held} of memory")
+    return lines
 
 
 def _counts(counts: dict[str, int]) -> str:

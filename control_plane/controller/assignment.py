@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 
+import msgspec
+
 from control_plane.controller.world import World
 from control_plane.store.repositories import instances
 from control_plane.store.session import Database
 from control_plane.store.tables import Instance
+from infra.peer_access import weights_key
 from infra.registry import Registry
 from infra.states import InstanceState
+from infra.wire import Assignment
 
 _AGAIN_S = 1.0
 """An assignment that was not heard of by then is published again (Redis may have lost it)."""
@@ -21,9 +25,11 @@ class AssignmentPublisher:
 
     name = "assignment"
 
-    def __init__(self, database: Database, registry: Registry) -> None:
+    def __init__(self, database: Database, registry: Registry, secret: bytes) -> None:
+        """`secret`: of the control plane, from which the keys of weights are derived."""
         self._database = database
         self._registry = registry
+        self._secret = secret
         self._told: dict[str, tuple[int, float]] = {}
         """Instance -> (version, when by our monotonic clock)."""
 
@@ -50,5 +56,12 @@ class AssignmentPublisher:
         async with self._database.snapshot() as session:
             assignment = await instances.assignment(session, instance_id)
         if assignment is not None:
-            await self._registry.assign(assignment)
+            await self._registry.assign(self._with_keys(assignment))
             self._told[instance_id] = (assignment.version, time.monotonic())
+
+    def _with_keys(self, assignment: Assignment) -> Assignment:
+        replicas = [
+            msgspec.structs.replace(each, weights_key=weights_key(self._secret, each.model_uri))
+            for each in assignment.replicas
+        ]
+        return msgspec.structs.replace(assignment, replicas=replicas)

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.autoscaler import decision as scaling
+from control_plane.autoscaler.boot_time import BootTime
 from control_plane.autoscaler.crash_loop import CrashPolicy, Failures
+from control_plane.controller.boot_times import SAMPLES, next_boot_time
 from control_plane.controller.demand import DemandWatch
+from control_plane.controller.deployment_outcome import carry_out, explain
 from control_plane.controller.deployment_plan import DeploymentPlan, DeploymentSeen, plan
 from control_plane.controller.hold import each_row, hold
 from control_plane.controller.limits import Limits
@@ -17,12 +20,14 @@ from control_plane.controller.metrics import keep_only, see_queues
 from control_plane.controller.scaling_spec import scaling_policy
 from control_plane.controller.world import World
 from control_plane.store.clock import read_clock
-from control_plane.store.repositories import decisions, deployments, instances, replicas
+from control_plane.store.repositories import decisions, deployments, instances, replicas, starts
+from control_plane.store.repositories.starts import BootSample
 from control_plane.store.session import Database
-from control_plane.store.tables import Decision, Deployment, Replica, Revision
+from control_plane.store.tables import Decision, Deployment, Instance, Replica, Revision
 from infra.queue.queue import Signals
 from infra.states import DeploymentState, ReplicaState, advance
 from infra.telemetry import logger
+from infra.wire import ReplicaReport
 
 _FORMER = 3
 """Earlier revisions whose queues are watched."""
@@ -47,16 +52,16 @@ class DeploymentReconciler:
         ids = [each.id for each in live]
         self._watch.keep_only(ids)
         keep_only({each.name for each in live})
-        running = _running(world)
-        return await each_row(ids, lambda row_id: self._reconcile(row_id, running))
+        reports = _reports(world)
+        return await each_row(ids, lambda row_id: self._reconcile(row_id, reports))
 
-    async def _reconcile(self, deployment_id: str, running: Mapping[str, int]) -> int:
+    async def _reconcile(self, deployment_id: str, reports: Mapping[str, ReplicaReport]) -> int:
         async with self._database.snapshot() as session:
             rows = await self._load(session, deployment_id)
         signals = await self._watch.signals(rows.revision_ids)
         if signals is not None:
             see_queues(rows.deployment.name, signals)
-        wanted = self._plan(rows, signals, running)
+        wanted = self._plan(rows, signals, reports)
         if wanted.abandon and signals is not None:
             await self._abandon(signals, wanted.abandon)
         if not wanted.changes(rows.deployment) and not rows.is_news(wanted.decision):
@@ -67,7 +72,8 @@ class DeploymentReconciler:
             async with held.apply() as session:
                 # Planned again on what the rows say now that they are ours.
                 rows = await self._load(session, deployment_id)
-                await _write(session, rows, self._plan(rows, signals, running))
+                wanted = self._plan(rows, signals, reports)
+                await _write(session, rows, wanted, _waited_s(signals), reports)
         return 1
 
     async def _abandon(self, signals: Mapping[str, Signals], reason: str) -> None:
@@ -86,10 +92,15 @@ class DeploymentReconciler:
             former=former,
             failed=await replicas.ended_unready(session, deployment, self._crash.limit),
             last_decision=await decisions.newest(session, deployment_id, decisions.SCALE),
+            kept=await instances.kept_for(session, deployment_id),
+            samples=await starts.boot_samples(session, deployment.revision_id, SAMPLES),
         )
 
     def _plan(
-        self, rows: _Rows, signals: dict[str, Signals] | None, running: Mapping[str, int]
+        self,
+        rows: _Rows,
+        signals: dict[str, Signals] | None,
+        reports: Mapping[str, ReplicaReport],
     ) -> DeploymentPlan:
         deployment = rows.deployment
         policy = scaling_policy(deployment.spec, rows.revision.options)
@@ -99,7 +110,15 @@ class DeploymentReconciler:
             demand = self._watch.demand(deployment.id, signals, policy.idle_s, capacity_jobs)
             pending = {revision_id: each.pending for revision_id, each in signals.items()}
         seen = DeploymentSeen(
-            rows.now, rows.live, running, rows.failures, demand, pending, rows.former
+            now=rows.now,
+            replicas=rows.live,
+            running={replica_id: each.running for replica_id, each in reports.items()},
+            failures=rows.failures,
+            demand=demand,
+            pending=pending,
+            former=rows.former,
+            kept=rows.kept,
+            boot=rows.boot,
         )
         return plan(deployment, seen, policy, self._crash)
 
@@ -117,6 +136,13 @@ class _Rows:
     failed: Sequence[Replica]
     """Newest first, as `replicas.ended_unready` counts them."""
     last_decision: Decision | None
+    kept: Sequence[Instance]
+    samples: Sequence[BootSample]
+
+    @property
+    def boot(self) -> BootTime:
+        asleep = any(each.state == ReplicaState.SLEEPING for each in self.live)
+        return next_boot_time(self.samples, asleep)
 
     @property
     def revision_ids(self) -> set[str]:
@@ -139,35 +165,19 @@ class _Rows:
         return scaling.is_news(decision, self.deployment.target_replicas, last.reason, age_s)
 
 
-async def _write(session: AsyncSession, rows: _Rows, wanted: DeploymentPlan) -> None:
+async def _write(
+    session: AsyncSession,
+    rows: _Rows,
+    wanted: DeploymentPlan,
+    waited_s: float,
+    reports: Mapping[str, ReplicaReport],
+) -> None:
     decision, deployment = wanted.decision, rows.deployment
     if rows.is_news(decision) or wanted.finish:
-        await decisions.add(
-            session,
-            deployment.id,
-            decisions.SCALE,
-            decision.reason.value,
-            decision.formula,
-            decision.inputs,
-            {
-                "target_replicas": decision.target,
-                "add": wanted.add,
-                "finish": list(wanted.finish),
-                "drain": len(wanted.drain),
-            },
-        )
+        await explain(session, deployment, wanted, reports)
     if not wanted.changes(deployment):
         return
-    for _ in range(wanted.add):
-        await replicas.add(session, deployment)
-    for revision_id in wanted.finish:
-        await replicas.add(session, deployment, revision_id)
-    for each in wanted.drain:
-        seen = ReplicaState(each.state)
-        reason = f"scaled to {decision.target}: {decision.reason.value}"
-        moved = await replicas.move(session, each.id, seen, ReplicaState.DRAINING, reason)
-        if moved and each.instance_id is not None:
-            await instances.change_assignment(session, each.instance_id)
+    await carry_out(session, deployment, wanted, waited_s)
     deployment.state = advance(DeploymentState(deployment.state), wanted.state).value
     deployment.reason = wanted.reason
     deployment.target_replicas = decision.target
@@ -188,10 +198,10 @@ async def _former(session: AsyncSession, deployment: Deployment) -> Sequence[Rep
     return await replicas.newest_of_former(session, deployment, _FORMER)
 
 
-def _running(world: World | None) -> dict[str, int]:
+def _reports(world: World | None) -> dict[str, ReplicaReport]:
     heartbeats = world.heartbeats.values() if world is not None else ()
-    return {
-        report.replica_id: report.running
-        for heartbeat in heartbeats
-        for report in heartbeat.replicas
-    }
+    return {report.replica_id: report for heartbeat in heartbeats for report in heartbeat.replicas}
+
+
+def _waited_s(signals: Mapping[str, Signals] | None) -> float:
+    return max((each.oldest_wait_s for each in (signals or {}).values()), default=0.0)

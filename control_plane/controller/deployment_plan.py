@@ -1,4 +1,5 @@
-"""What a deployment needs next: replicas to add, replicas to drain, a state and its reason (pure).
+"""What a deployment needs next: replicas to add, to wake, to drain or to put to sleep, a state and
+its reason (pure).
 
 A new revision is rolled out beside the old one: the old replicas drain when a new one is ready and
 their own queue is empty. Where the last of them is lost before that, one more finishes the queue.
@@ -9,15 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from control_plane.autoscaler.boot_time import PRIOR, BootTime
 from control_plane.autoscaler.crash_loop import CrashPolicy, Failures, given_up, wait_s
 from control_plane.autoscaler.decision import Decision, decide
 from control_plane.autoscaler.observation import Demand, Halt, Observation
 from control_plane.autoscaler.policy import ScalingPolicy
-from control_plane.store.tables import Deployment, Replica
+from control_plane.controller.warmth_plan import warmth
+from control_plane.store.tables import Deployment, Instance, Replica
 from infra.states import DeploymentState, ReplicaState
 
 _ABANDONED = {Halt.DELETING: "deployment_deleted", Halt.CRASH_LOOP: "deployment_failed"}
 _ONCE_READY = (DeploymentState.READY, DeploymentState.DEGRADED)
+_AWAY = (ReplicaState.DRAINING, ReplicaState.SLEEPING)
 _LEAST_WORTH_FIRST = tuple(ReplicaState)
 """Their order is the order of a replica's life."""
 
@@ -38,6 +42,9 @@ class DeploymentSeen:
     """Jobs in the queue of each revision; None where the queues cannot be asked."""
     former: Sequence[Replica] = ()
     """The newest replica, ended or not, of each of the last earlier revisions."""
+    kept: Sequence[Instance] = ()
+    """Instances that stay for it although nothing runs on them."""
+    boot: BootTime = PRIOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,12 @@ class DeploymentPlan:
     reason: str
     finish: tuple[str, ...] = ()
     """Earlier revisions that need a replica, because nobody runs what waits in their queues."""
+    wake: tuple[Replica, ...] = ()
+    sleep: tuple[Replica, ...] = ()
+    keep: str = ""
+    """The instance that stays from now on."""
+    release: tuple[Instance, ...] = ()
+    """Those that need not stay any longer."""
     abandon: str = ""
     """Why jobs that still wait are ended: nothing runs any more, and nothing will."""
 
@@ -57,6 +70,10 @@ class DeploymentPlan:
             self.add
             or self.finish
             or self.drain
+            or self.wake
+            or self.sleep
+            or self.keep
+            or self.release
             or self.state != deployment.state
             or self.reason != deployment.reason
             or self.decision.target != deployment.target_replicas
@@ -68,22 +85,41 @@ def plan(
 ) -> DeploymentPlan:
     """Planning again once the plan is carried out plans nothing more."""
     halt = _halt(deployment, seen, crash)
-    decision = decide(Observation(deployment.target_replicas, seen.demand, halt), policy)
+    observation = Observation(deployment.target_replicas, seen.demand, halt, seen.boot)
+    decision = decide(observation, policy)
     target = decision.target
-    serving = [each for each in seen.replicas if each.state != ReplicaState.DRAINING]
+    serving = [each for each in seen.replicas if each.state not in _AWAY]
     current = [each for each in serving if each.revision_id == deployment.revision_id]
     old = [each for each in serving if each.revision_id != deployment.revision_id]
     surplus = _least_useful(current, seen.running)[: max(0, len(current) - target)]
+    asleep, forgotten = _asleep(deployment, seen)
+    warm = warmth(target, len(current), surplus, asleep, seen.kept, policy, halt)
     state, reason = _state(deployment, seen, halt, target, current, old)
     return DeploymentPlan(
         decision=decision,
-        add=_missing(current, target, seen, crash),
-        drain=(*surplus, *_outdated(old, current, target, seen)),
+        add=_missing([*current, *warm.wake], target, seen, crash),
+        drain=(
+            *(each for each in surplus if each not in warm.sleep),
+            *_outdated(old, current, target, seen),
+            *warm.drain,
+            *forgotten,
+        ),
         state=state,
         reason=reason,
         finish=() if halt is not None else _stranded(serving, seen),
+        wake=warm.wake,
+        sleep=warm.sleep,
+        keep=warm.keep,
+        release=warm.release,
         abandon=_ABANDONED[halt] if halt is not None and not seen.replicas else "",
     )
+
+
+def _asleep(deployment: Deployment, seen: DeploymentSeen) -> tuple[list[Replica], list[Replica]]:
+    """Sleeping replicas of the present revision, and of former ones, which nobody will wake."""
+    asleep = [each for each in seen.replicas if each.state == ReplicaState.SLEEPING]
+    present = [each for each in asleep if each.revision_id == deployment.revision_id]
+    return present, [each for each in asleep if each not in present]
 
 
 def _halt(deployment: Deployment, seen: DeploymentSeen, crash: CrashPolicy) -> Halt | None:
@@ -166,16 +202,12 @@ def _state(
         reason += seen.failures.last_reason
     if any(each.state == ReplicaState.READY for each in old):
         return DeploymentState.UPDATING, reason
-    return _short(deployment, ready, target, bool(seen.failures.count)), reason
+    return _short(deployment, ready, failing=bool(seen.failures.count)), reason
 
 
-def _short(deployment: Deployment, ready: int, target: int, failing: bool) -> DeploymentState:
-    """Fewer are ready than wanted: because more are wanted now, or because some were lost?"""
-    state = DeploymentState(deployment.state)
-    grows = target > deployment.target_replicas
-    was_complete = state is DeploymentState.READY and not deployment.reason and not grows
-    if state is DeploymentState.DEGRADED or was_complete:
+def _short(deployment: Deployment, ready: int, failing: bool) -> DeploymentState:
+    """Fewer are ready than wanted. That others are on their way, for the first time or in the place
+    of what the cloud took, is routine; that starts fail is not, once it has served."""
+    if failing and (ready or deployment.state in _ONCE_READY):
         return DeploymentState.DEGRADED
-    if ready:
-        return DeploymentState.DEGRADED if failing else DeploymentState.READY
-    return DeploymentState.DEGRADED if state in _ONCE_READY else DeploymentState.DEPLOYING
+    return DeploymentState.READY if ready else DeploymentState.DEPLOYING

@@ -60,7 +60,7 @@ def next_step(instance: Instance, seen: InstanceSeen, limits: Limits) -> Instanc
         return InstanceStep(InstanceState.LOST, "the cloud does not know it")
     if state is InstanceState.BOOTING:
         return _booting(instance, seen, limits)
-    return _joined(state, seen, limits)
+    return _joined(state, instance, seen, limits)
 
 
 def needs_termination(instance: Instance, seen: InstanceSeen, limits: Limits) -> bool:
@@ -109,12 +109,14 @@ def _booting(instance: Instance, seen: InstanceSeen, limits: Limits) -> Instance
     return None
 
 
-def _joined(state: InstanceState, seen: InstanceSeen, limits: Limits) -> InstanceStep | None:
+def _joined(
+    state: InstanceState, instance: Instance, seen: InstanceSeen, limits: Limits
+) -> InstanceStep | None:
     if seen.silent_s > limits.instance_lost_s:
         return InstanceStep(InstanceState.LOST, f"silent for {seen.silent_s:.0f} s")
     if seen.heartbeat is not None and seen.heartbeat.leaving:
         return InstanceStep(InstanceState.DRAINING, "its agent leaves")
-    if not seen.replicas:
+    if not seen.replicas and not instance.kept_for:
         return InstanceStep(InstanceState.DRAINING, "empty")
     if state is InstanceState.JOINED and seen.machine is not None and seen.machine.noticed:
         return InstanceStep(InstanceState.NOTICED, "the cloud takes it away")

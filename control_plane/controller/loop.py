@@ -22,9 +22,11 @@ from control_plane.controller.operation import OperationReconciler
 from control_plane.controller.projection import REPEAT_S, ProjectionReconciler
 from control_plane.controller.reconciler import Reconciler
 from control_plane.controller.replica import ReplicaReconciler
+from control_plane.controller.start import StartLedger
 from control_plane.controller.world import Watch, World
 from control_plane.store.session import Database
 from control_plane.tasks.messages import BrokerAway, Messages
+from control_plane.tasks.secret import control_plane_secret
 from infra.cloud.base import Cloud
 from infra.connection import RedisClient
 from infra.projection import ProjectionPublisher
@@ -63,7 +65,8 @@ class Controller:
             InstanceReconciler(database, registry, limits),
             LeakAudit(database, limits),
             OperationReconciler(database, messages),
-            AssignmentPublisher(database, registry),
+            AssignmentPublisher(database, registry, control_plane_secret(settings)),
+            StartLedger(database, settings.starts_keep_s),
             *((Census(database),) if settings.metrics_port else ()),
         )
         self._projection = ProjectionReconciler(database, ProjectionPublisher(jobs), settings)

@@ -17,6 +17,13 @@ PASS_DURATION = histogram(
 RECONCILE_ERRORS = counter(
     "reconcile_errors", "Times that a noun could not be reconciled in a pass.", ("noun",)
 )
+_START_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0)
+START_PHASE = histogram(
+    "replica_start_phase_seconds",
+    "One phase of a replica's start (the ledger of `tamer explain --cold-starts`), by outcome.",
+    _START_S,
+    ("phase", "outcome"),
+)
 QUEUE_JOBS = SnapshotGauge(
     "queue_jobs",
     "Jobs in a queue by state: queued (its depth), leased, streaming or orphaned.",
@@ -42,6 +49,12 @@ def see_queues(deployment: str, signals: dict[str, Signals]) -> None:
     QUEUE_WAIT.replace_of(
         deployment, {(deployment, key): each.oldest_wait_s for key, each in signals.items()}
     )
+
+
+def see_start(outcome: str, phases_s: dict[str, float]) -> None:
+    """Count a start that is over; by one controller, once."""
+    for phase, seconds in phases_s.items():
+        START_PHASE.labels(phase, outcome).observe(seconds)
 
 
 def keep_only(deployments: set[str]) -> None:

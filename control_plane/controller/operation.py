@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from control_plane.controller.world import World
 from control_plane.store.repositories import imports, operations
-from control_plane.store.repositories.operations import OperationKind
 from control_plane.store.session import Database
 from control_plane.store.tables import Operation
 from control_plane.tasks.messages import BrokerAway, Messages
@@ -57,8 +56,8 @@ class OperationReconciler:
         for operation in late:
             async with self._database.transaction() as session:
                 failed = await operations.expire(session, operation.id, "not done by its deadline")
-                if failed and operation.kind == OperationKind.IMPORT_MODEL:
-                    await imports.fail(session, operation.subject_id, "the import took too long")
+                if failed and operation.kind in operations.MAKES_MODEL:
+                    await imports.fail(session, operation.subject_id, "it took too long")
             if failed:
                 log.warning("operation failed by deadline", operation_id=operation.id)
         return len(late)

@@ -6,10 +6,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
-from statistics import median
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from control_plane.autoscaler.boot_time import PRIOR
+from control_plane.controller.boot_times import SAMPLES, next_boot_time
 from control_plane.controller.routes import (
     Served,
     by_deployment,
@@ -21,18 +22,18 @@ from control_plane.controller.world import World
 from control_plane.importer.errors import ImportRefused
 from control_plane.importer.text_assets import TEXT_FILE, decode_text_assets
 from control_plane.store.clock import read_clock
-from control_plane.store.repositories import deployments, keys, replicas
+from control_plane.store.repositories import deployments, keys, replicas, starts
 from control_plane.store.session import Database
 from control_plane.store.tables import Model, Revision
 from infra.projection import ProjectionPublisher
 from infra.settings import Settings
+from infra.states import ReplicaState
 from infra.storage.base import StorageError
 from infra.storage.opening import read_file
 from infra.telemetry import logger
 from infra.wire import KeyEntry, Projection
 
 REPEAT_S = 1.0
-_BOOTS = 5
 
 log = logger(__name__)
 
@@ -115,12 +116,12 @@ async def _served(session: AsyncSession) -> list[Served]:
         if revision_id != wanted.id:
             revision = await session.get_one(Revision, revision_id)
         model = await session.get_one(Model, revision.model_id)
-        boot_s = 0.0 if ready else await _boot_s(session, revision_id)
-        served.append(Served(deployment, revision, model, ready, boot_s))
+        boot = PRIOR
+        if not ready:
+            samples = await starts.boot_samples(session, revision_id, SAMPLES)
+            asleep = any(
+                each.state == ReplicaState.SLEEPING for each in live.get(deployment.id, [])
+            )
+            boot = next_boot_time(samples, asleep)
+        served.append(Served(deployment, revision, model, ready, boot))
     return served
-
-
-async def _boot_s(session: AsyncSession, revision_id: str) -> float:
-    """The median of the last ones: one that had to download its model says little of the next."""
-    times = await replicas.boot_times_s(session, revision_id, _BOOTS)
-    return round(median(times), 1) if times else 0.0

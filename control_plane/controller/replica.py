@@ -11,7 +11,7 @@ from control_plane.controller.limits import Limits
 from control_plane.controller.replica_plan import ReplicaStep, next_step
 from control_plane.controller.world import World
 from control_plane.store.clock import read_clock
-from control_plane.store.repositories import instances, machines, replicas
+from control_plane.store.repositories import instances, machines, replicas, starts
 from control_plane.store.session import Database
 from control_plane.store.tables import Instance, Replica
 from infra.cloud.base import Market
@@ -22,6 +22,8 @@ from infra.states import ReplicaState, is_final
 from infra.telemetry import logger
 
 _NO_ROOM = "waits for a machine with a free slot: 'tamer worker token' lets one join"
+
+_UNDER_WAY = (ReplicaState.BOOTING, ReplicaState.LOADING, ReplicaState.READY)
 
 log = logger(__name__)
 
@@ -91,6 +93,8 @@ class ReplicaReconciler:
         if replica.instance_id is None and not is_final(step.to):
             return await self._place(session, replica, step, heard)
         moved = await replicas.move(session, replica.id, seen, step.to, step.reason)
+        if moved and step.to in _UNDER_WAY:
+            await starts.launched(session, replica.id)
         changes_assignment = is_final(step.to) or step.to is ReplicaState.DRAINING
         if moved and changes_assignment and replica.instance_id is not None:
             await instances.change_assignment(session, replica.instance_id)
@@ -99,10 +103,15 @@ class ReplicaReconciler:
     async def _place(
         self, session: AsyncSession, replica: Replica, step: ReplicaStep, heard: Collection[str]
     ) -> bool:
-        """On a machine that is there and has room; else on a new one, where there are any to get:
-        one for each replica, of the cloud's one kind, until placement chooses."""
+        """On a machine that stayed for it, or that is there and has room; else on a new one, where
+        there are any to get: one for each replica, of the cloud's one kind, until placement
+        chooses."""
         seen = ReplicaState(replica.state)
-        instance = await machines.lock_slot(session, heard)
+        instance = await machines.lock_kept(session, replica.deployment_id, heard)
+        if instance is not None:
+            await instances.keep(session, instance.id, None)
+        else:
+            instance = await machines.lock_slot(session, heard)
         if instance is not None:
             await instances.change_assignment(session, instance.id)
         elif self._cloud != JOINED_CLOUD:

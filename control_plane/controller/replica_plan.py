@@ -52,7 +52,10 @@ def next_step(
         return ReplicaStep(report.state, report.reason or "ended by its agent")
     if _must_drain(instance, report):
         return _leaving(instance)
-    if state in _START[:-1] and now - replica.created_at > limits.start_s:
+    if state is ReplicaState.SLEEPING:
+        return None
+    began_at = replica.updated_at if replica.wakes else replica.created_at
+    if state in _START[:-1] and now - began_at > limits.start_s:
         return ReplicaStep(ReplicaState.FAILED, f"not ready within {limits.start_s:.0f} s")
     return _towards(state, _reached(instance, report), report)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from control_plane.autoscaler.boot_time import PRIOR, BootTime
 from control_plane.store.tables import ApiKey, Deployment, Model, Replica, Revision
 from infra.states import DeploymentState, ReplicaState
 from infra.wire import KeyEntry, Route, Target
@@ -21,8 +22,8 @@ class Served:
     model: Model
     ready: int
     """Replicas of that revision."""
-    boot_s: float = 0.0
-    """Measured, while none is ready; 0: not yet."""
+    boot: BootTime = PRIOR
+    """Of the next start, while none is ready."""
 
 
 def serving_revision(deployment: Deployment, live: Iterable[Replica]) -> tuple[str, int]:
@@ -58,7 +59,9 @@ def route(served: Served, missing_texts: Mapping[str, str]) -> Route:
         vocabulary_size=model.vocabulary_size,
         queue_limit_s=float(scaling.get("cold_start_limit_s", _DEFAULT_QUEUE_LIMIT_S)),
         ready_replicas=served.ready,
-        boot_s=served.boot_s,
+        # A client is told what was measured, never what is believed.
+        boot_s=served.boot.p50_s if served.boot.starts else 0.0,
+        boot_p90_s=served.boot.p90_s if served.boot.starts else 0.0,
         unavailable=_unavailable(deployment) or missing_texts.get(model.text_digest, ""),
     )
 

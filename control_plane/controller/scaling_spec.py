@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from control_plane.autoscaler.policy import ScalingPolicy
+from control_plane.autoscaler.policy import KeepWarm, ScalingPolicy
 
 _JOBS_PER_REPLICA = 32
 """Where the engine's options do not say how many jobs run at once."""
@@ -22,6 +22,7 @@ def scaling_policy(spec: dict[str, Any], options: dict[str, Any]) -> ScalingPoli
         min_replicas=int(scaling.get("min_replicas", 0)),
         max_replicas=int(scaling.get("max_replicas", 1)),
         idle_s=float(scaling.get("idle_s", 300.0)),
+        keep_warm=KeepWarm(scaling.get("keep_warm", KeepWarm.NONE)),
         # Whatever else a user wrote there, the engine refuses with its own words.
         jobs_per_replica=jobs if isinstance(jobs, int) and jobs > 0 else _JOBS_PER_REPLICA,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from control_plane.gateway.errors import ApiError, bad_request, unsupported
+from control_plane.gateway.wording import said_of
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -32,14 +33,19 @@ mean "without"."""
 
 _CALLED_ELSEWHERE = {
     "bad_words": "logit_bias",
+    "enable_thinking": "chat_template_kwargs.enable_thinking",
     "grammar": "structured_outputs.grammar",
     "guided_choice": "structured_outputs.choice",
     "guided_grammar": "structured_outputs.grammar",
     "guided_json": "structured_outputs.json",
     "guided_regex": "structured_outputs.regex",
     "json_schema": "structured_outputs.json",
+    "max_length": "max_tokens",
+    "max_new_tokens": "max_tokens",
+    "n_predict": "max_tokens",
+    "temp": "temperature",
 }
-"""What llama.cpp and earlier releases of vLLM call what we have."""
+"""What llama.cpp, transformers and earlier releases of vLLM call what we have."""
 
 MESSAGE_NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "annotations": ([],),
@@ -49,6 +55,8 @@ MESSAGE_NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 }
 """What clients send back in an assistant's message that we gave them."""
 
+_ALIKE = 0.8
+_BEGINNING = 4
 _QUOTED = re.compile(r"'([a-z_]+)'")
 
 
@@ -96,7 +104,7 @@ def _without_neutral(
         if value is None:
             if kind is not None and name not in kind.model_fields and name not in neutral:
                 raise _unknown(name, kind)
-        elif name in neutral:
+        elif name in neutral and (kind is None or name not in kind.model_fields):
             if value not in neutral[name]:
                 raise unsupported(prefix + name)
         elif kind is not None and name not in kind.model_fields:
@@ -107,8 +115,23 @@ def _without_neutral(
 
 
 def _unknown(name: str, kind: type[BaseModel]) -> ApiError:
-    near = difflib.get_close_matches(name, kind.model_fields, n=1)
-    meant = _CALLED_ELSEWHERE.get(name) or (near[0] if near else "")
+    meant = _CALLED_ELSEWHERE.get(name, "")
+    if meant.partition(".")[0] not in kind.model_fields:
+        meant = _nearest(name, kind.model_fields)
+    return _unrecognized(name, meant)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """What differs by a letter or two, or is the beginning of a longer name; else nothing: a guess
+    that is far off is worse than none."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=_ALIKE)
+    if near:
+        return near[0]
+    begun = [each for each in known if each.startswith(name) and len(name) >= _BEGINNING]
+    return begun[0] if len(begun) == 1 else ""
+
+
+def _unrecognized(name: str, meant: str) -> ApiError:
     hint = f" Did you mean '{meant}'?" if meant else ""
     return bad_request(
         f"Unrecognized request argument supplied: {name[:100]}.{hint}",
@@ -118,14 +141,16 @@ def _unknown(name: str, kind: type[BaseModel]) -> ApiError:
 
 
 def _refusal(error: ValidationError) -> ApiError:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    message = first["msg"].removeprefix("Value error, ")
+    first = error.errors(include_url=False, include_input=False)[0]
+    message = said_of(first)
     param = _path(first["loc"])
     if param is None:
         named = _QUOTED.search(message)
         return bad_request(f"Invalid request: {message}.", param=named[1] if named else None)
     if first["type"] == "missing":
         return bad_request(f"Missing required parameter: '{param}'.", param, "missing_parameter")
+    if first["type"] == "extra_forbidden":
+        return _unrecognized(param, "")
     return bad_request(f"Invalid value for '{param}': {message}.", param, "invalid_value")
 
 

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
 import jinja2
 import jinja2.ext
+from jinja2.meta import find_undeclared_variables
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 Objects = Sequence[Mapping[str, Any]]
+
+RESERVED = frozenset({"messages", "tools", "add_generation_prompt", "bos_token", "eos_token"})
+"""What a template is always given; whatever else it reads is an argument."""
+_NONE: Mapping[str, Any] = {}
 
 
 class Render(Protocol):
     """Messages, and the functions that the model is told of, as the text of a prompt."""
 
     def __call__(
-        self, messages: Objects, bos_token: str, eos_token: str, tools: Objects = ()
+        self,
+        messages: Objects,
+        bos_token: str,
+        eos_token: str,
+        tools: Objects = (),
+        arguments: Mapping[str, Any] = _NONE,
     ) -> str: ...
 
 
@@ -43,19 +53,28 @@ def compile_template(source: str) -> Render:
     TemplateRefused: the template is broken or does not take these messages.
     """
     try:
-        template = _environment().from_string(source)
+        environment = _environment()
+        template = environment.from_string(source)
+        read = find_undeclared_variables(environment.parse(source)) - environment.globals.keys()
     except (jinja2.TemplateError, RecursionError) as error:
         raise TemplateRefused(f"the model's chat template is broken: {error}") from error
 
-    def render(messages: Objects, bos_token: str, eos_token: str, tools: Objects = ()) -> str:
+    def render(
+        messages: Objects,
+        bos_token: str,
+        eos_token: str,
+        tools: Objects = (),
+        arguments: Mapping[str, Any] = _NONE,
+    ) -> str:
+        _require_read(arguments, read - RESERVED)
         try:
             return template.render(
                 messages=messages,
                 tools=tools or None,
-                documents=None,
                 add_generation_prompt=True,
                 bos_token=bos_token,
                 eos_token=eos_token,
+                **{"documents": None, **arguments},
             )
         except jinja2.TemplateError as error:
             raise TemplateRefused(str(error)) from error
@@ -63,6 +82,13 @@ def compile_template(source: str) -> Render:
             raise TemplateRefused(f"{type(error).__name__}: {error}") from error
 
     return render
+
+
+def _require_read(arguments: Mapping[str, Any], read: Collection[str]) -> None:
+    for name in arguments:
+        if name not in read:
+            known = f"it reads {', '.join(sorted(read))}" if read else "it reads no arguments"
+            raise TemplateRefused(f"the model's chat template does not read '{name}': {known}")
 
 
 def _environment() -> ImmutableSandboxedEnvironment:

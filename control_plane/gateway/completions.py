@@ -99,7 +99,9 @@ async def _chat_prompts(services: Services, destination: Destination, chat: Chat
     await require_grammar(services.tokenizers, chat, destination)
     messages = [message.for_template() for message in chat.messages]
     tools = json.dumps([tool.for_template() for tool in chat.offered])
-    encoding = EncodeChat(route.text_digest, messages, route.max_context_tokens, tools)
+    arguments = json.dumps(chat.template_arguments)
+    context = route.max_context_tokens
+    encoding = EncodeChat(route.text_digest, messages, context, tools, arguments)
     prompts = await encode_prompts(services, destination, encoding)
     return [(each, output_limit(route, each, chat.output_limit, None)) for each in prompts]
 
@@ -125,7 +127,7 @@ async def _text_prompts(
                 )
         prompts = [Prompt(len(ids), ids) for ids in given]
     return [
-        (each, output_limit(route, each, request.max_tokens, _DEFAULT_TEXT_TOKENS))
+        (each, output_limit(route, each, request.output_limit, _DEFAULT_TEXT_TOKENS))
         for each in prompts
     ]
 

@@ -16,6 +16,8 @@ class Display:
     """Whether special tokens are shown."""
     echo: bool = False
     """Whether the prompt is shown before the output."""
+    prompt_only: bool = False
+    """Whether the output is not shown, nor counted."""
     logprobs: bool = False
     """Whether log-probabilities are shown."""
     tools: OfferedTools | None = None
@@ -35,10 +37,10 @@ class Piece:
 
 def display_of(request: DurableRequest) -> Display:
     return Display(
-        request.stops,
-        request.include_stop,
-        request.special_tokens,
-        request.echo,
-        request.logprobs,
-        request.tools,
+        stops=request.stops,
+        include_stop=request.include_stop,
+        special_tokens=request.special_tokens,
+        echo=request.echo,
+        logprobs=request.logprobs,
+        tools=request.tools,
     )

@@ -17,7 +17,8 @@ from control_plane.gateway.answers import (
     TextCompletion,
 )
 from control_plane.gateway.body import MESSAGE_NEUTRAL, NEUTRAL
-from control_plane.gateway.schemas import ChatMessage, CompletionOptions
+from control_plane.gateway.messages import ChatMessage
+from control_plane.gateway.schemas import CompletionOptions
 
 router = APIRouter(dependencies=[Depends(authenticate)])
 

@@ -5,19 +5,27 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    JsonValue,
+    field_validator,
+    model_validator,
+)
 
+from control_plane.gateway.chat_template import RESERVED
 from control_plane.gateway.display import Display
+from control_plane.gateway.messages import ChatMessage
 from control_plane.gateway.request_part import RequestPart
 from control_plane.gateway.sampling_schema import MAX_TOP_LOGPROBS, SamplingOptions
 from control_plane.gateway.structured_output import StructuredAnswer
 from control_plane.gateway.tools.request import ToolOptions
-from control_plane.gateway.tools.schemas import ToolCall
 from infra.wire import OfferedTools
 
 MAX_STOPS = 4
 MAX_STOP_CHARS = 1024
 MAX_CHOICES = 8
+MAX_TEMPLATE_ARGUMENTS = 32
 MAX_SEQUENCES = 64
 """Prompts times choices of one request."""
 
@@ -114,59 +122,28 @@ class CompletionOptions(StructuredAnswer, SamplingOptions):
         return self.stream_options is not None and self.stream_options.include_usage
 
 
-class TextPart(RequestPart):
-    type: Literal["text"]
-    text: str
-
-
-def _joined_text(value: Any, info: ValidationInfo) -> Any:
-    """Content as templates expect it: parts become one text, a line each."""
-    if value is None and info.data.get("tool_calls"):
-        return ""
-    if not isinstance(value, list):
-        return value
-    if not value:
-        raise ValueError("a list of content parts may not be empty")
-    return "\n".join(TextPart.model_validate(part).text for part in value)
-
-
-class ChatMessage(RequestPart):
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    tool_calls: list[ToolCall] = []
-    content: Annotated[
-        str,
-        BeforeValidator(
-            _joined_text,
-            json_schema_input_type=str | Annotated[list[TextPart], Field(min_length=1)],
-        ),
-    ] = Field(None, validate_default=True)
-    """May be left out beside calls, and nowhere else."""
-    name: str | None = None
-    tool_call_id: str | None = None
-
-    @model_validator(mode="after")
-    def _complete(self) -> ChatMessage:
-        if self.tool_calls and self.role != "assistant":
-            raise ValueError("'tool_calls' is only for messages of the assistant")
-        if self.tool_call_id is not None and self.role != "tool":
-            raise ValueError("'tool_call_id' is only for messages of a tool")
-        return self
-
-    def for_template(self) -> dict[str, Any]:
-        """Templates know `system`, which is what OpenAI's `developer` was called before."""
-        role = "system" if self.role == "developer" else self.role
-        message: dict[str, Any] = {"role": role, "content": self.content}
-        if self.tool_calls:
-            message["tool_calls"] = [call.for_template() for call in self.tool_calls]
-        named = {"name": self.name, "tool_call_id": self.tool_call_id}
-        return {**message, **{key: value for key, value in named.items() if value is not None}}
-
-
 class ChatRequest(ToolOptions, CompletionOptions):
     messages: list[ChatMessage] = Field(min_length=1)
+    chat_template_kwargs: dict[str, JsonValue] = Field({}, max_length=MAX_TEMPLATE_ARGUMENTS)
+    """vLLM's: what the model's chat template reads beside messages and tools."""
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    """Handed to the chat template, where that reads it."""
     max_completion_tokens: int | None = Field(None, ge=1, lt=_INT64)
     logprobs: bool = False
     top_logprobs: int | None = Field(None, ge=0, le=MAX_TOP_LOGPROBS)
+
+    @field_validator("chat_template_kwargs")
+    @classmethod
+    def _of_the_template_alone(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        for name in RESERVED.intersection(value):
+            raise ValueError(f"'{name}' is not an argument: the request or the model says it")
+        return value
+
+    @property
+    def template_arguments(self) -> dict[str, JsonValue]:
+        """`chat_template_kwargs` has the last word."""
+        effort = {"reasoning_effort": self.reasoning_effort} if self.reasoning_effort else {}
+        return {**effort, **self.chat_template_kwargs}
 
     @model_validator(mode="after")
     def _top_logprobs_need_logprobs(self) -> ChatRequest:
@@ -178,15 +155,9 @@ class ChatRequest(ToolOptions, CompletionOptions):
     def told_logprobs(self) -> int | None:
         return (self.top_logprobs or 0) if self.logprobs else None
 
-    @model_validator(mode="after")
-    def _one_limit(self) -> ChatRequest:
-        limits = {self.max_tokens, self.max_completion_tokens} - {None}
-        if len(limits) > 1:
-            raise ValueError("give 'max_completion_tokens' or 'max_tokens', not two limits")
-        return self
-
     @property
     def output_limit(self) -> int | None:
+        """Beside the new name the old one means nothing."""
         return self.max_completion_tokens or self.max_tokens
 
 
@@ -219,6 +190,8 @@ def _is_token(value: Any) -> bool:
 
 class TextRequest(CompletionOptions):
     prompt: Annotated[Prompts, BeforeValidator(_prompt_list, json_schema_input_type=_PromptInput)]
+    max_tokens: int | None = Field(None, ge=0, lt=_INT64)
+    """0: nothing but what is told of the prompt."""
     best_of: int | None = Field(None, ge=1, le=MAX_CHOICES)
     """Generate so many for each prompt, and answer with the `n` of the highest mean
     log-probability of a token."""
@@ -241,6 +214,25 @@ class TextRequest(CompletionOptions):
             )
         return self
 
+    @model_validator(mode="after")
+    def _something_is_told(self) -> TextRequest:
+        if self.max_tokens == 0:
+            if not self.echo and self.prompt_logprobs is None:
+                raise ValueError(
+                    "'max_tokens' may be 0 where the prompt is told: with 'echo' or "
+                    "'prompt_logprobs'"
+                )
+            if self.ranks:
+                raise ValueError(
+                    "'best_of' above 'n' ranks answers, and 'max_tokens' of 0 has none"
+                )
+        return self
+
+    @property
+    def output_limit(self) -> int | None:
+        """A prompt is scored by asking for the token after it, which is not shown."""
+        return 1 if self.max_tokens == 0 else self.max_tokens
+
     @property
     def told_logprobs(self) -> int | None:
         return self.logprobs
@@ -256,4 +248,4 @@ class TextRequest(CompletionOptions):
 
     @property
     def display(self) -> Display:
-        return replace(super().display, echo=self.echo)
+        return replace(super().display, echo=self.echo, prompt_only=self.max_tokens == 0)

@@ -143,6 +143,8 @@ class Sequence:
     def _append(self, tokens: Seq[int], logprobs: Seq[TokenLogprob | None]) -> None:
         if self.first_token_at_s is None and tokens:
             self.first_token_at_s = time.monotonic()
+        if self._display.prompt_only:
+            return
         for token, logprob in zip(tokens, logprobs, strict=True):
             self.output_tokens += 1
             may_stop = self.output_tokens > self.spec.sampling.min_tokens
@@ -159,6 +161,5 @@ class Sequence:
         if finish is FinishReason.ERROR:
             self.ending = Ending(JobState.FAILED, reason=self.delivery.error)
         else:
-            self.ending = Ending(
-                JobState.COMPLETED, "length" if finish is FinishReason.LENGTH else "stop"
-            )
+            at_limit = finish is FinishReason.LENGTH or self._display.prompt_only
+            self.ending = Ending(JobState.COMPLETED, "length" if at_limit else "stop")

@@ -28,8 +28,13 @@ class ResponseFormat(RequestPart):
 
     @model_validator(mode="after")
     def _schema_where_due(self) -> ResponseFormat:
-        if (self.type == "json_schema") != (self.json_schema is not None):
-            raise ValueError("'json_schema' belongs to the type \"json_schema\", and to no other")
+        if self.type == "json_schema" and self.json_schema is None:
+            raise ValueError(
+                "'json_schema' is missing: the type \"json_schema\" needs an object with 'name' "
+                "and 'schema'"
+            )
+        if self.type != "json_schema" and self.json_schema is not None:
+            raise ValueError("'json_schema' is only allowed where 'type' is \"json_schema\"")
         return self
 
 

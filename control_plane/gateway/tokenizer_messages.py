@@ -32,6 +32,8 @@ class EncodeChat(msgspec.Struct, frozen=True, tag=True):
     tools: str = "[]"
     """The functions that the model is told of, in OpenAI's shape: JSON, whose numbers may be larger
     than MessagePack's."""
+    arguments: str = "{}"
+    """What the template reads beside these, by name; JSON."""
 
 
 class EncodeTexts(msgspec.Struct, frozen=True, tag=True):

@@ -13,10 +13,10 @@ import os
 import resource
 import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import BinaryIO
 
 import msgspec
-from llguidance import LLTokenizer
 
 from control_plane.gateway.chat_template import (
     Objects,
@@ -44,6 +44,9 @@ from infra.grammar import GrammarRefused, compiled, grammar_tokens
 from infra.wire import Grammar, TextAssets
 
 _MAX_MEMORY_BYTES = 4 << 30
+_MODELS_WITH_GRAMMARS = 4
+"""Tens of megabytes each, up to a few hundred; made again in some tenths of a second."""
+_tokens_of = lru_cache(maxsize=_MODELS_WITH_GRAMMARS)(grammar_tokens)
 
 
 class LoadedText:
@@ -58,12 +61,11 @@ class LoadedText:
         self._tokenizer.no_padding()
         self._bos_id = self._tokenizer.token_to_id(assets.bos_token) if assets.add_bos else None
         self._render: Render | None = None
-        self._grammar_tokens: tuple[int, LLTokenizer] | None = None
         normalizes = self._tokenizer.normalizer is not None
         longest = max(map(len, self._tokenizer.get_vocab()), default=1)
         self._max_token_chars = 0 if normalizes else longest
 
-    def encode_chat(self, messages: Objects, tools: Objects, max_tokens: int) -> Prompt:
+    def encode_chat(self, request: EncodeChat) -> Prompt:
         """Special tokens in the rendered text are parsed, as transformers does.
 
         Raises:
@@ -74,11 +76,14 @@ class LoadedText:
             raise TemplateRefused("this model has no chat template; use /v1/completions")
         if self._render is None:
             self._render = compile_template(assets.chat_template)
-        messages = as_objects(messages)
+        tools: Objects = json.loads(request.tools)
+        messages = as_objects(request.messages)
         if told_in_words(assets.chat_template):
             messages, tools = as_text(messages, tools), ()
-        text = self._render(messages, assets.bos_token, assets.eos_token, tools)
-        return self._encode(text, max_tokens)
+        text = self._render(
+            messages, assets.bos_token, assets.eos_token, tools, json.loads(request.arguments)
+        )
+        return self._encode(text, request.max_tokens)
 
     def encode_text(self, text: str, max_tokens: int) -> Prompt:
         prompt = self._encode(text, max_tokens)
@@ -94,11 +99,8 @@ class LoadedText:
         Raises:
             GrammarRefused: with the reason.
         """
-        if self._grammar_tokens is None or self._grammar_tokens[0] != vocabulary:
-            assets = self._assets
-            tokens = grammar_tokens(assets.tokenizer_json, vocabulary, assets.eos_token_ids)
-            self._grammar_tokens = vocabulary, tokens
-        compiled(grammar, self._grammar_tokens[1])
+        assets = self._assets
+        compiled(grammar, _tokens_of(assets.tokenizer_json, vocabulary, assets.eos_token_ids))
 
     def _encode(self, text: str, max_tokens: int) -> Prompt:
         if self._max_token_chars:
@@ -116,8 +118,7 @@ def answer(loaded: Mapping[str, LoadedText], request: EncodeChat | EncodeTexts) 
         return Unacceptable(f"no text assets {request.digest} are loaded")
     try:
         if isinstance(request, EncodeChat):
-            tools = json.loads(request.tools)
-            return Encoded([text.encode_chat(request.messages, tools, request.max_tokens)])
+            return Encoded([text.encode_chat(request)])
         return Encoded([text.encode_text(each, request.max_tokens) for each in request.texts])
     except TemplateRefused as error:
         return Unacceptable(str(error))

@@ -92,7 +92,10 @@ class Transcript:
 
     def _by_id(self, token: int, told: TokenLogprob) -> PromptLogprob:
         ranked = {each: (logprob, rank) for rank, (each, logprob) in enumerate(told.top, start=1)}
-        entries: dict[int, tuple[float, int | None]] = {token: (told.logprob, None), **ranked}
+        entries: dict[int, tuple[float, int | None]] = {
+            token: (told.logprob, told.rank or None),
+            **ranked,
+        }
         return {
             str(each): {
                 "logprob": logprob,

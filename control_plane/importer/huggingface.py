@@ -29,11 +29,7 @@ def read_directory(path: Path) -> Checkpoint:
     """
     folder = Folder(path)
     architecture, config = read_config(folder)
-    files, index = _weight_files(folder)
-    tensors = _tensors(files, index)
-    expected = architecture.tensors(config)
-    _check(tensors, expected, architecture, config)
-    parameters = sum(math.prod(shape) for shape in expected.values())
+    tensors = read_tensors(folder, architecture, config)
     generation = folder.optional_document("generation_config.json")
     text = read_text(folder, config, generation)
     ends = {"eos_token_id": list(text.eos_token_ids)}
@@ -42,8 +38,8 @@ def read_directory(path: Path) -> Checkpoint:
         config={**config, **ends},
         generation={**generation, **ends},
         text=text,
-        tensors=StoredTensors({name: tensors[name] for name in expected}),
-        parameters=parameters,
+        tensors=StoredTensors(tensors),
+        parameters=sum(math.prod(each.shape) for each in tensors.values()),
     )
 
 
@@ -52,11 +48,27 @@ def read_config(folder: Folder) -> tuple[Architecture, dict[str, Any]]:
     if not folder.has("config.json"):
         raise SourceMissing(f"{folder.path} has no config.json: name a Hugging Face model")
     raw = folder.document("config.json")
-    architecture = architectures.by_hf_name(_architecture_name(raw))
+    architecture = architectures.by_hf_name(architecture_name(raw))
     return architecture, architecture.config(raw)
 
 
-def _architecture_name(config: Mapping[str, Any]) -> str:
+def read_tensors(
+    folder: Folder, architecture: Architecture, config: Mapping[str, Any]
+) -> dict[str, StoredTensor]:
+    """The tensors that the config asks for, all of them, with nothing read but headers.
+
+    Raises:
+        ImportRefused: the files hold something else.
+    """
+    files, index = _weight_files(folder)
+    tensors = _tensors(files, index)
+    expected = architecture.tensors(config)
+    _check(tensors, expected, architecture, config)
+    return {name: tensors[name] for name in expected}
+
+
+def architecture_name(config: Mapping[str, Any]) -> str:
+    """What a config.json names in `architectures`. Raises Corrupt."""
     match config.get("architectures"):
         case [str(name)]:
             return name

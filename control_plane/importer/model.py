@@ -1,8 +1,9 @@
-"""Import: a source becomes a directory that is named by the digest of its content."""
+"""Import and pack: a source becomes a directory that is named by the digest of its content."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,8 @@ from control_plane.importer.packing.layout import plan_layout
 from control_plane.importer.packing.package import packed_config, write_package
 from control_plane.importer.packing.request import Packing
 from control_plane.importer.progress import Meter, Progress, silent
-from control_plane.importer.source import Reach, opened
+from control_plane.importer.registered import read_registered
+from control_plane.importer.source import Opened, Reach, opened
 from control_plane.importer.staged import StagedModel
 from control_plane.importer.text_assets import TEXT_FILE, encode_text_assets
 from infra.projection import text_digest
@@ -72,43 +74,78 @@ def import_model(
         ImportRefused: one line that says what is wrong and what to do. Nothing is left behind but
             what was fetched, for the next try.
     """
-    try:
+    with _one_line(f"importing {source}"):
         storage = DirectoryStorage(store) if isinstance(store, Path) else store
         reached = Reach.of(Settings()) if reach is None else reach
-        return _import(str(source), storage, progress, reached, reserve, packing or Packing())
+        with (
+            storage.staging() as scratch,
+            opened(str(source), scratch, reached, progress) as found,
+        ):
+            return _make(found, packing or Packing(), scratch, storage, progress, reserve)
+
+
+def pack_model(
+    tree: Path,
+    source: str,
+    storage: Storage,
+    packing: Packing,
+    progress: Progress = silent,
+    reserve: Reserve = lambda _digest: None,
+) -> ImportedModel:
+    """Make another package of a registered model, all or nothing.
+
+    Args:
+        tree: the model's directory.
+        source: where the model once came from.
+
+    The rest is as in `import_model`. The same content asked for alike gives the same digest.
+
+    Raises:
+        ImportRefused: one line that says what is wrong and what to do. Nothing is left behind.
+    """
+    with _one_line(f"packing {tree}"), storage.staging() as scratch:
+        progress("verify", 0, 0)
+        found = Opened(source, read_registered(tree))
+        return _make(found, packing, scratch, storage, progress, reserve)
+
+
+@contextmanager
+def _one_line(doing: str) -> Iterator[None]:
+    """What storage and operating system say as an `ImportRefused`."""
+    try:
+        yield
     except StorageError as error:
         raise ImportRefused(str(error)) from error
     except OSError as error:
-        raise refusal_of(error, f"importing {source}") from error
+        raise refusal_of(error, doing) from error
 
 
-def _import(
-    source: str,
+def _make(
+    found: Opened,
+    packing: Packing,
+    scratch: Path,
     storage: Storage,
     progress: Progress,
-    reach: Reach,
     reserve: Reserve,
-    packing: Packing,
 ) -> ImportedModel:
-    with storage.staging() as scratch, opened(source, scratch, reach, progress) as found:
-        staged = StagedModel(scratch / "model")
-        staged.path.mkdir()
-        manifest = _write(found.checkpoint, packing, staged, progress)
-        reserve(manifest.digest)
-        _store(manifest, staged, storage, progress)
-        return ImportedModel(
-            source=found.source,
-            digest=manifest.digest,
-            text_digest=manifest.text_digest,
-            architecture=manifest.architecture,
-            size_bytes=manifest.size_bytes,
-            parameters=manifest.parameters,
-            max_context_tokens=manifest.max_context_tokens,
-            vocabulary_size=manifest.vocabulary_size,
-            weights_root=manifest.weights_root,
-            quantization=manifest.quantization,
-            uri=storage.uri(manifest.digest),
-        )
+    staged = StagedModel(scratch / "model")
+    staged.path.mkdir()
+    manifest = _write(found.checkpoint, packing, staged, progress)
+    reserve(manifest.digest)
+    _store(manifest, staged, storage, progress)
+    return ImportedModel(
+        source=found.source,
+        digest=manifest.digest,
+        text_digest=manifest.text_digest,
+        architecture=manifest.architecture,
+        size_bytes=manifest.size_bytes,
+        parameters=manifest.parameters,
+        max_context_tokens=manifest.max_context_tokens,
+        vocabulary_size=manifest.vocabulary_size,
+        weights_root=manifest.weights_root,
+        quantization=manifest.quantization,
+        uri=storage.uri(manifest.digest),
+    )
 
 
 def _write(

@@ -22,6 +22,7 @@ class Prefix(StrEnum):
     DECISION = "dec"
     KEY = "key"
     AUDIT_EVENT = "aud"
+    START = "sta"
 
 
 def new_id(prefix: Prefix) -> str:

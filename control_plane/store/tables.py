@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, Double, ForeignKey, Index, MetaData, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Double,
+    ForeignKey,
+    Index,
+    MetaData,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from control_plane.store.free_text import FreeText
@@ -58,6 +68,15 @@ class Model(Base):
     parameters: Mapped[int] = mapped_column(BigInteger, default=0)
     max_context_tokens: Mapped[int] = mapped_column(default=0)
     vocabulary_size: Mapped[int] = mapped_column(default=0)
+    weights_root: Mapped[str] = mapped_column(default="")
+    """The root of its package's index; empty: its files are no package."""
+    quantization: Mapped[str] = mapped_column(default="")
+    packing: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """How its weights were asked to be kept; what was left out is not in it."""
+    packed_from: Mapped[str] = mapped_column(default="")
+    """The model that it is another package of."""
+    replaces: Mapped[bool] = mapped_column(default=False)
+    """Whether it takes the name of that model when it is ready."""
     created_at: Mapped[float]
     updated_at: Mapped[float]
 
@@ -115,7 +134,47 @@ class Replica(Leased, Base):
     created_at: Mapped[float]
     updated_at: Mapped[float]
     ready_at: Mapped[float | None] = mapped_column(default=None)
+    """When it was ready for the first time."""
     ended_at: Mapped[float | None] = mapped_column(default=None)
+    wakes: Mapped[int] = mapped_column(default=0, server_default="0")
+    """How often it was told to wake up."""
+
+
+class Start(Base):
+    """One line of the cold-start ledger: a replica's start, or one of its wakes."""
+
+    __tablename__ = "starts"
+    __table_args__ = (
+        UniqueConstraint("replica_id", "wakes"),
+        Index("ix_starts_deployment_id", "deployment_id", "id"),
+        Index("ix_starts_revision_ready", "revision_id", "ready_at"),
+    )
+    id: Mapped[str] = mapped_column(primary_key=True)
+    replica_id: Mapped[str] = mapped_column(ForeignKey("replicas.id"))
+    wakes: Mapped[int]
+    """0: the start from nothing."""
+    deployment_id: Mapped[str] = mapped_column(ForeignKey("deployments.id"))
+    revision_id: Mapped[str]
+    instance_id: Mapped[str] = mapped_column(default="")
+    instance_type: Mapped[str] = mapped_column(default="")
+    zone: Mapped[str] = mapped_column(default="")
+    tier: Mapped[str] = mapped_column(default="")
+    """`infra.starts.Tier`, the furthest that bytes came from; empty: not known yet."""
+    standby: Mapped[bool] = mapped_column(default=False)
+    bytes_by_tier: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    phases_s: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """`infra.starts.Phase` -> seconds."""
+    usd: Mapped[float] = mapped_column(default=0.0)
+    """What the instance cost meanwhile."""
+    outcome: Mapped[str] = mapped_column(default="")
+    """Empty while it starts, then ready or failed"""
+    reason: Mapped[str] = mapped_column(FreeText, default="")
+    created_at: Mapped[float]
+    launched_at: Mapped[float | None] = mapped_column(default=None)
+    """When its instance was there, or on its way."""
+    ready_at: Mapped[float | None] = mapped_column(default=None)
+    closed_at: Mapped[float | None] = mapped_column(default=None)
+    """From then on it says all that it ever will."""
 
 
 class Instance(Leased, Base):
@@ -135,6 +194,8 @@ class Instance(Leased, Base):
     join_token_expires_at: Mapped[float] = mapped_column(default=0.0)
     assignment_version: Mapped[int] = mapped_column(default=0)
     capabilities: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    kept_for: Mapped[str | None] = mapped_column(default=None)
+    """The deployment at zero for which it stays although nothing runs on it."""
     created_at: Mapped[float]
     updated_at: Mapped[float]
     joined_at: Mapped[float | None] = mapped_column(default=None)

@@ -89,7 +89,7 @@ async def _attempt(claim: Claim, settings: Settings, cloud_of: Callable[[Setting
 
 async def _work(claim: Claim, settings: Settings, cloud_of: Callable[[Settings], Cloud]) -> None:
     kind = OperationKind(claim.operation.kind)
-    if kind is OperationKind.IMPORT_MODEL:
+    if kind in operations.MAKES_MODEL:
         await import_into_store(claim, settings)
         return
     if kind in (OperationKind.LIST_GARBAGE, OperationKind.COLLECT_GARBAGE):
@@ -112,7 +112,7 @@ async def _after_error(claim: Claim, error: str, *, again: bool) -> None:
         return
     try:
         async with claim.outcome(OperationState.FAILED, error) as session:
-            if claim.operation.kind == OperationKind.IMPORT_MODEL:
+            if claim.operation.kind in operations.MAKES_MODEL:
                 await imports.fail(session, claim.operation.subject_id, error)
     except ClaimLost:
         log.warning("operation was taken over", operation_id=claim.operation.id)

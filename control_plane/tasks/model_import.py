@@ -1,4 +1,4 @@
-"""Import a model in a thread, telling how far it is."""
+"""Import or pack a model in a thread, telling how far it is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from control_plane.store.repositories.operations import OperationKind, Operation
 from control_plane.tasks.claim import Claim
 from infra.settings import Settings
 from infra.storage.base import StorageError
-from infra.storage.opening import open_storage
+from infra.storage.opening import local_path, open_storage
 
 if TYPE_CHECKING:
     from control_plane.importer.model import ImportedModel
@@ -21,19 +21,20 @@ _LOOK_EVERY_S = 0.1
 
 
 async def import_into_store(claim: Claim, settings: Settings) -> None:
-    """Import the model that the operation names, and write what it is into its row.
+    """Make the model that the operation names, and write what it is into its row.
 
     A source that is refused fails the operation and the model with the importer's own words.
     """
     # The importer brings numpy and tokenizers: only an import should wait for them.
     from control_plane.importer.errors import ImportRefused
-    from control_plane.importer.model import import_model
+    from control_plane.importer.model import import_model, pack_model
+    from control_plane.importer.packing.request import Packing
     from control_plane.importer.source import Reach
 
     model_id = claim.operation.subject_id
     async with claim.database.snapshot() as session:
-        source = await imports.source_of(session, model_id)
-    if source is None:  # imported by an attempt that could not say so, or deleted
+        wanted = await imports.wanted(session, model_id)
+    if wanted is None:  # imported by an attempt that could not say so, or deleted
         async with claim.outcome(OperationState.SUCCEEDED):
             return
     loop = asyncio.get_running_loop()
@@ -42,8 +43,12 @@ async def import_into_store(claim: Claim, settings: Settings) -> None:
         asyncio.run_coroutine_threadsafe(_reserve(claim, model_id, digest), loop).result()
 
     def work() -> ImportedModel:
+        store, packing = open_storage(settings), msgspec.convert(wanted.packing, Packing)
+        if wanted.of_uri:
+            tree = local_path(wanted.of_uri, settings)
+            return pack_model(tree, wanted.source, store, packing, claim.progress, reserve)
         reach = Reach.of(settings)
-        return import_model(source, open_storage(settings), claim.progress, reach, reserve)
+        return import_model(wanted.source, store, claim.progress, reach, reserve, packing)
 
     try:
         imported = await asyncio.to_thread(work)

@@ -1,7 +1,7 @@
 """A second request where the first is slower than others of its kind.
 
-After "The Tail at Scale" (Dean and Barroso, CACM 2013): what is slower than most of its kind is asked
-for again, elsewhere or over another connection, and whichever comes first is taken.
+After "The Tail at Scale" (Dean and Barroso, CACM 2013): what is slower than most of its kind is
+asked for again, over another connection, and whichever comes first is taken.
 """
 
 from __future__ import annotations

@@ -237,4 +237,3 @@ class HttpRangeRead:
         self._file.check_version(head)
         if head.first_byte != first or head.length_bytes != last + 1 - first:
             raise BrokenConnection("it answered with another part")
-

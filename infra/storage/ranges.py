@@ -1,4 +1,4 @@
-"""Parts of stored files: what a start reads of a model, in the order and from the place it wants."""
+"""Parts of stored files: a start reads a model in an order, and into a place, of its own."""
 
 from __future__ import annotations
 

@@ -19,8 +19,10 @@ class StoredTree(Protocol):
     """Methods raise NotStored, Damaged, StorageDenied and StorageAway."""
 
     uri: str
-    folder: Path | None
-    """Where it lies on this machine; None where it lies elsewhere."""
+
+    @property
+    def folder(self) -> Path | None:
+        """Where it lies on this machine; None where it lies elsewhere."""
 
     def manifest(self) -> TreeManifest: ...
 

@@ -101,19 +101,24 @@ class Home:
 
     def deploy(self, name: str, engine: dict[str, Any]) -> dict[str, Any]:
         """One replica, ready to serve; returns the revision (`engine`, `options`)."""
-        spec = {
-            "name": name,
-            "model": MODEL,
-            "engine": engine,
-            "scaling": {"min_replicas": 1, "max_replicas": 1},
-        }
+        self.apply(name, engine, {"min_replicas": 1, "max_replicas": 1})
+        self._wait(lambda: self._states(name) == ["ready"], f"serving {name}", _DEPLOY_LIMIT_S)
+        revision: dict[str, Any] = self.get(f"/deployments/{name}")["revision"]
+        return revision
+
+    def apply(self, name: str, engine: dict[str, Any], scaling: dict[str, Any]) -> None:
+        spec = {"name": name, "model": MODEL, "engine": engine, "scaling": scaling}
         reply = self._api.put(f"/deployments/{name}", json=spec)
         if not reply.is_success:
             raise NotRunning(f"deploying {name}: {reply.text}")
-        self._wait(lambda: self._states(name) == ["ready"], f"serving {name}", _DEPLOY_LIMIT_S)
-        shown = self._api.get(f"/deployments/{name}").json()
-        revision: dict[str, Any] = shown["revision"]
-        return revision
+
+    def get(self, path: str) -> dict[str, Any]:
+        """What the deployment API answers."""
+        reply = self._api.get(path)
+        if not reply.is_success:
+            raise NotRunning(f"{path}: {reply.text}")
+        found: dict[str, Any] = reply.json()
+        return found
 
     def delete(self, name: str) -> None:
         """Returns when its name is free and its engine gone."""

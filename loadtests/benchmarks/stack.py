@@ -25,6 +25,7 @@ from random import Random
 from loadtests.benchmarks import added_ttft, gateway_load, job_queue
 from loadtests.benchmarks.engine_arm import EngineArm, EngineArmFailed
 from loadtests.benchmarks.home import Home, NotRunning
+from loadtests.benchmarks.interruption import interrupted
 from loadtests.benchmarks.processes import Cores, TooFewCores, pin
 from loadtests.benchmarks.report import Report, row
 from loadtests.benchmarks.stream_client import StreamClient, StreamFailed
@@ -62,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, default=None, metavar="FILE")
     options = parser.parse_args(arguments)
     report = Report("stack", options.quick)
+    code = 0
     try:
         measure(report, QUICK if options.quick else FULL, Cores.of_this_machine())
     except (
@@ -74,11 +76,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ) as error:
         print(f"benchmark: {error}", file=sys.stderr)
         return 1
-    print(report.table())
+    except KeyboardInterrupt:
+        code = interrupted(report)
+    if report.rows:
+        print(report.table())
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_bytes(report.json())
-    return 0
+    return code
 
 
 def measure(report: Report, size: Size, cores: Cores) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 _PIECE_BYTES = 64 << 10
 _MOST_HEAD_BYTES = 64 << 10
 _LINE_END = b"\r\n"
+_EXPECT = re.compile(rb"(?im)^expect:.*\r\n")
 _STALL_S = 3600.0
 _START_LIMIT_S = 10.0
 
@@ -123,7 +125,12 @@ class FaultProxy:
         request = await client.readuntil(_LINE_END * 2)
         path = request.split(b" ", 2)[1].decode()
         fields = _fields(request)
-        self.requests.append(f"{request.split(b' ', 1)[0].decode()} {path} {fields.get('range', '')}")
+        self.requests.append(
+            f"{request.split(b' ', 1)[0].decode()} {path} {fields.get('range', '')}"
+        )
+        if "expect" in fields:
+            answer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request = _EXPECT.sub(b"", request)
         body = await client.readexactly(int(fields.get("content-length", "0")))
         await asyncio.sleep(self.faults.latency_s)
         if status := self.faults.refuse(path):

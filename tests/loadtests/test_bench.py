@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
+from importlib.machinery import BuiltinImporter, FrozenImporter, ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
@@ -86,6 +89,28 @@ def test_a_deployment_that_does_not_answer_is_said_before_any_load(
     assert len(openai_stream.bodies) == 1
     monkeypatch.setenv("TAMER_API_KEY", "wrong")
     assert bench(MODEL, *_BRIEF)[0] == ExitCode.REFUSED
+
+
+def test_without_locust_it_says_what_to_type_before_anything_else(
+    bench: Bench, openai_stream: OpenAiStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "meta_path", [BuiltinImporter, FrozenImporter, _WithoutLocust])
+    for name in [each for each in sys.modules if each.partition(".")[0] == "locust"]:
+        monkeypatch.delitem(sys.modules, name)
+    code, out, err = bench(MODEL, *_BRIEF)
+    assert (code, out) == (ExitCode.FAILED, "")
+    assert "pip install" in err and "[load]" in err
+    assert openai_stream.bodies == []
+
+
+class _WithoutLocust(PathFinder):
+    """As if it were not installed."""
+
+    @classmethod
+    def find_spec(
+        cls, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        return None if fullname == "locust" else super().find_spec(fullname, path, target)
 
 
 def test_another_machine_is_not_loaded_without_being_asked(

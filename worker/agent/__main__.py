@@ -9,7 +9,6 @@ from infra.metrics.port import start_metrics
 from infra.process_settings import process_settings
 from infra.redis_check import UnfitRedis
 from infra.settings import Settings
-from infra.storage.opening import local_path
 from infra.telemetry import configure_logging, logger
 from infra.tracing.setup import start_tracing
 from worker.agent.join import JoinFailed, JoinRefused, join
@@ -29,7 +28,7 @@ async def run(settings: Settings) -> None:
     joining = join(settings.join_url, request, settings.join_limit_s)
     grant = await order.unless_given(joining)
     if grant is not None:
-        await serve(settings, grant, order, lambda uri, moved: local_path(uri, settings, moved))
+        await serve(settings, grant, order)
 
 
 def main() -> int:

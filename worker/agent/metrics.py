@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from infra.metrics.registry import counter
+from infra.metrics.registry import counter, gauge
 from infra.metrics.snapshot import SnapshotGauge
 from infra.wire import ReplicaReport
 
@@ -46,6 +46,17 @@ _COUNTED = {
 REPLICAS = SnapshotGauge(
     "agent_replicas", "Replicas of this agent by state, ended ones until forgotten.", ("state",)
 )
+WEIGHT_BYTES = counter(
+    "weights_fetched_bytes", "Bytes of weights that starts have read, by tier.", ("tier",)
+)
+REFETCHED_CHUNKS = counter(
+    "weights_refetched_chunks", "Chunks of weights that were broken and read again.", ()
+)
+HEDGED_READS = counter(
+    "weights_hedged_reads", "Second requests to the store, where the first one was slow.", ()
+)
+PEER_BYTES = counter("weights_served_bytes", "Bytes of weights that were served to peers.", ())
+CACHE_BYTES = gauge("model_cache_bytes", "Disk that cached models take on this machine.")
 
 
 class EngineMetrics:

@@ -27,6 +27,26 @@ class SharedPackage:
         self.landing = landing
         self.key = key
         self._reading: set[int] = set()
+        self._answers = 0
+        self._changes = threading.Condition()
+        self._withdrawn = False
+
+    def begin_answer(self) -> bool:
+        """Whether it may be read now; `end_answer` must follow."""
+        with self._changes:
+            self._answers += not self._withdrawn
+            return not self._withdrawn
+
+    def end_answer(self) -> None:
+        with self._changes:
+            self._answers -= 1
+            self._changes.notify_all()
+
+    def withdraw(self) -> None:
+        """Returns when nobody reads it any more: its memory may become another model's."""
+        with self._changes:
+            self._withdrawn = True
+            self._changes.wait_for(lambda: not self._answers)
 
     def reading_from_store(self, chunk: int, begun: bool) -> None:
         """Told to others, so that they need not read it too."""
@@ -94,6 +114,7 @@ class PeerServer:
         def end() -> None:
             if self._shared.get(root) is package:
                 del self._shared[root]
+            package.withdraw()
 
         return end
 
@@ -156,8 +177,13 @@ def _handler_of(server: PeerServer) -> type[BaseHTTPRequestHandler]:
                 self._refuse(404)
             elif requested[2]:
                 self._send(200, memoryview(package.states()), "")
+            elif not package.begin_answer():
+                self._refuse(404)
             else:
-                self._send_part(package.landing)
+                try:
+                    self._send_part(package.landing)
+                finally:
+                    package.end_answer()
 
         def _send_part(self, landing: OwnLanding) -> None:
             asked = _RANGE.fullmatch(self.headers.get("range", ""))
@@ -181,8 +207,8 @@ def _handler_of(server: PeerServer) -> type[BaseHTTPRequestHandler]:
             for begin in range(0, len(body), _PIECE_BYTES):
                 piece = body[begin : begin + _PIECE_BYTES]
                 self.connection.sendall(piece)
-                if place:
-                    time.sleep(server.rate.take(len(piece)))
+                if place and (pause_s := server.rate.take(len(piece))) > 0:
+                    time.sleep(pause_s)
 
         def _refuse(self, status: int) -> None:
             self.send_response(status)

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from infra.connection import RedisClient
@@ -20,6 +19,7 @@ from infra.telemetry import logger
 from infra.token_stream import TokenWriter
 from infra.wire import ReplicaReport, ReplicaSpec
 from worker.agent.engine_process import EngineEnded, EngineProcess
+from worker.agent.held_model import HeldModel
 from worker.agent.outbox import Outbox
 from worker.agent.serving import Serving
 from worker.agent.standby import Standbys
@@ -54,8 +54,8 @@ class Surroundings:
     slots: asyncio.Semaphore
     news: Callable[[], None]
     """Called when a replica changes its state."""
-    local_path: Callable[[str, Moved], Path]
-    """The files of a model by its URI; they may have to be fetched. Raises StorageError."""
+    open_model: Callable[[ReplicaSpec, Moved], HeldModel]
+    """`worker.agent.models.Models.open`, for a thread. Raises StorageError."""
     standbys: Standbys
 
 
@@ -79,6 +79,7 @@ class Replica:
         self._clock = StartClock(time.monotonic, spec.wakes)
         self._weight_bytes = 0
         self._drain_limit_s = float("inf")
+        self._model: HeldModel | None = None
         self._engine: EngineProcess | None = None
         self._serving: Serving | None = None
 
@@ -141,11 +142,24 @@ class Replica:
     async def _run_in_slot(self) -> None:
         self._become(ReplicaState.BOOTING)
         self._clock.enter(Phase.FETCH)
-        model_dir = await self._fetch_model()
-        if model_dir is None:
+        model = await self._fetch_model()
+        if model is None:
             return
+        try:
+            await self._run_with(model)
+        finally:
+            await asyncio.to_thread(model.release)
+
+    async def _run_with(self, model: HeldModel) -> None:
+        self._model = model
         self._clock.enter(Phase.ENGINE)
-        spec = EngineSpec(self.spec.replica_id, model_dir, self.spec.options, self._around.threads)
+        spec = EngineSpec(
+            self.spec.replica_id,
+            model.folder,
+            self.spec.options,
+            self._around.threads,
+            model.landing,
+        )
         engine = await self._begin_engine(spec)
         self._engine = engine
         try:
@@ -165,7 +179,7 @@ class Replica:
         self._log.info("engine started", engine=kind, pid=engine.pid, standby=waited is not None)
         return engine
 
-    async def _fetch_model(self) -> Path | None:
+    async def _fetch_model(self) -> HeldModel | None:
         """None where the replica is no longer wanted."""
         fetched_bytes = 0
 
@@ -177,7 +191,7 @@ class Replica:
             self._reason = f"fetching the model: {fetched_bytes >> 20} MiB"
 
         try:
-            found = await asyncio.to_thread(self._around.local_path, self.spec.model_uri, moved)
+            found = await asyncio.to_thread(self._around.open_model, self.spec, moved)
         except _Unwanted:
             return None
         if fetched_bytes:
@@ -217,11 +231,17 @@ class Replica:
             self._clock.enter(Phase.WARM)
         elif message.done_bytes == message.total_bytes:
             self._weight_bytes = message.total_bytes
-            if not self._clock.has_read:
-                self._clock.read(Tier.DISK, message.total_bytes)
+            self._see_tiers(message.total_bytes)
             self._clock.enter(Phase.WARM)
         if not self._drain_asked.is_set():
             self._become(ReplicaState.LOADING, _progress(message))
+
+    def _see_tiers(self, total_bytes: int) -> None:
+        told = self._model.bytes_by_tier() if self._model is not None else {}
+        for tier, count_bytes in told.items():
+            self._clock.read(Tier(tier), count_bytes)
+        if not self._clock.has_read:
+            self._clock.read(Tier.DISK, total_bytes)
 
     async def _serve(self, engine: EngineProcess, stats: Stats) -> None:
         """Until it is drained, or shall sleep and nothing runs."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from pathlib import Path
 from typing import Any
 
 from infra.build import build_name
@@ -15,19 +15,19 @@ from infra.ending import end_tasks
 from infra.redis_check import check_at_start
 from infra.registry import AgentRegistry
 from infra.settings import Settings
-from infra.storage.base import Moved
+from infra.storage.served import ServedTrees
 from infra.telemetry import logger
 from infra.wire import JoinGrant
 from worker.agent.heartbeat import Heart
 from worker.agent.leave_order import LeaveOrder
 from worker.agent.log_shipping import LogShipper, ShippingHandler
 from worker.agent.machine import devices, engine_threads
+from worker.agent.models import Models
+from worker.agent.peer_board import open_board
 from worker.agent.replica import Surroundings
 from worker.agent.standby import Standbys
 from worker.agent.supervisor import Supervisor
 
-LocalPath = Callable[[str, Moved], Path]
-"""As `Surroundings.local_path`."""
 Rejoin = Callable[[], Awaitable[JoinGrant]]
 """Asks the control plane what this process is: the same instance, unless that was given up."""
 
@@ -39,7 +39,7 @@ async def serve(
     settings: Settings,
     grant: JoinGrant,
     order: LeaveOrder,
-    local_path: LocalPath,
+    served: ServedTrees | None = None,
     rejoin: Rejoin | None = None,
 ) -> JoinGrant | None:
     """Do what the assignment says until the order to leave comes, then drain; returns None.
@@ -47,10 +47,15 @@ async def serve(
     With `rejoin`, a process that could not be heard for a while asks who it is; where the answer is
     not what it was granted, everything ends at once and the new grant is returned.
 
+    Args:
+        served: reads tamer:// models, on machines that joined.
+
     Raises:
         UnfitRedis: jobs would be lost in the Redis that the control plane names.
     """
     await check_at_start(grant.jobs_url, grant.tokens_url)
+    if settings.cache_dir is not None:
+        os.environ["TAMER_CACHE_DIR"] = str(settings.cache_dir)  # engines read no settings
     jobs, tokens = connect(grant.jobs_url), connect(grant.tokens_url)
     shipper = LogShipper(tokens)
     slots = len(devices(settings.slots))
@@ -58,8 +63,10 @@ async def serve(
     free_slots = asyncio.Semaphore(slots)
     threads = engine_threads(settings, slots)
     standbys = Standbys(settings.standby, threads, lambda: not free_slots.locked(), news.set)
+    board = open_board(settings, jobs, grant.jobs_url)
+    models = Models(settings, board, served)
     surroundings = Surroundings(
-        jobs, tokens, grant.lease_s, threads, free_slots, news.set, local_path, standbys
+        jobs, tokens, grant.lease_s, threads, free_slots, news.set, models.open, standbys
     )
     supervisor = Supervisor(surroundings, settings.drain_limit_s, order.give)
     heart = Heart(jobs, grant.instance_id, build_name(), grant.heartbeat_s, news)
@@ -82,6 +89,8 @@ async def serve(
             _log.info("leaving", instance_id=grant.instance_id)
             heart.leaving = True
             news.set()
+            if board is not None:
+                await _try_briefly(board.withdraw())
             leaving = asyncio.create_task(supervisor.leave())
             await _first_of(leaving, beating, shipping)
             await end_tasks(beating, shipping)
@@ -89,6 +98,9 @@ async def serve(
             await _try_briefly(shipper.ship())
         finally:
             await end_tasks(ordered, following, beating, shipping, standing_by, replaced)
+            await asyncio.to_thread(models.close)
+            if board is not None:
+                await board.close()
             await jobs.aclose()
             await tokens.aclose()
     return None

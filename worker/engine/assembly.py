@@ -18,18 +18,18 @@ from worker.engine.grammar.compiler import GrammarCompiler
 from worker.engine.host_forward import HostForward
 from worker.engine.host_pool import HostPool
 from worker.engine.kv_cache import KvCache, cache_dtype, token_bytes
-from worker.engine.loading import report_loading
 from worker.engine.loop import Loop, OverlappedLoop, PlainLoop
 from worker.engine.memory import require_bytes
+from worker.engine.model_loading import begin_model, check_model, choose_quantization
 from worker.engine.options import DEFAULT_CONTEXT_TOKENS, Options, read_options
 from worker.engine.runner import Runner
 from worker.engine.sampler import Sampler
 from worker.engine.step_memory import step_bytes
-from worker.kernels.native.toolchain import available, compiled_before, multiplies
-from worker.loader.checkpoint import Checkpoint
-from worker.loader.weights import check_weights, load_weights
-from worker.models.base import Model, ModelError, ModelShape, Placement, Quantization
-from worker.models.registry import builder_of, read_json
+from worker.kernels.native.toolchain import available, compiled_before
+from worker.loader.arrival import Arrival
+from worker.loader.opening import open_weights
+from worker.models.base import Model, ModelError, ModelShape, Placement
+from worker.models.registry import read_json
 from worker.scheduling.scheduler import Limits, Scheduler
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -58,10 +58,13 @@ class Assembly:
     """Makes the parts around the model anew, where these were freed."""
     block_copy_s: float | None = None
     """The runner's, for the cost of swapping; None where nothing is swapped."""
+    arrival: Arrival | None = None
+    """Of the weights, which may still be on their way; None where all of them are there."""
 
 
 def assemble(spec: EngineSpec) -> Assembly:
-    """Build all parts. Nothing large is allocated before headers, options and memory agree.
+    """Build all parts. Nothing large is allocated before headers, options and memory agree. The
+    weights are on their way then: forward passes wait for what they read next.
 
     Raises:
         EngineError: the message says what does not fit, and what to change.
@@ -72,16 +75,20 @@ def assemble(spec: EngineSpec) -> Assembly:
     if device.type == "cuda":
         options = read_options(with_gpu_defaults(spec.options))
     config = read_json(spec.model_path / "config.json")
-    checkpoint = Checkpoint(spec.model_path)
+    source = open_weights(spec.model_path, spec.landing)
     dtype = auto_dtype(device) if options.dtype == "auto" else DTYPES[options.dtype]
-    quantization = choose_quantization(options, device)
-    shape = _check_model(config, checkpoint)
+    quantization = choose_quantization(options, device, source.quantised)
+    shape = check_model(config, source)
     max_context = _max_context(options, shape)
     placement = Placement(dtype, device, max_context, options.exact, quantization)
-    model = _load_model(config, checkpoint, placement)
+    model, arrival = begin_model(config, source, placement)
     eos_tokens = read_eos_tokens(spec.model_path, config)
     kv_dtype = cache_dtype(options.kv_cache_dtype, dtype)
-    return put_together(model, options, max_context, eos_tokens, kv_dtype, device, spec.model_path)
+    directory = spec.model_path
+    # Memory is measured, kernels are compiled and graphs recorded on weights that are not there.
+    with arrival.ungated():
+        parts = put_together(model, options, max_context, eos_tokens, kv_dtype, device, directory)
+    return replace(parts, arrival=arrival)
 
 
 def compiles_kernels(spec: EngineSpec) -> bool:
@@ -103,7 +110,7 @@ def put_together(
     device: torch.device,
     directory: Path | None = None,
 ) -> Assembly:
-    """Everything around a model whose weights are there; on a GPU its graphs are recorded.
+    """Everything around a model; on a GPU its graphs are recorded.
 
     Args:
         directory: where its tokenizer lies; without one, jobs with grammars are refused.
@@ -161,15 +168,6 @@ def _loop(options: Options, device: torch.device, runner: Runner) -> Callable[[S
     return partial(OverlappedLoop, runner=runner, threaded=on_cpu)
 
 
-def choose_quantization(options: Options, device: torch.device) -> Quantization:
-    """What is asked for; else int8 on a CPU whose instructions multiply it, where it is the fastest
-    by far. Who names a dtype gets weights of that dtype."""
-    if options.quantization != "auto":
-        return options.quantization
-    fast = device.type == "cpu" and multiplies(torch.int8)
-    return "int8" if fast and options.dtype == "auto" else "none"
-
-
 def read_eos_tokens(directory: Path, config: dict[str, Any]) -> frozenset[int]:
     """Tokens that end a sequence: the generation config's where it has any, else the config's.
 
@@ -185,30 +183,6 @@ def read_eos_tokens(directory: Path, config: dict[str, Any]) -> frozenset[int]:
     if not all(type(each) is int and each >= 0 for each in ids):
         raise ModelError(f"eos_token_id must be a token id or a list of them, not {value!r}")
     return frozenset(ids)
-
-
-def _check_model(config: dict[str, Any], checkpoint: Checkpoint) -> ModelShape:
-    """Compare config and headers on a model without memory."""
-    placement = Placement(torch.float32, torch.device("meta"), max_positions=1)
-    model = builder_of(config)(config, placement)
-    check_weights(model.tensors(), checkpoint, model.unread)
-    return model.shape
-
-
-def _load_model(config: dict[str, Any], checkpoint: Checkpoint, placement: Placement) -> Model:
-    build = builder_of(config)
-    outline = build(config, replace(placement, device=torch.device("meta"), max_positions=1))
-    require_bytes(
-        sum(each.nbytes for each in outline.tensors().values()), "the model", placement.device
-    )
-    model = build(config, placement)
-    load_weights(
-        model.tensors(),
-        checkpoint,
-        lambda done, total: report_loading("weights", done, total),
-        model.unread,
-    )
-    return model
 
 
 def _max_context(options: Options, shape: ModelShape) -> int:

@@ -25,6 +25,9 @@ class EngineSpec(msgspec.Struct, frozen=True):
     model_path: Path
     options: dict[str, Any] = {}
     threads: int = 1
+    landing: str = ""
+    """Where the weights land (`worker.loader.landing.Landing.open`); empty: they are files of
+    `model_path`."""
 
 
 class Engine(Protocol):

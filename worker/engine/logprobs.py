@@ -24,9 +24,12 @@ def read_logprobs(found: Likelihoods, counts: list[int]) -> list[TokenLogprob]:
     of_tokens: list[float] = found.of_tokens.tolist()
     tokens: list[list[int]] = found.top_tokens.tolist()
     values: list[list[float]] = found.top.tolist()
+    ranks: list[int] = found.ranks.tolist()
     return [
         TokenLogprob(
-            of_tokens[row], list(zip(tokens[row][:count], values[row][:count], strict=True))
+            of_tokens[row],
+            list(zip(tokens[row][:count], values[row][:count], strict=True)),
+            ranks[row],
         )
         for row, count in enumerate(counts)
     ]

@@ -15,7 +15,8 @@ _INTRODUCTION = """\
 # Options of the torch engine
 
 Written by `make docs` from the code. `dtype`, `quantization`, `max_context_tokens` and `exact` are
-fields of a deployment's `engine`; the others stand in its `options`:
+fields of a deployment's `engine` (which takes `bf16` and `fp32`, too); the others stand
+in its `options`. The API checks them:
 
 ```yaml
 name: chat

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
+from uuid import uuid4
 
 import torch
 
@@ -25,6 +28,9 @@ from worker.scheduling.scheduler import Scheduler
 from worker.scheduling.sequence import Sequence
 
 WARM_UP_TOKENS = 32
+NEAR_S = 1.0
+"""Jobs are taken while weights are still expected to come for so long: longer, and another replica
+might have begun with them before."""
 _COMPILING_WAIT_S = 0.01
 """How long a step without work waits for a grammar that is being compiled."""
 
@@ -39,6 +45,7 @@ def build(spec: EngineSpec) -> Engine:
     engine = TorchEngine(assemble(spec))
     report_loading("compiling kernels, once on this machine" if first_start else "warm-up")
     engine.warm_up()
+    engine.await_weights()
     return engine
 
 
@@ -75,6 +82,8 @@ class TorchEngine:
             self.cancel(job_id)
         if self._slumber is not None:
             return
+        if self._assembly.arrival is not None:
+            self._assembly.arrival.wait(partial(report_loading, "weights"))
         self._loop.close()
         assembly, stats = self._assembly, self.stats()
         del self._assembly, self._scheduler, self._loop
@@ -96,13 +105,30 @@ class TorchEngine:
             self._scheduler.preemptions = slumber.stats.preemptions
 
     def warm_up(self) -> None:
-        """Run one short prompt, so that the bound of the first real step is a measured one."""
+        """Run one short prompt, so that the bound of the first real step is a measured one. It
+        waits for no weights: what it computes is of no use to anybody, and nobody else has its
+        salt."""
         prompt = [0] * min(WARM_UP_TOKENS, self._assembly.max_context_tokens - 1)
-        self.submit(JobSpec("warm-up", "", prompt, Sampling(max_tokens=1, temperature=0)), 0)
-        while self._sequences:
-            self.step()
+        sampling = Sampling(max_tokens=1, temperature=0)
+        job = JobSpec("warm-up", "", prompt, sampling, cache_salt=uuid4().hex)
+        arrival = self._assembly.arrival
+        with arrival.ungated() if arrival is not None else nullcontext():
+            self.submit(job, 0)
+            while self._sequences:
+                self.step()
         self._steps = self._output_tokens = 0
         self._scheduler.prefix_queried_tokens = self._scheduler.prefix_hit_tokens = 0
+
+    def await_weights(self) -> None:
+        """Until the first prompt can follow the weights through the layers without holding up
+        anybody.
+
+        Raises:
+            EngineError: they do not come.
+        """
+        arrival = self._assembly.arrival
+        if arrival is not None:
+            arrival.wait(partial(report_loading, "weights"), NEAR_S)
 
     def submit(self, job: JobSpec, attempt: int) -> TokenEvent | None:
         self.cancel(job.job_id)
@@ -171,7 +197,8 @@ class TorchEngine:
         if self._slumber is not None:
             return 0.0
         tokens = self._loop.outstanding_tokens or self._scheduler.pending_tokens
-        return self._step_times.bound_s(tokens)
+        arriving_s = self._assembly.arrival.bound_s if self._assembly.arrival is not None else 0.0
+        return arriving_s + self._step_times.bound_s(tokens)
 
     def stats(self) -> Stats:
         if self._slumber is not None:
@@ -193,6 +220,8 @@ class TorchEngine:
 
     def close(self) -> None:
         if self._slumber is None:
+            if self._assembly.arrival is not None:
+                self._assembly.arrival.close()
             self._loop.close()
         self._compilations.close()
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from infra.backoff import Backoff
 from infra.connection import REDIS_AWAY, connect
 from infra.redis_trouble import said_by
 from infra.redis_url import parse_redis_url
 from infra.settings import Settings
-from infra.storage import opening
-from infra.storage.base import Moved
-from infra.storage.served import ServedTrees, served_digest
-from infra.storage.tree_cache import cached
+from infra.storage.served import ServedTrees
 from infra.wire import JoinGrant, JoinRequest
 from worker.agent.join import JoinFailed, join
 from worker.agent.leave_order import LeaveOrder
@@ -50,9 +46,10 @@ class JoinedMachine:
             JoinRefused: the control plane does not let this machine in, or not any more.
             UnfitRedis: jobs would be lost in the Redis that the control plane names.
         """
+        served = ServedTrees(self._membership.url, self._membership.credential)
         grant = await order.unless_given(self._enter())
         while grant is not None:
-            grant = await serve(self._settings, grant, order, self._local_path, self._enter)
+            grant = await serve(self._settings, grant, order, served, self._enter)
 
     async def _enter(self) -> JoinGrant:
         """Join, and see that the queue can be reached; tried for as long as it takes."""
@@ -74,13 +71,6 @@ class JoinedMachine:
             except JoinFailed as error:
                 self._say(f"{error}; trying again")
                 limit_s = _NEXT_TRIES_S
-
-    def _local_path(self, uri: str, moved: Moved) -> Path:
-        digest = served_digest(uri)
-        if digest is None:
-            return opening.local_path(uri, self._settings, moved)
-        trees = ServedTrees(self._membership.url, self._membership.credential)
-        return cached(trees, digest, self._settings.model_cache_dir, moved)
 
 
 async def _unreachable(redis_url: str) -> str:

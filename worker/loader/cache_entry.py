@@ -1,9 +1,9 @@
 """One package in the chunk cache: a package directory, with holes while chunks are missing.
 
-For so long a ledger beside it, `.landed-<digest>`, has a byte for each chunk that was written. A byte
-follows its chunk, so a process may be killed at any line; what a power cut does to the order of writes
-is found by the checksum that every read is held against. The ledger goes when all is there and
-synced: a directory without one is whole.
+For so long a ledger beside it, `.landed-<digest>`, has a byte for each chunk that was written. A
+byte follows its chunk, so a process may be killed at any line; what a power cut does to the order
+of writes is found by the checksum that every read is held against. The ledger goes when all is
+there and synced: a directory without one is whole.
 """
 
 from __future__ import annotations

@@ -1,7 +1,12 @@
-"""The weights of a model directory: `model.safetensors`, or shards with an index."""
+"""The weights of a model directory that is no package: one safetensors file, or shards.
+
+They are read through the page cache, in the order in which they happen to lie, and believed as they
+are: nothing says what they should be.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from torch import Tensor
@@ -13,7 +18,7 @@ from worker.models.registry import read_json
 
 
 class Checkpoint:
-    """Every tensor of a directory by name.
+    """`WeightSource` of a directory.
 
     Raises:
         ModelError: files are missing or broken, or index and shards disagree.
@@ -38,8 +43,16 @@ class Checkpoint:
     def total_bytes(self) -> int:
         return sum(entry.size_bytes for entry in self.entries.values())
 
+    quantised = False
+
     def tensor(self, name: str) -> Tensor:
         return self._files[name].tensor(name)
+
+    def scales(self, _name: str) -> None:
+        """Quantised weights come in packages only."""
+
+    def fused(self, _names: Sequence[str]) -> None:
+        """Nothing lies together but by chance."""
 
     def _open_shards(self) -> dict[str, SafetensorsFile]:
         shard_of = read_json(self._directory / INDEX_FILE).get("weight_map")

@@ -29,7 +29,7 @@ class _Kept:
 
 
 class ChunkCache:
-    """Packages lie in `packages` below the folder, plain trees (`infra.storage.tree_cache`) in it."""
+    """Packages lie in `packages` below the folder, plain trees (of the tree cache) in it."""
 
     def __init__(self, folder: Path, limit_bytes: int) -> None:
         self.trees = folder
@@ -102,7 +102,9 @@ class ChunkCache:
         return False
 
     def _kept(self) -> list[_Kept]:
-        folders = [each for at in (self.trees, self.packages) if at.is_dir() for each in at.iterdir()]
+        folders = [
+            each for at in (self.trees, self.packages) if at.is_dir() for each in at.iterdir()
+        ]
         return [
             _Kept(folder, _size_bytes(folder), _used_at_s(folder))
             for folder in folders

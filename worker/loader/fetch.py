@@ -1,4 +1,4 @@
-"""Fills a landing with the chunks of a package: in the order of need, each from the nearest tier."""
+"""Fills a landing with the chunks of a package: in the order of need, from the nearest tiers."""
 
 from __future__ import annotations
 

@@ -124,12 +124,17 @@ class OwnLanding(Landing):
         self._arena = arena
         self._part = arena.take(index.data_bytes)
         super().__init__(
-            Ledger.create(index, header, arena.path, self._part.offset), self._part.memory
+            Ledger.create(index, header, arena.path, arena.place_of(self._part)), self._part.memory
         )
 
     def room(self, chunk: int) -> memoryview:
-        """Where a chunk's bytes go: writable, beginning on a block."""
+        """Where a chunk's bytes go: writable, beginning on a block, faulted in.
+
+        Raises:
+            ArenaFull: the machine has no memory left.
+        """
         begin, end = self.index.chunk_range(chunk)
+        self._arena.fault_in(self._part, begin, end)
         return self._data[begin:end]
 
     def landed(self, chunk: int) -> None:

@@ -8,6 +8,7 @@ already is copied from there, which is faster than any disk.
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 import threading
@@ -55,7 +56,7 @@ class LocalFile:
             raise FileCut(f"{path} has {state.st_size} bytes and should have {size_bytes}")
         self._version = _version_of(state)
         self._direct = self._open_direct(state.st_dev)
-        # Of the page cache; its pages are never touched. A private mapping is one that ctypes takes.
+        # Of the page cache: it is asked, never touched. ctypes takes private mappings only.
         self._mapped = mmap.mmap(self._buffered, size_bytes, access=mmap.ACCESS_COPY)
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._mapped))
 
@@ -77,6 +78,10 @@ class LocalFile:
             try:
                 count = os.preadv(descriptor, [into[done:]], offset + done)
             except OSError as error:
+                if error.errno == errno.EINVAL and descriptor == self._direct:
+                    # The mount wants larger blocks than ours.
+                    descriptor = self._buffered
+                    continue
                 raise ReadFailed(
                     f"{self.path} cannot be read at byte {offset + done}: {error.strerror}"
                 ) from error

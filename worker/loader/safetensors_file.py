@@ -10,20 +10,8 @@ import torch
 from torch import Tensor
 
 from infra.safetensors import CorruptHeader, TensorEntry, read_header
+from worker.loader.weight_source import DTYPES
 from worker.models.base import ModelError
-
-DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
 
 
 class SafetensorsFile:

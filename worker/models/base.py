@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -89,13 +89,30 @@ class WeightTarget(Protocol):
     def copy_(self, source: Tensor, /) -> object: ...
 
 
+@runtime_checkable
+class Int8Target(WeightTarget, Protocol):
+    """One that takes weights that are quantised already, too."""
+
+    def copy_int8(self, values: Tensor, scales: Tensor, /) -> object:
+        """int8 [outputs, inputs], and fp32 [outputs, groups of 64 inputs]."""
+
+
+Gate = Callable[[int], None]
+"""Called with the number of a part before the forward pass reads it; may wait for its weights."""
+
+
 class Model(Protocol):
     shape: ModelShape
     unread: frozenset[str]
     """Tensors that checkpoints may carry though nothing reads them."""
+    gate: Gate | None
+    """None where all weights are there: then a CPU's layers may run as one program."""
 
     def tensors(self) -> dict[str, WeightTarget]:
         """Every tensor of the checkpoint by its Hugging Face name, as a place to copy it to."""
+
+    def parts(self) -> list[dict[str, WeightTarget]]:
+        """The same, in the steps of a forward pass: embedding, each layer, last norm and head."""
 
     def hidden_states(self, step: StepInput, cache: LayerCache) -> Tensor:
         """What the head reads, of the sampled rows: [samples, width]."""

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from worker.models.base import LayerCache, Placement, StepInput, WeightTarget
+from worker.models.base import Gate, LayerCache, Placement, StepInput, WeightTarget
 from worker.models.decoder_config import DecoderConfig
-from worker.models.layers.attention import AttentionStep
+from worker.models.layer_sequence import LayerInput, Layers, LayerSequence
 from worker.models.layers.linear import Linear
 from worker.models.layers.norm import RmsNorm
-from worker.models.layers.rope import RotationTable
-
-
-class DecoderLayer(Protocol):
-    def tensors(self) -> dict[str, WeightTarget]:
-        """By their names within the layer."""
-
-    def __call__(
-        self, hidden: Tensor, residual: Tensor | None, step: AttentionStep
-    ) -> tuple[Tensor, Tensor]:
-        """What the layer adds, and what it adds to; each [rows, width]."""
 
 
 class Decoder:
@@ -41,12 +27,13 @@ class Decoder:
         self,
         config: DecoderConfig,
         placement: Placement,
-        layers: Sequence[tuple[DecoderLayer, RotationTable]],
+        layers: Layers,
         norm: RmsNorm,
         embedding_scale: float = 1.0,
         soft_cap: float = 0.0,
     ) -> None:
         self.shape = config.shape
+        self.gate: Gate | None = None
         self.unread = frozenset({"lm_head.weight"} if config.tie_word_embeddings else ())
         self._head = Linear(config.hidden_size, [config.vocab_size], placement)
         self._embedding = (
@@ -55,6 +42,7 @@ class Decoder:
             else placement.empty(config.vocab_size, config.hidden_size)
         )
         self._layers = layers
+        self._through = LayerSequence(layers, placement)
         self._tables = {table for _, table in layers}
         self._norm = norm
         # Rounded to the model's dtype: that is what the weights were trained with.
@@ -62,22 +50,29 @@ class Decoder:
         self._soft_cap = soft_cap
 
     def tensors(self) -> dict[str, WeightTarget]:
+        return {name: target for part in self.parts() for name, target in part.items()}
+
+    def parts(self) -> list[dict[str, WeightTarget]]:
         [head] = self._head.weights
-        named: dict[str, WeightTarget] = {
-            "model.embed_tokens.weight": head if self._embedding is None else self._embedding,
-            "model.norm.weight": self._norm.weight,
-        }
-        if self._embedding is not None:
-            named["lm_head.weight"] = head
-        for index, (layer, _) in enumerate(self._layers):
-            for name, view in layer.tensors().items():
-                named[f"model.layers.{index}.{name}"] = view
-        return named
+        tied = self._embedding is None
+        layers = (
+            {f"model.layers.{index}.{name}": view for name, view in layer.tensors().items()}
+            for index, (layer, _) in enumerate(self._layers)
+        )
+        last: dict[str, WeightTarget] = {"model.norm.weight": self._norm.weight}
+        return [
+            {"model.embed_tokens.weight": head if self._embedding is None else self._embedding},
+            *layers,
+            last if tied else {**last, "lm_head.weight": head},
+        ]
 
     def forward(self, step: StepInput, cache: LayerCache) -> Tensor:
         return self.head(self.hidden_states(step, cache))
 
     def hidden_states(self, step: StepInput, cache: LayerCache) -> Tensor:
+        gate = self.gate
+        if gate is not None:
+            gate(0)
         rotations = {table: table.at(step.positions) for table in self._tables}
         if self._embedding is None:
             hidden = self._head.rows(step.token_ids)
@@ -85,17 +80,10 @@ class Decoder:
             hidden = functional.embedding(step.token_ids, self._embedding)
         if self._embedding_scale != 1.0:
             hidden = hidden * self._embedding_scale
-        residual: Tensor | None = None
-        for index, (layer, table) in enumerate(self._layers):
-            attention = AttentionStep(
-                rotations[table],
-                step.slots,
-                cache.layer(index),
-                step.attention,
-                cache.scales(index),
-            )
-            hidden, residual = layer(hidden, residual, attention)
-        assert residual is not None
+        given = LayerInput(hidden, rotations, step)
+        hidden, residual = self._through(given, cache, gate)
+        if gate is not None:
+            gate(len(self._layers) + 1)
         rows = step.sampled_rows
         hidden, _ = self._norm(hidden[rows], residual[rows])
         return hidden

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 import msgspec
 
+from infra.package_tensors import INT8_CONFIG
 from worker.models.base import ModelError, ModelShape
 from worker.models.layers.attention import AttentionShape
 from worker.models.layers.rope import KNOWN_TYPES, RopeScaling
@@ -148,7 +149,8 @@ def read_config(values: dict[str, Any], kind: type[Config]) -> Config:
     Raises:
         ModelError: a field is missing, of the wrong type, or asks for what cannot be run here.
     """
-    if values.get("quantization_config"):
+    quantised = values.get("quantization_config")
+    if quantised and quantised != INT8_CONFIG:
         raise ModelError("config.json: quantised checkpoints are not run; import the original one")
     try:
         config = msgspec.convert(values, kind)

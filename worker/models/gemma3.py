@@ -109,6 +109,10 @@ class Gemma3Layer:
         self._mlp = GatedMlp(width, config.intermediate_size, placement, geglu)
         self._output_norm = norm(width)
 
+    @property
+    def recordable(self) -> bool:
+        return self._attention.recordable and self._mlp.recordable
+
     def tensors(self) -> dict[str, WeightTarget]:
         return {
             "input_layernorm.weight": self._input_norm.weight,

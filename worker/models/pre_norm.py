@@ -18,6 +18,10 @@ from worker.models.layers.rope import RotationTable
 
 
 class Mlp(Protocol):
+    @property
+    def recordable(self) -> bool:
+        """Whether it does nothing on a CPU but to run tasks."""
+
     def tensors(self) -> dict[str, WeightTarget]:
         """By their names within the layer's MLP."""
 
@@ -40,6 +44,10 @@ class PreNormLayer:
         self._mlp_norm = RmsNorm(width, epsilon, placement)
         self._mlp = mlp
         self._mlp_name = mlp_name
+
+    @property
+    def recordable(self) -> bool:
+        return self._attention.recordable and self._mlp.recordable
 
     def tensors(self) -> dict[str, WeightTarget]:
         return {

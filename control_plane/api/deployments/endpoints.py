@@ -9,8 +9,10 @@ from control_plane.api.deployments.schemas import (
     Applied,
     DecisionShown,
     DeploymentShown,
+    StartShown,
     show_decision,
     show_deployment,
+    show_start,
 )
 from control_plane.api.deployments.spec import DeploymentSpec, Name, NamedByPath
 from control_plane.api.lists import CurrentPage, ListOf, show_list
@@ -66,6 +68,13 @@ async def delete_deployment(name: str, change: CurrentChange) -> DeploymentShown
 async def list_decisions(name: str, session: Reading, page: CurrentPage) -> ListOf[DecisionShown]:
     found = await service.find(session, name)
     return show_list(await listings.decisions(session, found.deployment.id, page), show_decision)
+
+
+@router.get("/{name}/cold-starts")
+async def list_cold_starts(name: str, session: Reading, page: CurrentPage) -> ListOf[StartShown]:
+    """The ledger: how long each start took, phase by phase, and what it cost."""
+    found = await service.find(session, name)
+    return show_list(await listings.starts(session, found.deployment.id, page), show_start)
 
 
 @router.get("/{name}/replicas")

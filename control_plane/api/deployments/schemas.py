@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from control_plane.api.deployments.spec import DeploymentSpec
 from control_plane.store.repositories.listings import Deployed
-from control_plane.store.tables import Decision
+from control_plane.store.tables import Decision, Start
 from infra.states import DeploymentState
 
 
@@ -53,6 +53,32 @@ class DecisionShown(BaseModel):
     created_at: float
 
 
+class StartShown(BaseModel):
+    """One start of a replica, or one of its wakes."""
+
+    model_config = ConfigDict(from_attributes=True)
+    id: str
+    replica_id: str
+    wakes: int
+    """0: the start from nothing."""
+    revision_id: str
+    instance_id: str
+    instance_type: str
+    zone: str
+    tier: str
+    """The furthest place that bytes of the model came from: memory, disk, peer or store."""
+    standby: bool
+    bytes_by_tier: dict[str, int]
+    phases_s: dict[str, float]
+    """Seconds of decide, launch, boot, join, fetch, verify, engine, load, warm, first_token."""
+    usd: float
+    outcome: str
+    """Empty while it starts, then ready or failed."""
+    reason: str
+    created_at: float
+    ready_at: float | None
+
+
 def show_deployment(deployed: Deployed) -> DeploymentShown:
     deployment, revision = deployed
     return DeploymentShown(
@@ -72,3 +98,7 @@ def show_deployment(deployed: Deployed) -> DeploymentShown:
 
 def show_decision(decision: Decision) -> DecisionShown:
     return DecisionShown.model_validate(decision)
+
+
+def show_start(start: Start) -> StartShown:
+    return StartShown.model_validate(start)

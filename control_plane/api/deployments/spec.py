@@ -118,7 +118,9 @@ class ScalingSpec(StrictBody):
     max_replicas: Annotated[int, Field(ge=1, le=64)] = 1
     idle_s: Annotated[float, Field(gt=0, le=30 * 86_400)] = 300.0
     cold_start_limit_s: Annotated[float, Field(gt=0, le=86_400)] = 600.0
-    keep_warm: Annotated[str, _NoEffectBeyond("none")] = "none"
+    keep_warm: Literal["none", "machine", "standby", "sleep"] = "none"
+    """What stays at zero: nothing; an instance; an instance with a process that has its imports
+    done; or a replica that keeps its weights in host memory."""
     schedule: Annotated[list[JsonValue], _NoEffectBeyond([])] = []
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@ from control_plane.api.models.schemas import (
     ImportStarted,
     ModelDetail,
     ModelImport,
+    ModelPack,
     ModelShown,
     show_detail,
     show_model,
@@ -29,6 +30,21 @@ async def import_model(
     wanted: ModelImport, change: CurrentChange, response: Response
 ) -> ImportStarted:
     begun = await service.start_import(change, wanted)
+    response.status_code = 202 if begun.started else 200
+    return ImportStarted(model=show_model(begun.model), operation=show_operation(begun.operation))
+
+
+@router.post(
+    "/{name}/packages",
+    status_code=202,
+    responses={200: {"model": ImportStarted, "description": "It is kept so already."}},
+)
+async def pack_model(
+    name: str, wanted: ModelPack, change: CurrentChange, response: Response
+) -> ImportStarted:
+    """Make another package of a model: lay its weights out for fast loading, quantise them, or
+    change their dtype."""
+    begun = await service.start_pack(change, name, wanted)
     response.status_code = 202 if begun.started else 200
     return ImportStarted(model=show_model(begun.model), operation=show_operation(begun.operation))
 

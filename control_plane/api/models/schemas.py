@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -18,9 +18,33 @@ def _checked(source: str) -> str:
         raise PydanticCustomError("source", "{hint}", {"hint": str(error)}) from None
 
 
-class ModelImport(StrictBody):
-    name: Annotated[str, Field(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$", max_length=63)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$", max_length=63)]
+
+
+class Packing(StrictBody):
+    """How weights are kept; what is left out stays as the source has it."""
+
+    quantization: Literal["none", "int8"] | None = None
+    """int8: the matrices of products, with a scale for each 64 inputs."""
+    dtype: Literal["bfloat16", "float16", "float32"] | None = None
+    """Of all that is not quantised."""
+    slices: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Parts of the matrices that tensor parallelism cuts along their inputs: any parallel size that
+    divides it reads whole parts."""
+
+    def asked(self) -> dict[str, Any]:
+        """What was not left out."""
+        return self.model_dump(include=set(Packing.model_fields), exclude_none=True)
+
+
+class ModelImport(Packing):
+    name: Name
     source: Annotated[str, Field(max_length=4096), AfterValidator(_checked)]
+
+
+class ModelPack(Packing):
+    name: Name | None = None
+    """Of the model that is made; left out, it takes this one's place."""
 
 
 class ModelShown(BaseModel):
@@ -37,6 +61,11 @@ class ModelShown(BaseModel):
     parameters: int
     max_context_tokens: int
     vocabulary_size: int
+    weights_root: str
+    """What names its weights. Empty: it is no package, and loads slowly; pack it."""
+    quantization: str
+    packing: dict[str, Any]
+    """How its weights were asked to be kept."""
     created_at: float
     updated_at: float
 
@@ -52,6 +81,8 @@ class Collection(StrictBody):
 
 
 class ImportStarted(BaseModel):
+    """Of an import or of a pack."""
+
     model: ModelShown
     operation: OperationShown
 

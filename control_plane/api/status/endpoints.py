@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from control_plane.api.context import CurrentContext
 from control_plane.api.status import service
 from control_plane.api.status.schemas import Status
 from control_plane.api.transaction import Reading
@@ -10,5 +11,5 @@ router = APIRouter(prefix="/status", tags=["status"])
 
 
 @router.get("")
-async def get_status(session: Reading) -> Status:
-    return await service.summarise(session)
+async def get_status(session: Reading, context: CurrentContext) -> Status:
+    return await service.summarise(session, context.jobs)

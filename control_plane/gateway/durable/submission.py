@@ -47,13 +47,7 @@ async def submit(
     Raises:
         ApiError: it is not accepted, its key stands for another request, or it did not end well.
     """
-    if options.ranks or options.prompt_logprobs is not None:
-        param = "best_of" if options.ranks else "prompt_logprobs"
-        raise bad_request(
-            f"'{param}' is not kept with an 'Idempotency-Key'; leave one of them out.",
-            param,
-            "invalid_value",
-        )
+    _require_kept(options)
     name, digest = key_name(caller.tenant, key) if key else "", body_digest(endpoint, options)
     try:
         earlier = await _begun_before(services, name) if name else None
@@ -78,6 +72,20 @@ async def submit(
     if earlier is not None:
         response.headers["idempotent-replayed"] = "true"
     return response
+
+
+def _require_kept(options: CompletionOptions) -> None:
+    """A log holds outputs."""
+    param, wanted = "", "an 'Idempotency-Key'"
+    if options.ranks:
+        param = "best_of"
+    elif options.prompt_logprobs is not None:
+        param = "prompt_logprobs"
+    elif options.max_tokens == 0:
+        param, wanted = "max_tokens", "'background' or an 'Idempotency-Key' where it is 0"
+    if param:
+        message = f"'{param}' is not kept with {wanted}; leave one of them out."
+        raise bad_request(message, param, "invalid_value")
 
 
 async def _reply(

@@ -14,12 +14,12 @@ from control_plane.importer.progress import Meter, Progress
 from control_plane.importer.staged import StagedModel
 from infra.package_index import (
     INDEX_FILE,
-    INT8_METHOD,
     PackageIndex,
     digest_of,
     encode_index,
     with_root,
 )
+from infra.package_tensors import INT8_CONFIG
 from infra.safetensors import WEIGHTS_FILE
 
 CHUNK_BYTES = 8 << 20
@@ -62,7 +62,7 @@ def packed_config(checkpoint: Checkpoint, layout: Layout, packing: Packing) -> d
         config.pop("dtype", None)
         config["torch_dtype"] = packing.dtype
     if layout.quantization == "int8":
-        config["quantization_config"] = {"quant_method": INT8_METHOD}
+        config["quantization_config"] = INT8_CONFIG
     return config
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -13,8 +12,8 @@ from typing import BinaryIO
 from infra.package_index import ChunkHash, checksum_of, digest_of
 from infra.storage.tree import FileDigest
 
-_WAITING = 2
-"""Chunks that are held while they are hashed and written, besides the one that is filled."""
+_BUFFERS = 4
+"""Chunks that are held: one is filled while others are hashed and written."""
 
 
 class PackageFile:
@@ -28,7 +27,8 @@ class PackageFile:
         self._digest = hashlib.sha256()
         self._size_bytes = 0
         self._hashes: list[Future[ChunkHash]] = []
-        self._written: deque[Future[None]] = deque()
+        self._written: list[Future[None]] = []
+        self._buffers = [bytearray(chunk_bytes) for _ in range(_BUFFERS)]
 
     def __enter__(self) -> PackageFile:
         self._file: BinaryIO = self._path.open("xb")
@@ -49,31 +49,36 @@ class PackageFile:
 
     def write(self, pieces: Iterable[memoryview]) -> list[ChunkHash]:
         """Write all of the data; returns the hashes of its chunks. Raises OSError."""
-        chunk, held = bytearray(self._chunk_bytes), 0
+        buffer, held = self._buffer(), 0
         for piece in pieces:
             while piece:
                 taken = min(len(piece), self._chunk_bytes - held)
-                chunk[held : held + taken] = piece[:taken]
+                buffer[held : held + taken] = piece[:taken]
                 piece, held = piece[taken:], held + taken
                 if held == self._chunk_bytes:
-                    self._send(memoryview(chunk))
-                    chunk, held = bytearray(self._chunk_bytes), 0
+                    self._send(buffer)
+                    buffer, held = self._buffer(), 0
         if held:
-            self._send(memoryview(chunk)[:held])
-        while self._written:
-            self._written.popleft().result()
+            self._send(buffer[:held])
+        for written in self._written:
+            written.result()
         return [each.result() for each in self._hashes]
 
     def digest(self) -> FileDigest:
         """Of all that was written."""
         return FileDigest(self._path.name, self._size_bytes, self._digest.hexdigest())
 
+    def _buffer(self) -> memoryview:
+        """One that nobody reads any more: memory that is new costs as much as hashing it."""
+        number = len(self._written)
+        if number >= len(self._buffers):
+            self._written[number - len(self._buffers)].result()
+            self._hashes[number - len(self._buffers)].result()
+        return memoryview(self._buffers[number % len(self._buffers)])
+
     def _send(self, chunk: memoryview) -> None:
         self._hashes.append(self._hashing.submit(_hashes_of, chunk))
         self._written.append(self._writing.submit(self._write, chunk))
-        if len(self._written) > _WAITING:
-            self._written.popleft().result()
-            self._hashes[-_WAITING - 1].result()
 
     def _write(self, data: bytes | memoryview) -> None:
         self._digest.update(data)

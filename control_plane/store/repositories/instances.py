@@ -11,13 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from control_plane.store.clock import database_now, read_clock
 from control_plane.store.ids import Prefix, new_id
 from control_plane.store.repositories.replicas import ENDED as REPLICA_ENDED
-from control_plane.store.tables import Instance, Model, Replica, Revision
+from control_plane.store.tables import Deployment, Instance, Model, Replica, Revision
 from control_plane.store.writing import write_one
 from infra.names import JOINED_CLOUD
 from infra.states import InstanceState, ReplicaState, advance, is_final
 from infra.storage.served import served_uri
 from infra.wire import Assignment, ReplicaSpec
 
+STANDBY = "standby"
+"""As `scaling.keep_warm` says it."""
 ENDED = tuple(state.value for state in InstanceState if is_final(state))
 
 
@@ -112,6 +114,27 @@ async def change_assignment(session: AsyncSession, instance_id: str) -> None:
     )
 
 
+async def keep(session: AsyncSession, instance_id: str, deployment_id: str | None) -> bool:
+    """Let it stay for a deployment though nothing runs on it, or (None) no longer; False, and
+    nothing written, where it does not stay in any case."""
+    return await write_one(
+        session,
+        update(Instance)
+        .where(Instance.id == instance_id, Instance.state == InstanceState.JOINED.value)
+        .values(kept_for=deployment_id, assignment_version=Instance.assignment_version + 1),
+    )
+
+
+async def kept_for(session: AsyncSession, deployment_id: str) -> Sequence[Instance]:
+    """Those that stay for it, oldest first."""
+    found = await session.scalars(
+        select(Instance)
+        .where(Instance.kept_for == deployment_id, Instance.state == InstanceState.JOINED.value)
+        .order_by(Instance.id)
+    )
+    return found.all()
+
+
 async def assignment(session: AsyncSession, instance_id: str) -> Assignment | None:
     """What the instance must run now; None if there is no such instance.
 
@@ -119,9 +142,9 @@ async def assignment(session: AsyncSession, instance_id: str) -> Assignment | No
     out under the older number and again under its own, never the other way round.
     """
     numbered = await session.execute(
-        select(Instance.assignment_version, Instance.state, Instance.cloud).where(
-            Instance.id == instance_id
-        )
+        select(
+            Instance.assignment_version, Instance.state, Instance.cloud, Instance.kept_for
+        ).where(Instance.id == instance_id)
     )
     row = numbered.one_or_none()
     if row is None:
@@ -140,7 +163,16 @@ async def assignment(session: AsyncSession, instance_id: str) -> Assignment | No
             _spec(replica, revision, _uri(model, row.cloud)) for replica, revision, model in found
         ],
         leave=row.state == InstanceState.DRAINING.value,
+        standby=await _standby(session, row.kept_for) if row.kept_for else "",
     )
+
+
+async def _standby(session: AsyncSession, deployment_id: str) -> str:
+    """The engine of which a process shall wait for the deployment, if any."""
+    deployment = await session.get_one(Deployment, deployment_id)
+    if deployment.spec.get("scaling", {}).get("keep_warm") != STANDBY:
+        return ""
+    return (await session.get_one(Revision, deployment.revision_id)).engine
 
 
 def _uri(model: Model, cloud: str) -> str:
@@ -157,4 +189,6 @@ def _spec(replica: Replica, revision: Revision, model_uri: str) -> ReplicaSpec:
         engine=revision.engine,
         options=revision.options,
         draining=replica.state == ReplicaState.DRAINING.value,
+        asleep=replica.state == ReplicaState.SLEEPING.value,
+        wakes=replica.wakes,
     )

@@ -25,6 +25,7 @@ from control_plane.store.tables import (
     Operation,
     Replica,
     Revision,
+    Start,
 )
 from infra.states import DeploymentState
 
@@ -89,6 +90,11 @@ async def keys(session: AsyncSession, page: Page) -> Listing[ApiKey]:
 async def decisions(session: AsyncSession, deployment_id: str, page: Page) -> Listing[Decision]:
     statement = select(Decision).where(Decision.deployment_id == deployment_id)
     return await _entities(session, statement, Decision.id, page)
+
+
+async def starts(session: AsyncSession, deployment_id: str, page: Page) -> Listing[Start]:
+    statement = select(Start).where(Start.deployment_id == deployment_id)
+    return await _entities(session, statement, Start.id, page)
 
 
 async def audit_events(session: AsyncSession, page: Page) -> Listing[AuditEvent]:

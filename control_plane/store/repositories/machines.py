@@ -13,7 +13,7 @@ from control_plane.store.ids import Prefix, new_id
 from control_plane.store.repositories.replicas import ENDED as REPLICA_ENDED
 from control_plane.store.tables import Instance, Machine, Replica
 from infra.names import JOINED_CLOUD
-from infra.states import InstanceState
+from infra.states import InstanceState, ReplicaState
 
 _PRESENT = (InstanceState.JOINED.value, InstanceState.NOTICED.value)
 
@@ -118,6 +118,33 @@ async def lock_slot(session: AsyncSession, heard: Collection[str]) -> Instance |
     spare = {id: slots(each) - taken.get(id, 0) for id, each in joined.items()}
     most = max(spare, key=lambda id: spare[id], default=None)
     return joined[most] if most is not None and spare[most] > 0 else None
+
+
+async def lock_kept(
+    session: AsyncSession, deployment_id: str, heard: Collection[str]
+) -> Instance | None:
+    """An instance that stays for this deployment, of those that were just heard, with a slot that
+    is free once what drains there has ended; locked until the end of the transaction."""
+    kept = await session.scalars(
+        select(Instance)
+        .where(
+            Instance.kept_for == deployment_id,
+            Instance.state == InstanceState.JOINED.value,
+            Instance.id.in_(heard),
+        )
+        .order_by(Instance.id)
+        .with_for_update()
+    )
+    for instance in kept:
+        staying = (*REPLICA_ENDED, ReplicaState.DRAINING.value)
+        taken = await session.scalar(
+            select(func.count()).where(
+                Replica.instance_id == instance.id, Replica.state.not_in(staying)
+            )
+        )
+        if (taken or 0) < max(1, slots(instance)):
+            return instance
+    return None
 
 
 def slots(instance: Instance) -> int:

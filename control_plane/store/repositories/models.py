@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -14,12 +16,23 @@ DELETED = "deleted"
 IS_LIVE = Model.state != DELETED
 
 
-async def add(session: AsyncSession, name: str, source: str, now: float) -> Model:
+async def add(
+    session: AsyncSession,
+    name: str,
+    source: str,
+    now: float,
+    packing: dict[str, Any] | None = None,
+    packed_from: str = "",
+    replaces: bool = False,
+) -> Model:
     model = Model(
         id=new_id(Prefix.MODEL),
         name=name,
         source=source,
         state=IMPORTING,
+        packing=packing or {},
+        packed_from=packed_from,
+        replaces=replaces,
         created_at=now,
         updated_at=now,
     )
@@ -43,6 +56,12 @@ async def lock(session: AsyncSession, name: str) -> Model | None:
     """The live model of this name, locked until the end of the transaction."""
     statement = select(Model).where(Model.name == name, IS_LIVE)
     return await session.scalar(statement.with_for_update())
+
+
+async def being_packed(session: AsyncSession, model_id: str) -> list[Model]:
+    """The models that are just being made of this one."""
+    statement = select(Model).where(Model.packed_from == model_id, Model.state == IMPORTING)
+    return list(await session.scalars(statement.order_by(Model.name)))
 
 
 async def ready_names(session: AsyncSession) -> list[str]:

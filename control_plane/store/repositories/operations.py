@@ -21,8 +21,13 @@ class OperationKind(StrEnum):
     LAUNCH_INSTANCE = "launch_instance"
     TERMINATE_INSTANCE = "terminate_instance"
     IMPORT_MODEL = "import_model"
+    PACK_MODEL = "pack_model"
     LIST_GARBAGE = "list_garbage"
     COLLECT_GARBAGE = "collect_garbage"
+
+
+MAKES_MODEL = (OperationKind.IMPORT_MODEL.value, OperationKind.PACK_MODEL.value)
+"""Their subject is a model that is being made, and fails with them."""
 
 
 class OperationState(StrEnum):

@@ -37,18 +37,6 @@ async def _live(session: AsyncSession, *among: ColumnElement[bool]) -> Sequence[
     return (await session.scalars(statement)).all()
 
 
-async def boot_times_s(session: AsyncSession, revision_id: str, limit: int) -> Sequence[float]:
-    """How long replicas of a revision took from their request until they were ready, the newest
-    first."""
-    times = await session.scalars(
-        select(Replica.ready_at - Replica.created_at)
-        .where(Replica.revision_id == revision_id, Replica.ready_at.is_not(None))
-        .order_by(Replica.ready_at.desc())
-        .limit(limit)
-    )
-    return [each for each in times if each is not None]
-
-
 async def ended_unready(
     session: AsyncSession, deployment: Deployment, limit: int
 ) -> Sequence[Replica]:

@@ -23,6 +23,7 @@ from loadtests.benchmarks.engine import weights
 from loadtests.benchmarks.engine.measurement import Asked, install, measure
 from loadtests.benchmarks.engine.peers import PEERS
 from loadtests.benchmarks.engine.workload import FULL, QUICK
+from loadtests.benchmarks.interruption import interrupted
 from loadtests.benchmarks.report import Report
 
 OURS = "ours"
@@ -41,13 +42,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, reason in reasons.items():
             print(f"{name}: {reason or 'ready'}")
         return 0
-    for _ in measure(report, asked):
-        # After each part, so that a run that is cut off leaves what it had.
-        if options.json is not None:
-            options.json.parent.mkdir(parents=True, exist_ok=True)
-            options.json.write_bytes(report.json())
-    print(report.table())
-    return 0
+    code = 0
+    try:
+        for _ in measure(report, asked):  # a run that is killed leaves the parts before
+            _write(options.json, report)
+    except KeyboardInterrupt:
+        code = interrupted(report)
+        _write(options.json, report)
+    if report.rows:
+        print(report.table())
+    return code
+
+
+def _write(file: Path | None, report: Report) -> None:
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(report.json())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -93,9 +93,28 @@ def _measured(
     perplexities = quality.measure(line_up, quality.windows(asked.model, asked.size))
     line_up.close(FP32)
     _note(f"output tokens per second of {', '.join(line_up.names)}")
-    rates = throughput.measure(line_up, wanted, asked.size)
+    rates: throughput.Rates = {}
+    try:
+        throughput.measure(line_up, wanted, asked.size, rates)
+    except KeyboardInterrupt:
+        for name in arms_of(wanted):
+            line_up.reasons.setdefault(name, "cut off")
+        report.rows += _rows(report, line_up, wanted, rates, perplexities)
+        raise
+    return _rows(report, line_up, wanted, rates, perplexities)
+
+
+def _rows(
+    report: Report,
+    line_up: LineUp,
+    wanted: Sequence[Comparison],
+    rates: throughput.Rates,
+    perplexities: Mapping[str, float],
+) -> list[Row]:
     report.parts |= line_up.facts
     report.notes += [_introduced(name, facts) for name, facts in line_up.facts.items()]
+    left_out = [name for name, why in line_up.reasons.items() if why == throughput.LEFT_OUT]
+    report.notes += [f"{throughput.LEFT_OUT}: {', '.join(left_out)}"] if left_out else []
     qualities = {
         name: f"{facts['format']}" + _perplexity(perplexities.get(name))
         for name, facts in line_up.facts.items()
@@ -137,7 +156,7 @@ def _specs(asked: Asked, names: Sequence[str]) -> tuple[dict[str, ArmSpec], dict
         if name in OURS:
             specs[name] = _our_spec(asked, OURS[name])
         elif name not in asked.peers:
-            reasons[name] = "left out of this run"
+            reasons[name] = throughput.LEFT_OUT
         else:
             _note(f"preparing {name}")
             try:

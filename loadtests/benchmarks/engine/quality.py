@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from loadtests.benchmarks.arms.arm import Arm, Refused
@@ -44,7 +44,7 @@ def measure(line_up: LineUp, text: Sequence[Sequence[int]]) -> dict[str, float]:
     return found
 
 
-def quality_row(perplexities: dict[str, float]) -> Row:
+def quality_row(perplexities: Mapping[str, float]) -> Row:
     """Ours in int8 against ours in fp32, of one pass: the arithmetic has no noise."""
     missing = [name for name in (INT8, FP32) if name not in perplexities]
     if missing:

@@ -1,6 +1,6 @@
 """`python -m loadtests.benchmarks.gpu.ready`: whether `make gpu` can run here.
 
-Exits with 0 where it can, else with 2 and says what is missing.
+Exits with 0 where it can, else with 2 and says what is missing: the GPU first.
 """
 
 from __future__ import annotations
@@ -8,13 +8,23 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 
 NEEDED = ("torch", "triton", "numpy", "msgspec", "pytest", "hypothesis", "transformers")
 """Of the engine the first four; its tests need the others. Nothing else of Tamer is imported."""
 
 
-def problem(has: Callable[[str], bool] = lambda name: find_spec(name) is not None) -> str:
+_DEVICES = ("nvidia[0-9]*", "nvgpu", "nvhost-*", "dxg", "kfd")
+"""What the drivers of NVIDIA, of WSL and of AMD put into /dev."""
+
+
+def problem(
+    has: Callable[[str], bool] = lambda name: find_spec(name) is not None,
+    devices: Path = Path("/dev"),
+) -> str:
     """What is missing; empty where nothing is."""
+    if not any(found for pattern in _DEVICES for found in devices.glob(pattern)):
+        return "no GPU: this machine has no device of its driver (/dev/nvidia0, /dev/kfd, /dev/dxg)"
     lacking = [name for name in NEEDED if not has(name)]
     if lacking:
         return f"{sys.executable} lacks {', '.join(lacking)}: install them, or name another PYTHON"

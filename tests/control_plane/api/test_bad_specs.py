@@ -35,7 +35,7 @@ _DEEP: Any = "[" * 100_000
         ({"scaling": {"max_replicas": "8"}}, "scaling.max_replicas", "valid integer"),
         ({"scaling": {"max_replicas": True}}, "scaling.max_replicas", "valid integer"),
         ({"scaling": {"idle_s": 0}}, "scaling.idle_s", "greater than 0"),
-        ({"scaling": {"keep_warm": "sleep"}}, "scaling.keep_warm", "has no effect yet"),
+        ({"scaling": {"keep_warm": "hot"}}, "scaling.keep_warm", "'standby' or 'sleep'"),
         ({"scaling": {"schedule": [{"at": "8:00"}]}}, "scaling.schedule", "has no effect yet"),
         ({"scaling": []}, "scaling", "JSON object"),
         ({"engine": {"kind": "vllm"}}, "engine.kind", "here: torch, paced (a test engine)"),

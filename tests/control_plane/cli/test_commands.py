@@ -138,6 +138,18 @@ def test_status_is_a_table_on_stdout_and_the_rest_on_stderr(
     assert "instances 2 joined" in err
 
 
+def test_a_long_reason_does_not_fill_the_other_rows_with_spaces(
+    tamer: Tamer, stub_server: StubServer
+) -> None:
+    [chat] = STATUS["deployments"]
+    failed = {**chat, "name": "broken", "reason": "no memory " * 30}
+    stub_server.on("GET", "/status", (200, {**STATUS, "deployments": [chat, failed]}))
+    _, out, _ = tamer("status")
+    header, row, long_row = out.splitlines()
+    assert len(long_row) > 300
+    assert [line for line in (header, row) if line != line.rstrip() or len(line) > 120] == []
+
+
 def test_json_is_the_servers_own_answer(tamer: Tamer, stub_server: StubServer) -> None:
     stub_server.on("GET", "/status", (200, STATUS))
     code, out, err = tamer("status", "--json")

@@ -272,10 +272,11 @@ def test_after_a_failed_start_one_at_a_time_is_tried_after_a_pause(
         (deployment("pending", 0), 0, 2, "deploying"),
         (deployment("idle", 0), 0, 1, "deploying"),
         (deployment("deploying", 2), 2, 2, "ready"),
-        (deployment("ready", 2), 1, 2, "degraded"),
+        (deployment("ready", 2), 1, 2, "ready"),
+        (deployment("ready", 1), 0, 1, "deploying"),
         (deployment("ready", 1), 1, 2, "ready"),
         (deployment("ready", 2, "1 of 2 replicas ready"), 1, 2, "ready"),
-        (deployment("degraded", 2), 0, 2, "degraded"),
+        (deployment("degraded", 2), 1, 2, "ready"),
         (deployment("ready", 2), 2, 0, "idle"),
         (deployment("deleting", 2), 1, 2, "deleting"),
         (deployment("deleting", 0), 0, 0, "deleted"),
@@ -284,6 +285,27 @@ def test_after_a_failed_start_one_at_a_time_is_tried_after_a_pause(
 def test_the_state_of_a_deployment(row: Deployment, ready: int, jobs: int, expected: str) -> None:
     replicas = [replica("ready", f"rep-{number}") for number in range(ready)]
     assert planned(row, replicas, jobs).state == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "ready", "expected"),
+    [
+        ("ready", 1, "degraded"),
+        ("ready", 0, "degraded"),
+        ("degraded", 0, "degraded"),
+        ("deploying", 1, "degraded"),
+        ("deploying", 0, "deploying"),
+        ("degraded", 2, "ready"),
+    ],
+)
+def test_it_is_degraded_while_replicas_that_are_missing_fail_to_start(
+    state: str, ready: int, expected: str
+) -> None:
+    replicas = [replica("ready", f"rep-{number}") for number in range(ready)]
+    failures = Failures(1, NOW - 0.5, "no memory")
+    plan = planned(deployment(state, 2), replicas, 2, failures=failures)
+    assert plan.state == expected
+    assert ("the last: no memory" in plan.reason) == (ready < 2)
 
 
 def test_an_old_revision_goes_when_the_new_one_is_ready_and_its_queue_is_empty() -> None:

@@ -12,13 +12,15 @@ from infra.wire import FinishReason, TokenLogprob
 from tests.control_plane.gateway.conftest import MODEL, Gateway, Replica
 
 TEXT = "the déjà 🙂!"
+RANK = 31
 MESSAGES: list[Any] = [{"role": "user", "content": "x"}]
 
 
 def told(tokens: list[int], top: int = 2) -> list[TokenLogprob]:
     """Declared values: each token its own, the likeliest ones beside it."""
     return [
-        TokenLogprob(-token / 100, [(token, -token / 100), (7, -9.0)][:top]) for token in tokens
+        TokenLogprob(-token / 100, [(token, -token / 100), (7, -9.0)][:top], RANK)
+        for token in tokens
     ]
 
 
@@ -130,6 +132,34 @@ async def test_echo_shows_the_prompt_and_its_logprobs_first(
     assert lists["token_logprobs"][1:] == [-token / 100 for token in ids]
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_a_prompt_is_scored_without_an_output(
+    gateway: Gateway, replica: Replica, streaming: bool
+) -> None:
+    serving = asyncio.create_task(answer(replica, "a"))
+    async with gateway.openai() as client:
+        text, lists = await complete(client, streaming, echo=True, max_tokens=0)
+    spec = await serving
+    assert spec.sampling.max_tokens == 1
+    assert text == "the x"
+    assert lists["tokens"] == ["the", " ", "x"]
+    assert lists["token_logprobs"][1:] == [-token / 100 for token in replica.ids("the x")[1:]]
+
+
+async def test_no_output_is_no_usage_and_ends_at_its_length(
+    gateway: Gateway, replica: Replica
+) -> None:
+    async with gateway.http() as client:
+        serving = asyncio.create_task(answer(replica, "a"))
+        asked = {"model": MODEL, "prompt": "the x", "prompt_logprobs": 1, "max_tokens": 0}
+        body = (await client.post("/v1/completions", json=asked)).json()
+        await serving
+    [choice] = body["choices"]
+    assert (choice["text"], choice["finish_reason"]) == ("", "length")
+    assert body["usage"] == {"prompt_tokens": 3, "completion_tokens": 0, "total_tokens": 3}
+    assert len(choice["prompt_logprobs"]) == 3
+
+
 async def test_echo_without_logprobs_is_only_text(gateway: Gateway, replica: Replica) -> None:
     serving = asyncio.create_task(replica.answer("ab"))
     async with gateway.openai() as client:
@@ -182,6 +212,11 @@ async def test_prompt_logprobs_are_shown_as_vllm_shows_them(
             str(token): {"logprob": -token / 100, "rank": 1, "decoded_token": " "},
             "7": {"logprob": -9.0, "rank": 2, "decoded_token": "("},
         }
+        serving = asyncio.create_task(answer(replica, "ab", top=0))
+        asked = {**asked, "prompt_logprobs": 0}
+        [choice] = (await client.post("/v1/completions", json=asked)).json()["choices"]
+        await serving
+        assert choice["prompt_logprobs"][1][str(token)]["rank"] == RANK, "beyond the likeliest ones"
         serving = asyncio.create_task(answer(replica, "ab"))
         asked = {"model": MODEL, "messages": MESSAGES, "prompt_logprobs": 0}
         body = (await client.post("/v1/chat/completions", json=asked)).json()

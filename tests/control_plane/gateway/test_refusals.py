@@ -47,7 +47,10 @@ BAD_FIELDS: list[tuple[tuple[str, dict[str, Any]], str]] = [
     (chat(stop="x" * 5000), "stop[0]"),
     (chat(max_tokens=0), "max_tokens"),
     (chat(max_tokens="5"), "max_tokens"),
-    (chat(max_tokens=5, max_completion_tokens=6), "max_completion_tokens"),
+    (chat(max_tokens=5, max_completion_tokens=0), "max_completion_tokens"),
+    (chat(chat_template_kwargs={"messages": []}), "chat_template_kwargs"),
+    (chat(chat_template_kwargs=["enable_thinking"]), "chat_template_kwargs"),
+    (chat(reasoning_effort="very"), "reasoning_effort"),
     (chat(stream="yes"), "stream"),
     (chat(stream_options={"include_usage": True}), "stream_options"),
     (chat(stream=True, stream_options={"include": 1}), "stream_options.include"),
@@ -106,6 +109,10 @@ BAD_FIELDS: list[tuple[tuple[str, dict[str, Any]], str]] = [
     (text(logprobs=21), "logprobs"),
     (text(logprobs=True), "logprobs"),
     (text(top_logprobs=2), "top_logprobs"),
+    (text(max_tokens=0), "max_tokens"),
+    (text(max_tokens=0, echo=True, n=1, best_of=2), "best_of"),
+    (text(max_tokens=0, echo=True, background=True), "max_tokens"),
+    (text(reasoning_effort="low"), "reasoning_effort"),
     (text(suffix="b"), "suffix"),
     (text(messages=[]), "messages"),
 ]
@@ -125,6 +132,7 @@ BAD_BODIES = [
 ]
 
 NEUTRAL: list[tuple[str, dict[str, Any]]] = [
+    chat(max_tokens=5, max_completion_tokens=6),
     chat(user="me", metadata={"a": "b"}, store=False, service_tier="auto", tools=[], n=None),
     chat(response_format={"type": "text"}, logprobs=False, tool_choice="none", logit_bias={}),
     chat(frequency_penalty=0.0, presence_penalty=0, modalities=["text"], seed=None, stop=None),
@@ -139,6 +147,35 @@ async def test_every_wrong_field_is_a_400_that_names_it(gateway: Gateway) -> Non
             error = refused(await client.post(path, json=body), 400)
             assert error["param"] == param, (body, error)
     await gateway.settled(accepted=0)
+
+
+SAID: list[tuple[tuple[str, dict[str, Any]], str]] = [
+    (chat(temperature=3), "Invalid value for 'temperature': must be at most 2."),
+    (chat(n="1"), "Invalid value for 'n': must be an integer."),
+    (chat(stream=1), "Invalid value for 'stream': must be true or false."),
+    (chat(stop=[""]), "Invalid value for 'stop[0]': must have at least 1 character."),
+    (chat(messages=["hi"]), "Invalid value for 'messages[0]': must be an object."),
+    (chat(messages=[{"role": "user"}]), "Missing required parameter: 'messages[0].content'."),
+    (chat(response_format={"type": "json_schema"}), "'json_schema' is missing"),
+    (chat(stream=True, stream_options={"a": 1}), "supplied: stream_options.a."),
+    (chat(image=1), "supplied: image."),
+    (chat(system="x"), "supplied: system."),
+    (chat(presence=1), "Did you mean 'presence_penalty'?"),
+    (chat(enable_thinking=False), "Did you mean 'chat_template_kwargs.enable_thinking'?"),
+    (text(enable_thinking=False), "supplied: enable_thinking."),
+    (text(max_new_tokens=3), "Did you mean 'max_tokens'?"),
+]
+
+
+async def test_what_is_wrong_is_said_in_words_of_json_and_guesses_are_near(
+    gateway: Gateway,
+) -> None:
+    async with gateway.http() as client:
+        for (path, body), said in SAID:
+            message = refused(await client.post(path, json=body), 400)["message"]
+            assert said in message
+            if said.endswith("."):
+                assert message.endswith(said)
 
 
 async def test_every_malformed_body_is_a_400(gateway: Gateway) -> None:

@@ -8,7 +8,6 @@ import gguf
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as Kind
-from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
 from control_plane.importer import gguf_weights
@@ -18,6 +17,7 @@ from control_plane.importer.text_assets import read_text_assets
 from infra.storage.directory import local_path
 from tests.control_plane.importer.tiny_model import (
     TEMPLATE,
+    packed_weights,
     tokenizer,
     vocabulary,
     weights,
@@ -32,7 +32,7 @@ def file(tmp_path: Path) -> Path:
 
 def test_float32_weights_come_back_as_they_went_in(file: Path, models_dir: Path) -> None:
     model = import_model(write_gguf(file), models_dir)
-    loaded = load_file(local_path(model.uri) / "model.safetensors")
+    loaded = packed_weights(local_path(model.uri))
     expected = weights()
     assert loaded.keys() == expected.keys()
     for name, tensor in expected.items():
@@ -42,19 +42,19 @@ def test_float32_weights_come_back_as_they_went_in(file: Path, models_dir: Path)
 @pytest.mark.parametrize("kind", [Kind.F16, Kind.BF16, Kind.Q8_0, Kind.Q4_1])
 def test_other_types_are_dequantised_losslessly(file: Path, models_dir: Path, kind: Kind) -> None:
     model = import_model(write_gguf(file, kind), models_dir)
-    loaded = load_file(local_path(model.uri) / "model.safetensors")
+    loaded = packed_weights(local_path(model.uri))
     for name, tensor in weights().items():
         if tensor.ndim == 2:
             tensor = gguf.dequantize(gguf.quantize(tensor, kind), kind).astype(np.float32)
         assert np.array_equal(loaded[name], tensor), name
 
 
-def test_the_size_of_a_chunk_does_not_matter(
+def test_how_much_is_read_at_once_does_not_matter(
     file: Path, models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_gguf(file, Kind.Q8_0)
     whole = import_model(file, models_dir)
-    monkeypatch.setattr(gguf_weights, "_CHUNK_ELEMENTS", 100)
+    monkeypatch.setattr(gguf_weights, "BLOCK_BYTES", 400)
     assert import_model(file, tmp_path / "other").digest == whole.digest
 
 

@@ -5,17 +5,19 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
 from control_plane.importer.model import import_model
 from control_plane.importer.text_assets import read_text_assets
+from infra.package_index import parse_index
 from infra.projection import text_digest
 from infra.storage.base import Damaged
 from infra.storage.directory import local_path
 from infra.storage.tree import verify_tree
-from tests.control_plane.importer.tiny_model import CONFIG, TEMPLATE, weights
+from tests.control_plane.importer.tiny_model import CONFIG, TEMPLATE, packed_weights, weights
 
 Change = Callable[..., None]
 
@@ -34,9 +36,9 @@ def test_a_directory_becomes_a_model_named_by_its_content(
     assert model.size_bytes == sum(
         file.stat().st_size for file in path.iterdir() if file.name != "manifest.json"
     )
-    assert (path / "model.safetensors").read_bytes() == (
-        directory / "model.safetensors"
-    ).read_bytes()
+    loaded, expected = packed_weights(path), weights()
+    assert loaded.keys() == expected.keys()
+    assert all(np.array_equal(loaded[name], expected[name]) for name in expected)
 
 
 def test_the_text_side_is_read_back(directory: Path, models_dir: Path) -> None:
@@ -83,7 +85,10 @@ def test_a_damaged_model_is_mended_by_importing_again(directory: Path, models_di
     verify_tree(path)
 
 
-def test_shards_and_their_index_are_kept(directory: Path, models_dir: Path) -> None:
+def test_shards_become_the_same_model_as_one_file(
+    directory: Path, models_dir: Path, tmp_path: Path
+) -> None:
+    digest = import_model(directory, tmp_path / "other").digest
     whole = weights()
     (directory / "model.safetensors").unlink()
     weight_map: dict[str, str] = {}
@@ -94,18 +99,14 @@ def test_shards_and_their_index_are_kept(directory: Path, models_dir: Path) -> N
         weight_map |= dict.fromkeys(part, name)
     index = directory / "model.safetensors.index.json"
     index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": weight_map}))
-    path = local_path(import_model(directory, models_dir).uri)
-    assert json.loads((path / index.name).read_text())["weight_map"] == weight_map
-    loaded = {
-        k: v for n in sorted(set(weight_map.values())) for k, v in load_file(path / n).items()
-    }
-    assert loaded.keys() == whole.keys()
+    assert import_model(directory, models_dir).digest == digest
 
 
 def test_progress_reaches_its_total(directory: Path, models_dir: Path) -> None:
     told: list[tuple[str, int, int]] = []
-    import_model(directory, models_dir, lambda *step: told.append(step))
-    size = (directory / "model.safetensors").stat().st_size
+    model = import_model(directory, models_dir, lambda *step: told.append(step))
+    index = parse_index((models_dir / model.digest / "package.json").read_bytes(), "it")
+    size = index.data_bytes
     assert told[0] == ("weights", 0, size)
     assert told[-1] == ("weights", size, size)
 

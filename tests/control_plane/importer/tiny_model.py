@@ -10,8 +10,10 @@ from typing import Any
 import gguf
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+from infra.package_tensors import is_padding
 
 Weights = dict[str, npt.NDArray[Any]]
 
@@ -68,6 +70,12 @@ def weights() -> Weights:
             prefix + "mlp.down_proj.weight": normal(64, 96),
         }
     return tensors
+
+
+def packed_weights(model_dir: Path) -> Weights:
+    """Every tensor of a package but its padding."""
+    loaded = load_file(model_dir / "model.safetensors")
+    return {name: tensor for name, tensor in loaded.items() if not is_padding(name)}
 
 
 def tokenizer() -> Tokenizer:

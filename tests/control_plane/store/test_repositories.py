@@ -19,6 +19,7 @@ from control_plane.store.repositories import (
     machines,
     models,
     revisions,
+    starts,
 )
 from control_plane.store.repositories.listings import Page
 from control_plane.store.session import Database
@@ -131,16 +132,28 @@ async def test_garbage(database: Database) -> None:
 async def test_imports(database: Database) -> None:
     async with database.transaction() as session:
         good, bad = [await models.add(session, name, "pypi:x", 1.0) for name in ("good", "bad")]
+        packing = {"quantization": "int8"}
+        packed = await models.add(session, "better", "pypi:x", 1.0, packing, good.id, replaces=True)
     with every_function_of(imports):
         async with database.transaction() as session:
-            assert await imports.source_of(session, good.id) == "pypi:x"
+            assert await imports.wanted(session, good.id) == imports.Wanted("pypi:x", {}, "")
             await imports.reserve(session, good.id, "reserved")
-            await imports.complete(session, good.id, {"digest": "d", "size_bytes": 1 << 40})
+            facts = {"digest": "d", "size_bytes": 1 << 40, "uri": "file:///d"}
+            await imports.complete(session, good.id, facts)
             await imports.fail(session, bad.id, "broken \0 file")
             await imports.fail(session, good.id, "too late")
         async with database.snapshot() as session:
-            assert await imports.source_of(session, good.id) is None
+            assert await imports.wanted(session, good.id) is None
+            found = await imports.wanted(session, packed.id)
+            assert found == imports.Wanted("pypi:x", packing, "file:///d")
             ready, failed = [await session.get_one(Model, each.id) for each in (good, bad)]
+        async with database.transaction() as session:
+            await imports.complete(session, packed.id, {"digest": "e"})
+            await imports.complete(session, packed.id, {"digest": "twice"})
+        async with database.snapshot() as session:
+            live = await models.find(session, "good")
+            assert live is not None and (live.id, live.digest) == (packed.id, "e")
+            assert (await session.get_one(Model, good.id)).state == "deleted"
     assert (ready.digest, failed.digest) == ("d", "")
     assert (ready.state, ready.error, ready.size_bytes) == ("ready", "", 1 << 40)
     assert (failed.state, failed.error) == ("deleted", "broken \ufffd file")
@@ -173,6 +186,7 @@ async def test_listings(database: Database) -> None:
         await audit.record(session, "key-1", "test", "subject", {})
         await add_operation(session)
         await decisions.add(session, replica.deployment_id, "scale", "idle", "", {}, {})
+        await starts.begin(session, replica, 0, 0.0)
     page = Page(limit=1)
     with every_function_of(listings):
         async with database.snapshot() as session:
@@ -181,6 +195,7 @@ async def test_listings(database: Database) -> None:
                 await listings.models(session, page),
                 await listings.keys(session, page),
                 await listings.decisions(session, replica.deployment_id, page),
+                await listings.starts(session, replica.deployment_id, page),
                 await listings.audit_events(session, page),
                 await listings.machines(session, page),
                 await listings.instances(session, page, ended=False),
@@ -209,6 +224,9 @@ async def test_models(database: Database) -> None:
             for look in (models.find, models.keep, models.lock):
                 assert await look(session, "tiny") is tiny
                 assert await look(session, "none") is None
+            other = await models.add(session, "other", "pypi:tiny", 1.0, {}, tiny.id)
+            assert await models.being_packed(session, tiny.id) == [other]
+            assert await models.being_packed(session, other.id) == []
 
 
 async def test_revisions(database: Database) -> None:

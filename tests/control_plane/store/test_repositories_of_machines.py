@@ -11,11 +11,12 @@ from control_plane.store.repositories import (
     machines,
     operations,
     replicas,
+    starts,
 )
 from control_plane.store.repositories.listings import Page
 from control_plane.store.repositories.operations import OperationKind, OperationState
 from control_plane.store.session import Database
-from control_plane.store.tables import Machine, Operation
+from control_plane.store.tables import Deployment, Instance, Machine, Operation
 from infra.states import InstanceState, ReplicaState
 from tests.control_plane.store.exercised import every_function_of
 from tests.control_plane.store.rows import (
@@ -52,6 +53,20 @@ async def test_instances(database: Database) -> None:
             assert told is not None and (told.version, told.leave) == (2, False)
             assert [each.replica_id for each in told.replicas] == [replica.id]
             assert await instances.assignment(session, "ins-none") is None
+        async with database.transaction() as session:
+            kept_for = replica.deployment_id
+            assert not await instances.keep(session, one.id, kept_for), "it has not joined"
+            (await session.get_one(Instance, one.id)).state = "joined"
+            await session.flush()
+            assert await instances.keep(session, one.id, kept_for)
+            assert [each.id for each in await instances.kept_for(session, kept_for)] == [one.id]
+            told = await instances.assignment(session, one.id)
+            assert told is not None and (told.version, told.standby) == (3, "")
+            deployment = await session.get_one(Deployment, kept_for)
+            deployment.spec = {**deployment.spec, "scaling": {"keep_warm": "standby"}}
+            await session.flush()
+            told = await instances.assignment(session, one.id)
+            assert told is not None and told.standby == "paced"
 
 
 async def test_machines(database: Database) -> None:
@@ -119,6 +134,12 @@ async def _fill_its_slots(database: Database) -> None:
         free = await machines.lock_slot(session, heard)
         assert free is not None and free.id == on[-1]
         assert await machines.lock_slot(session, []) is None
+        kept_for = deployment.id
+        assert await machines.lock_kept(session, kept_for, heard) is None
+        assert await instances.keep(session, on[-1], kept_for)
+        kept = await machines.lock_kept(session, kept_for, heard)
+        assert kept is not None and kept.id == on[-1]
+        assert await machines.lock_kept(session, kept_for, []) is None, "not heard"
         told = await instances.assignment(session, two.id)
         assert told is not None
         assert {each.model_uri for each in told.replicas} == {"tamer://models/digest-tiny"}
@@ -222,11 +243,32 @@ async def test_replicas(database: Database) -> None:
             assert [each.id for each in formers] == [former.id]
             ended = await replicas.ended_unready(session, chat, 5)
             assert [(each.id, each.reason) for each in ended] == [(two.id, "broken")]
-            assert await replicas.boot_times_s(session, chat.revision_id, 5) == []
+
+
+async def test_starts(database: Database) -> None:
+    with every_function_of(starts):
         async with database.transaction() as session:
-            for took_s in (3.0, 5.0):
-                ready = await replicas.add(session, chat)
-                ready.ready_at = ready.created_at + took_s
+            replica = await add_replica(session)
+            replica.instance_id = (await add_instance(session)).id
+            first = await starts.begin(session, replica, 0, 1.5)
             await session.flush()
-            assert await replicas.boot_times_s(session, chat.revision_id, 5) == approx([5.0, 3.0])
-            assert await replicas.boot_times_s(session, chat.revision_id, 1) == approx([5.0])
+            await starts.launched(session, replica.id)
+            [opened] = await starts.unclosed(session)
+            assert (opened.start.id, opened.replica.id) == (first.id, replica.id)
+            assert opened.instance is not None and opened.instance.id == replica.instance_id
+            launched_at = first.launched_at
+            await starts.launched(session, replica.id)
+            await session.refresh(first)
+            assert first.launched_at is not None and launched_at in (None, first.launched_at)
+            values = {"ready_at": first.created_at + 3.0, "instance_type": "process"}
+            assert await starts.write(session, first.id, values, close=True)
+            assert not await starts.write(session, first.id, {"usd": 9.0}, close=True), "closed"
+            assert await starts.unclosed(session) == []
+            [sample] = await starts.boot_samples(session, replica.revision_id, 5)
+            assert (sample.instance_type, sample.woken) == ("process", False)
+            assert sample.seconds == approx(3.0)
+        async with database.transaction() as session:
+            await starts.prune(session, 3600.0)
+            assert len((await listings.starts(session, replica.deployment_id, Page())).rows) == 1
+            await starts.prune(session, -1.0)
+            assert (await listings.starts(session, replica.deployment_id, Page())).rows == []

@@ -22,6 +22,7 @@ from tests.fixtures.waiting import block_until
 
 BODY = random.Random(3).randbytes(3 << 20)
 PART_BYTES = 256 << 10
+DICE = random.Random(1)
 
 
 @pytest.fixture
@@ -72,8 +73,8 @@ def test_parts_come_in_parallel_over_connections_that_are_kept(
         Faults(cut_share=0.3),
         Faults(short_share=0.3),
         Faults(stall_share=0.1),
-        Faults(refuse=lambda _path, dice=random.Random(1): 500 if dice.random() < 0.4 else 0),
-        Faults(refuse=lambda _path, dice=random.Random(2): 503 if dice.random() < 0.4 else 0),
+        Faults(refuse=lambda _path: 500 if DICE.random() < 0.4 else 0),
+        Faults(refuse=lambda _path: 503 if DICE.random() < 0.4 else 0),
     ],
     ids=["cuts", "short lengths", "stalls", "500", "503"],
 )

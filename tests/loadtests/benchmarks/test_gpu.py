@@ -75,7 +75,14 @@ def test_without_a_gpu_it_says_so_and_writes_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_machine_that_lacks_a_part_is_told_which() -> None:
-    assert "lacks triton, msgspec: install them" in problem(
-        lambda name: name not in ("triton", "msgspec")
-    )
+def test_without_a_gpu_that_is_said_first_and_nothing_else(tmp_path: Path) -> None:
+    def never(name: str) -> bool:
+        pytest.fail(f"looked for {name} on a machine that cannot use it")
+
+    assert problem(never, devices=tmp_path).startswith("no GPU")
+
+
+def test_a_machine_that_lacks_a_part_is_told_which(tmp_path: Path) -> None:
+    (tmp_path / "nvidia0").touch()
+    lacking = problem(lambda name: name not in ("triton", "msgspec"), devices=tmp_path)
+    assert "lacks triton, msgspec: install them" in lacking

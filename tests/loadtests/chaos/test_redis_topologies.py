@@ -15,8 +15,8 @@ from tests.loadtests.chaos.cell import REVISION, running_cell
 
 @pytest.fixture
 def keeping_cluster(tmp_path: Path) -> Iterator[ValkeyCluster]:
-    """Every node writes an append-only file."""
-    cluster = ValkeyCluster(tmp_path / "nodes", "--appendonly", "yes")
+    """Every node writes an append-only file before it answers."""
+    cluster = ValkeyCluster(tmp_path / "nodes", "--appendonly", "yes", "--appendfsync", "no")
     cluster.start()
     yield cluster
     cluster.kill()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from pathlib import Path
 
 from redis.asyncio import Redis
 
@@ -13,16 +12,17 @@ from infra.states import ReplicaState
 from infra.storage.base import Moved, NotStored
 from infra.wire import ReplicaSpec
 from tests.fixtures.waiting import wait_until
+from worker.agent.held_model import HeldModel
 from worker.agent.replica import Replica, Surroundings
 from worker.agent.standby import Standbys
 
 LIMIT_S = 20.0
 
 
-def _surroundings(redis: Redis, local_path: object) -> Surroundings:
+def _surroundings(redis: Redis, open_model: object) -> Surroundings:
     slots = asyncio.Semaphore(1)
     standbys = Standbys(Standby.OFF, 1, lambda: False, lambda: None)
-    return Surroundings(redis, redis, 5.0, 1, slots, lambda: None, local_path, standbys)  # type: ignore[arg-type]
+    return Surroundings(redis, redis, 5.0, 1, slots, lambda: None, open_model, standbys)  # type: ignore[arg-type]
 
 
 SPEC = ReplicaSpec("replica", "revision", "s3://bucket/models/abc", "paced", {})
@@ -33,8 +33,8 @@ async def test_a_replica_tells_how_much_it_has_fetched_and_a_drain_ends_that(
 ) -> None:
     wanted = threading.Event()
 
-    def slow(uri: str, moved: Moved) -> Path:
-        assert uri == SPEC.model_uri
+    def slow(spec: ReplicaSpec, moved: Moved) -> HeldModel:
+        assert spec is SPEC
         for _ in range(100):
             moved(1 << 20)
             wanted.set()
@@ -54,8 +54,8 @@ async def test_a_replica_tells_how_much_it_has_fetched_and_a_drain_ends_that(
 
 
 async def test_a_model_that_is_not_there_fails_the_replica_with_the_reason(valkey: Redis) -> None:
-    def missing(uri: str, moved: Moved) -> Path:
-        raise NotStored(f"nothing lies at {uri}")
+    def missing(spec: ReplicaSpec, moved: Moved) -> HeldModel:
+        raise NotStored(f"nothing lies at {spec.model_uri}")
 
     replica = Replica(SPEC, _surroundings(valkey, missing))
     await replica.run()

@@ -28,7 +28,7 @@ from worker.engine.runner import Runner
 from worker.engine.sampler import Sampler
 from worker.engine.torch_engine import TorchEngine
 from worker.loader.checkpoint import Checkpoint
-from worker.loader.weights import load_weights
+from worker.loader.weights import fill_part
 from worker.models.base import Placement
 from worker.models.layers import attention
 from worker.models.registry import builder_of, read_json
@@ -98,7 +98,7 @@ def forward(
             tensor.fill_(torch.nan)
     config = read_json(directory / "config.json")
     model = builder_of(config)(config, Placement(torch.float32, kernel_device, 32))
-    load_weights(model.tensors(), Checkpoint(directory), lambda done, total: None, model.unread)
+    fill_part(model.tensors(), Checkpoint(directory))
     return DeviceForward(model, cache, limits, TABLE_BLOCKS, kernel_device)
 
 

@@ -102,5 +102,8 @@ def test_likelihoods_are_the_log_softmax() -> None:
     top = expected.topk(4, dim=-1)
     assert torch.equal(found.top_tokens, top.indices)
     torch.testing.assert_close(found.top.double(), top.values, **NEAR)
+    order = expected[:2].argsort(dim=-1, descending=True)
+    places = [order[row].tolist().index(tokens[row]) + 1 for row in range(2)]
+    assert found.ranks[:2].tolist() == places
     assert likelihoods(logits, tokens, 0).top.shape == (3, 0)
     assert likelihoods(logits, tokens, 99).top.shape == (3, 40)

@@ -88,3 +88,36 @@ def test_an_embedding_is_read_from_the_head_that_it_is_tied_to(dtype: torch.dtyp
     rows = panels(weight, dtype).rows(torch.tensor([49, 0, 31, 32]))
     tolerance = {torch.float32: 0.0, torch.bfloat16: 0.02, torch.int8: 0.02}[dtype]
     torch.testing.assert_close(rows.float(), weight[[49, 0, 31, 32]], rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("source", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize(("outputs", "inputs"), [(130, 1100), (64, 2100), (33, 50), (1, 1)])
+def test_a_weight_of_any_float_arrives_as_it_is_rounded(
+    dtype: torch.dtype, source: torch.dtype, outputs: int, inputs: int
+) -> None:
+    weight = torch.randn(outputs, inputs).to(source)
+    rows = panels(weight, dtype).rows(torch.arange(outputs)).double()
+    if dtype == torch.int8:
+        expected = (weight.float(), 64)
+        assert torch.equal(rows.float(), grouped(*expected).float())
+    else:
+        assert torch.equal(rows, weight.to(dtype).double())
+
+
+def test_int8_weights_lie_as_if_they_had_been_quantised_here(dtype: torch.dtype) -> None:
+    from worker.kernels.int8_linear import dequantised
+    from worker.kernels.native.panels import PanelWeight
+
+    weight = torch.randn(100, 200)
+    padded = torch.nn.functional.pad(weight, (0, -200 % 64))
+    values, scales = (each.view(100, -1) for each in quantise_rows(padded.view(-1, 64)))
+    values = values[:, :200].contiguous()
+    given = PanelWeight(100, 200, dtype)
+    given.fill_int8(0, values[:45], scales[:45])
+    given.fill_int8(45, values[45:], scales[45:])
+    made = panels(weight if dtype == torch.int8 else dequantised(values, scales), dtype)
+    hidden = torch.randn(3, 200)
+    if dtype == torch.bfloat16:
+        hidden = hidden.to(dtype)
+    products = [each.product(hidden, None, torch.float32) for each in (given, made)]
+    assert torch.equal(*products)

@@ -1,5 +1,5 @@
-"""`python -m tests.worker.loader.killed_writer FOLDER CHUNKS`: writes so many chunks into the cache of
-the folder and half of the next one, says so, and waits to be killed."""
+"""`python -m tests.worker.loader.killed_writer FOLDER CHUNKS`: writes so many chunks into the cache
+of the folder and half of the next one, says so, and waits to be killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every chunk from the nearest tier that has it whole; what none has ends the start with a reason."""
+"""Every chunk from the nearest tier that has it whole; what none has ends the fetch."""
 
 from __future__ import annotations
 
@@ -87,9 +87,7 @@ def test_each_chunk_comes_from_the_nearest_tier_that_has_it(
     assert disk.closed.is_set() and store.closed.is_set()
 
 
-def test_one_stream_reads_in_the_order_of_need(
-    package: RandomPackage, landing: OwnLanding
-) -> None:
+def test_one_stream_reads_in_the_order_of_need(package: RandomPackage, landing: OwnLanding) -> None:
     store = ListedTier(package, _everything(package), "store", streams=1)
     fetch(landing, [store])
     assert store.asked == sorted(store.asked)

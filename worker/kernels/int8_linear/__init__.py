@@ -2,8 +2,8 @@
 
 from worker.kernels.device import by_device
 from worker.kernels.int8_linear import reference
-from worker.kernels.int8_linear.reference import quantise_rows
+from worker.kernels.int8_linear.reference import dequantised, quantise_rows
 
-__all__ = ["int8_linear", "quantise_rows"]
+__all__ = ["dequantised", "int8_linear", "quantise_rows"]
 
 int8_linear = by_device(reference.int8_linear)

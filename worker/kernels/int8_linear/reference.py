@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 LARGEST = 127
+SCALE_GROUP = 64
+"""Inputs that share a scale where weights have one for each group of them."""
 
 
 def int8_linear(hidden: Tensor, weight: Tensor, scales: Tensor) -> Tensor:
@@ -33,3 +35,10 @@ def quantise_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     inverse = torch.where(scales > 0, 1 / scales, 0)
     nearest = (wide * inverse[:, None]).round().nan_to_num().clamp(-LARGEST, LARGEST)
     return nearest.to(torch.int8), scales
+
+
+def dequantised(values: Tensor, scales: Tensor) -> Tensor:
+    """int8 [outputs, inputs] with fp32 scales [outputs, groups of 64 inputs] -> fp32; the last
+    group may be shorter."""
+    spread = scales.repeat_interleave(SCALE_GROUP, dim=1)[:, : values.shape[1]]
+    return values.float() * spread

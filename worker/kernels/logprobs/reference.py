@@ -14,6 +14,8 @@ class Likelihoods(NamedTuple):
     """[rows, count] fp32, the largest first."""
     top_tokens: Tensor
     """[rows, count] int64, theirs."""
+    ranks: Tensor
+    """[rows] int64: where the token stands among all, from 1; equals share the best place."""
 
 
 def likelihoods(logits: Tensor, tokens: Tensor, count: int) -> Likelihoods:
@@ -27,4 +29,5 @@ def likelihoods(logits: Tensor, tokens: Tensor, count: int) -> Likelihoods:
     total = logits.logsumexp(dim=-1)
     chosen = logits.gather(1, tokens.clamp_min(0)[:, None])[:, 0]
     top, top_tokens = logits.topk(min(count, logits.shape[1]), dim=-1)
-    return Likelihoods(chosen - total, top - total[:, None], top_tokens)
+    ranks = (logits > chosen[:, None]).sum(dim=-1) + 1
+    return Likelihoods(chosen - total, top - total[:, None], top_tokens, ranks)

@@ -37,9 +37,14 @@ _STEPS = GROUP // 4
 _BYTES = ir.VectorType(ir.IntType(8), VECTOR_BYTES)
 
 
-def _byte_tile(rows: int) -> Any:
+def _byte_tile(rows: int, fetches: bool = False) -> Any:
     """`(first row, bytes between rows, panel, its scales, groups, sums)`: writes `rows` x PANEL
-    fp32 sums. The panel has a scale for each group of each output: [groups, PANEL] fp32."""
+    fp32 sums. The panel has a scale for each group of each output: [groups, PANEL] fp32.
+
+    Args:
+        fetches: whether the panel behind this one is asked for meanwhile. Where several tiles meet
+            a panel, memory would idle during all but the first.
+    """
 
     @intrinsic
     def tile(
@@ -52,7 +57,7 @@ def _byte_tile(rows: int) -> Any:
         sums: Any,
     ) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            _loop(builder, rows, arguments)
+            _loop(builder, rows, fetches, arguments)
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 6), generate
@@ -60,7 +65,7 @@ def _byte_tile(rows: int) -> Any:
     return tile
 
 
-def _loop(builder: Any, rows: int, arguments: Any) -> None:
+def _loop(builder: Any, rows: int, fetches: bool, arguments: Any) -> None:
     first, stride, panel, scales, groups, sums = arguments
     starts = [builder.add(first, builder.mul(stride, LONG(row))) for row in range(rows)]
     before = builder.block
@@ -72,9 +77,11 @@ def _loop(builder: Any, rows: int, arguments: Any) -> None:
     totals = [[builder.phi(FLOATS) for _ in range(_VECTORS)] for _ in range(rows)]
     places = [builder.add(each, builder.mul(group, LONG(GROUP_BYTES))) for each in starts]
     weights = builder.add(panel, builder.mul(group, LONG(GROUP * PANEL)))
+    behind = builder.add(weights, builder.mul(groups, LONG(GROUP * PANEL))) if fetches else None
     place = builder.add(scales, builder.mul(group, LONG(PANEL * 4)))
     columns = [load_at(builder, place, n * VECTOR_BYTES, FLOATS) for n in range(_VECTORS)]
-    for phis, made in zip(totals, _sums(builder, places, weights, columns, totals), strict=True):
+    made_sums = _sums(builder, places, weights, columns, totals, behind)
+    for phis, made in zip(totals, made_sums, strict=True):
         for total, new in zip(phis, made, strict=True):
             total.add_incoming(ir.Constant(FLOATS, [0] * LANES), before)
             total.add_incoming(new, loop)
@@ -89,8 +96,10 @@ def _loop(builder: Any, rows: int, arguments: Any) -> None:
             builder.store(total.incomings[1][0], target, align=4)
 
 
-def _sums(builder: Any, places: Any, weights: Any, columns: Any, totals: Any) -> list[list[Any]]:
-    """One group's part of every sum, added to `totals`."""
+def _sums(
+    builder: Any, places: Any, weights: Any, columns: Any, totals: Any, behind: Any | None
+) -> list[list[Any]]:
+    """One group's part of every sum, added to `totals`; asks for the memory `behind`."""
     word = ir.IntType(32)
     kind = ir.FunctionType(INTEGERS, [INTEGERS, _BYTES, _BYTES])
     multiply = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpbusd.512")
@@ -101,6 +110,9 @@ def _sums(builder: Any, places: Any, weights: Any, columns: Any, totals: Any) ->
     whole: list[list[Any]] = [[shift] * _VECTORS for shift in shifts]
     for step in range(_STEPS):
         offset = step * _VECTORS * VECTOR_BYTES
+        if behind is not None:
+            for n in range(_VECTORS):
+                _fetch(builder, builder.add(behind, LONG(offset + n * VECTOR_BYTES)))
         vectors = [
             load_at(builder, weights, offset + n * VECTOR_BYTES, _BYTES) for n in range(_VECTORS)
         ]
@@ -125,4 +137,16 @@ def _sums(builder: Any, places: Any, weights: Any, columns: Any, totals: Any) ->
     return scaled
 
 
+def _fetch(builder: Any, address: Any) -> None:
+    """Ask for a line of memory, to be had in the second cache; harmless where there is none."""
+    word = ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), word, word, word])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    reads, second_cache, data = word(0), word(2), word(1)
+    pointer = builder.inttoptr(address, ir.IntType(8).as_pointer())
+    builder.call(function, [pointer, reads, second_cache, data])
+
+
 byte_tiles = {rows: _byte_tile(rows) for rows in BYTE_TILE_ROWS}
+first_byte_tile = _byte_tile(BYTE_TILE_ROWS[0], fetches=True)
+"""The largest tile where more will follow."""

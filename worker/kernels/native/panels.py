@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from worker.kernels.int8_linear.reference import quantise_rows
+from worker.kernels.int8_linear.reference import dequantised
 from worker.kernels.native.byte_tile import GROUP, GROUP_BYTES, ZERO_POINT
+from worker.kernels.native.packing import BYTE, FLOAT, HALF, block_count, packing_task
 from worker.kernels.native.products import product_task, quantise_task
+from worker.kernels.native.team import contiguous, empty
 from worker.kernels.native.tile import PANEL
 
 _STEP_BYTES = 4
@@ -15,8 +17,7 @@ _CHUNKS = 8
 """Of a product: enough to share a slow core's part, few enough to read memory in long runs."""
 _ROWS_ALONE = 8
 """So few rows each thread quantises for itself: that is faster than another task."""
-_FILL_ROWS = 4096
-"""Weights are converted in parts, so that a large one needs no second copy of itself."""
+_KINDS = {torch.float32: FLOAT, torch.bfloat16: HALF, torch.int8: BYTE}
 
 
 class PanelWeight:
@@ -30,12 +31,12 @@ class PanelWeight:
         multiple = GROUP if self._int8 else self._group
         self._panels = -(-outputs // PANEL)
         self._steps = -(-inputs // multiple) * multiple // self._group
-        # Padding stays zero: it is multiplied, and adds nothing.
-        size = (self._panels, self._steps, PANEL, self._group)
-        if self._int8:
-            self._values = torch.full(size, ZERO_POINT, dtype=torch.uint8)
-        else:
-            self._values = torch.zeros(size, dtype=dtype)
+        self._values = torch.empty(
+            (self._panels, self._steps, PANEL, self._group),
+            dtype=torch.uint8 if self._int8 else dtype,
+        )
+        # Outputs that nobody fills are multiplied, and add nothing; inputs are padded with rows.
+        self._values[-1].fill_(ZERO_POINT if self._int8 else 0)
         self._groups = self._steps * self._group // GROUP if self._int8 else 0
         self._scales = torch.zeros(self._panels, self._groups, PANEL)
 
@@ -43,10 +44,22 @@ class PanelWeight:
     def nbytes(self) -> int:
         return self._values.nbytes + self._scales.nbytes
 
+    @property
+    def recordable(self) -> bool:
+        """Whether a product is nothing but tasks: rows need no padding."""
+        return self._int8 or self.shape[1] % self._group == 0
+
     def fill(self, first: int, weight: Tensor) -> None:
         """Write outputs `first ..` from a dense [outputs, inputs] of any float dtype."""
-        for start in range(0, len(weight), _FILL_ROWS):
-            self._fill(first + start, weight[start : start + _FILL_ROWS])
+        known = weight.dtype in (torch.float32, torch.bfloat16)
+        self._pack(first, (weight if known else weight.float()).contiguous())
+
+    def fill_int8(self, first: int, values: Tensor, scales: Tensor) -> None:
+        """Write outputs `first ..` from int8 [outputs, inputs] and fp32 [outputs, groups]."""
+        if self._int8:
+            self._pack(first, values.contiguous(), scales.contiguous())
+        else:
+            self.fill(first, dequantised(values, scales))
 
     def rows(self, numbers: Tensor) -> Tensor:
         """[rows] int64 -> the weights of these outputs, [rows, inputs], dequantised to fp32 where
@@ -61,10 +74,10 @@ class PanelWeight:
     def product(self, hidden: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
         """hidden x weightᵀ + bias, [rows, outputs] of `dtype` (bfloat16 or float)."""
         rows = hidden.shape[0]
-        output = torch.empty(rows, self.shape[0], dtype=dtype)
+        output = empty((rows, self.shape[0]), dtype)
         if not rows:
             return output
-        source, stride = self._source(hidden.contiguous())
+        source, stride = self._source(contiguous(hidden))
         share = max(1, -(-self._panels // _CHUNKS))
         values = [rows, source.data_ptr(), stride, self._panels, share]
         values += [self._values.data_ptr(), self._steps, output.data_ptr(), self.shape[0]]
@@ -75,19 +88,14 @@ class PanelWeight:
         product_task(self.dtype).run(-(-self._panels // share), *values)
         return output
 
-    def _fill(self, first: int, weight: Tensor) -> None:
-        numbers = torch.arange(first, first + len(weight))
-        padded = torch.zeros(len(weight), self._steps * self._group, dtype=self._values.dtype)
-        if self._int8:
-            padding = padded.shape[1] - self.shape[1]
-            groups = torch.nn.functional.pad(weight.float(), (0, padding)).view(-1, GROUP)
-            values, scales = quantise_rows(groups)
-            padded = (values.to(torch.int16) + ZERO_POINT).to(torch.uint8).view(padded.shape)
-            self._scales[numbers // PANEL, :, numbers % PANEL] = scales.view(len(weight), -1)
-        else:
-            padded[:, : self.shape[1]] = weight
-        groups = padded.view(-1, self._steps, self._group)
-        self._values[numbers // PANEL, :, numbers % PANEL] = groups
+    def _pack(self, first: int, rows: Tensor, scales: Tensor | None = None) -> None:
+        packing_task().run(
+            block_count(first, len(rows)),
+            *(rows.data_ptr(), _KINDS[rows.dtype], self.shape[1], len(rows), first),
+            *(self._values.data_ptr(), _KINDS[self.dtype], self._steps),
+            *(self._scales.data_ptr(), self._groups),
+            0 if scales is None else scales.data_ptr(),
+        )
 
     def _source(self, hidden: Tensor) -> tuple[Tensor, int]:
         """What is multiplied (bytes: it is quantised already), and the bytes between its rows."""
@@ -99,7 +107,7 @@ class PanelWeight:
         if rows <= _ROWS_ALONE:
             return hidden, 0
         stride = stride // GROUP * GROUP_BYTES
-        source = torch.empty(rows, stride, dtype=torch.uint8)
+        source = empty((rows, stride), torch.uint8)
         quantise_task().run(
             -(-rows // _ROWS_ALONE),
             *(hidden.data_ptr(), inputs, hidden.dtype == torch.bfloat16, rows, _ROWS_ALONE),

@@ -12,7 +12,14 @@ import numpy as np
 import torch
 from numba import carray as numbers
 
-from worker.kernels.native.byte_tile import GROUP, GROUP_BYTES, ZERO_POINT, byte_tiles
+from worker.kernels.native.byte_tile import (
+    BYTE_TILE_ROWS,
+    GROUP,
+    GROUP_BYTES,
+    ZERO_POINT,
+    byte_tiles,
+    first_byte_tile,
+)
 from worker.kernels.native.compiled import compiled, compiled_fast
 from worker.kernels.native.memory import (
     as_float,
@@ -28,6 +35,7 @@ from worker.kernels.native.tile import PANEL, float_tiles, half_tiles
 
 LARGEST = 127.0
 _TILE_SUMS = 12 * PANEL
+_MOST_BYTE_ROWS = BYTE_TILE_ROWS[0]
 
 _bytes_6, _bytes_4, _bytes_3, _bytes_2, _bytes_1 = byte_tiles.values()
 _halves_12, _halves_8, _halves_4, _halves_3, _halves_2, _halves_1 = half_tiles.values()
@@ -128,7 +136,12 @@ def _bytes_product(values):
             row = 0
             while row < rows:
                 place, target = source + row * stride, sums.ctypes.data
-                count = multiply_bytes(rows - row, place, stride, weights, scales, groups, target)
+                if row == 0 and rows > _MOST_BYTE_ROWS:
+                    first_byte_tile(place, stride, weights, scales, groups, target)
+                    count = _MOST_BYTE_ROWS
+                else:
+                    left = rows - row
+                    count = multiply_bytes(left, place, stride, weights, scales, groups, target)
                 _store(sums, count, row, first, task[9], task[10], task[11] != 0, task[12])
                 row += count
 

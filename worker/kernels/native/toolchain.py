@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from worker.kernels.native.old_kernels import PREFIX, hold, remove_old
+
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _KERNELS = Path(__file__).resolve().parents[1]
 _FLOATS = "avx512f"
@@ -60,13 +62,35 @@ def _features() -> frozenset[str]:
 def _cache_folder() -> Path | None:
     """A folder of our own, named after the source: numba looks at the file of the outermost
     function alone, and would keep what an edited callee no longer says."""
-    name = f"kernels-{_source_digest()}"
+    name = f"{PREFIX}{_source_digest()}"
+    temporary = Path(tempfile.gettempdir()) / f"tamer-{os.getuid()}"
+    places = [each for each in (_cache_dir(), temporary) if each.is_absolute()]
+    found = (_held(each / name) for each in places)
+    folder = next((folder for folder in found if folder is not None), None)
+    if folder is not None:
+        remove_old(folder.parent)
+    return folder
+
+
+def _cache_dir() -> Path:
+    """TAMER_CACHE_DIR, without what reading all settings would cost the start of an engine."""
+    named = os.environ.get("TAMER_CACHE_DIR")
+    if named:
+        return Path(named)
     # With no home to be found, as in a container with a user of its own, it stays "~".
     home = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))  # noqa: PTH111
-    temporary = Path(tempfile.gettempdir()) / f"tamer-{os.getuid()}"
-    places = [each for each in (home / "tamer", temporary) if each.is_absolute()]
-    found = (owned_folder(each / name) for each in places)
-    return next((folder for folder in found if folder is not None), None)
+    return home / "tamer"
+
+
+def _held(folder: Path) -> Path | None:
+    """As `owned_folder`; it is made again if it is removed meanwhile."""
+    owned = owned_folder(folder)
+    try:
+        while owned is not None and not hold(owned):
+            owned = owned_folder(folder)
+    except OSError:
+        return None
+    return owned
 
 
 def owned_folder(folder: Path) -> Path | None:

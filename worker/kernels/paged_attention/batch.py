@@ -99,6 +99,22 @@ class AttentionBatch:
             first_row += rows
         return torch.from_numpy(np.array(tiles, np.int32).reshape(-1, 4))
 
+    def take_over(self, other: AttentionBatch) -> bool:
+        """Read from now on what another batch says, in the memory of this one; returns False,
+        having changed nothing, where a shape differs. Recorded tasks see it, as long as they took
+        nothing but addresses and shapes from here."""
+        mine = {name: each for name, each in vars(self).items() if isinstance(each, Tensor)}
+        pairs = [(each, getattr(other, name)) for name, each in mine.items()]
+        pairs += [
+            (getattr(self.ragged, name), getattr(other.ragged, name))
+            for name in ("row_starts", "positions", "tables")
+        ]
+        if any(held.shape != new.shape for held, new in pairs):
+            return False
+        for held, new in pairs:
+            held.copy_(new)
+        return True
+
     @classmethod
     def of_ragged(cls, ragged: RaggedLayout) -> AttentionBatch:
         """What the GPU's kernel needs, and nothing for the others."""

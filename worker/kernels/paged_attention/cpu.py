@@ -7,11 +7,10 @@ depend on its query, its position and its keys: not on batch, chunk, tile or the
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from worker.kernels.kv_coding import KvScales
-from worker.kernels.native.team import float_bits
+from worker.kernels.native.team import contiguous, empty, float_bits
 from worker.kernels.native.toolchain import multiplies
 from worker.kernels.paged_attention import reference
 from worker.kernels.paged_attention.batch import AttentionBatch
@@ -44,8 +43,8 @@ def paged_attention(
             soft_cap=soft_cap,
             scales=scales,
         )
-    query = query.contiguous()
-    output = torch.empty_like(query)
+    query = contiguous(query)
+    output = empty(query.shape, query.dtype)
     kv_heads, _, block_tokens, width = key_cache.shape
     tables, tiles = batch.ragged.tables, batch.tiles
     attention_task(query.dtype).run(

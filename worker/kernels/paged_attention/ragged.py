@@ -9,6 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_COLUMNS = 8
+"""Tables grow by so many: what was recorded for a shape is of use for as long as it stays."""
+
 
 @dataclass(frozen=True, slots=True)
 class RaggedLayout:
@@ -32,7 +35,8 @@ class RaggedLayout:
         """Lay out (start, rows, block table) of each sequence, in the order of their rows."""
         sequences = len(parts)
         held = [-(-(start + rows) // block_tokens) for start, rows, _ in parts]
-        tables = np.zeros((sequences, max(held, default=0)), np.int32)
+        columns = -(-max(held, default=0) // _COLUMNS) * _COLUMNS
+        tables = np.zeros((sequences, columns), np.int32)
         for table, count, (_, _, blocks) in zip(tables, held, parts, strict=True):
             table[:count] = blocks[:count]
         row_starts = np.zeros(sequences + 1, np.int32)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from worker.kernels.native.compiled import compiled, compiled_fast
 from worker.kernels.native.memory import as_double, read_row, rounded, write_row
-from worker.kernels.native.team import Task, float_bits, take
+from worker.kernels.native.team import Task, contiguous, empty, float_bits, take
 from worker.kernels.rms_norm import reference
 
 _CHUNK_ELEMENTS = 8192
@@ -27,12 +27,12 @@ def rms_norm(
     """See the reference."""
     if hidden.dtype not in (torch.bfloat16, torch.float32) or weight.dtype != hidden.dtype:
         return reference.rms_norm(hidden, weight, epsilon, residual, shift)
-    hidden = hidden.contiguous()
+    hidden = contiguous(hidden)
     width = weight.shape[0]
     rows = hidden.numel() // width
-    output = torch.empty_like(hidden)
-    total = hidden if residual is None else torch.empty_like(hidden)
-    added = None if residual is None else residual.contiguous()
+    output = empty(hidden.shape, hidden.dtype)
+    total = hidden if residual is None else empty(hidden.shape, hidden.dtype)
+    added = None if residual is None else contiguous(residual)
     share = max(1, _CHUNK_ELEMENTS // width)
     _task().run(
         -(-rows // share),

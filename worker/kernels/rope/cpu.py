@@ -12,7 +12,7 @@ from torch import Tensor
 from worker.kernels.kv_coding import KvScales
 from worker.kernels.native.compiled import compiled
 from worker.kernels.native.memory import floats, longs, read_row, write_row
-from worker.kernels.native.team import Task, take
+from worker.kernels.native.team import Task, contiguous, empty, take
 from worker.kernels.rope import reference
 
 _CHUNK_ELEMENTS = 4096
@@ -36,8 +36,8 @@ def rotate_and_store(
         )
     rows, heads, width = query.shape
     query, key, value = (_with_whole_rows(each) for each in (query, key, value))
-    cosines, sines = (table.contiguous() for table in rotation)
-    output = torch.empty(rows, heads, width, dtype=query.dtype)
+    cosines, sines = (contiguous(table) for table in rotation)
+    output = empty((rows, heads, width), query.dtype)
     share = max(1, _CHUNK_ELEMENTS // (heads * width))
     _task().run(
         -(-rows // share),
@@ -54,7 +54,7 @@ def rotate_and_store(
 def _with_whole_rows(heads: Tensor) -> Tensor:
     """A row's heads lie one after the other; rows may be apart."""
     whole = heads.stride(-1) == 1 and heads.stride(1) == heads.shape[-1]
-    return heads if whole else heads.contiguous()
+    return heads if whole else contiguous(heads)
 
 
 @cache

@@ -12,7 +12,7 @@ from torch import Tensor
 from worker.kernels.native.compiled import compiled_fast
 from worker.kernels.native.exponential import exponential
 from worker.kernels.native.memory import read_row, write_row
-from worker.kernels.native.team import Task, take
+from worker.kernels.native.team import Task, contiguous, empty, take
 from worker.kernels.swiglu import reference
 
 _CHUNK_ELEMENTS = 4096
@@ -34,9 +34,9 @@ def geglu(gate_and_up: Tensor, exact: bool = False) -> Tensor:
 
 
 def _gated(gate_and_up: Tensor, by_tanh: bool) -> Tensor:
-    source = gate_and_up.contiguous()
+    source = contiguous(gate_and_up)
     rows, width = source.shape[0], source.shape[1] // 2
-    output = torch.empty(rows, width, dtype=source.dtype)
+    output = empty((rows, width), source.dtype)
     share = max(1, _CHUNK_ELEMENTS // max(1, width))
     narrow = source.dtype == torch.bfloat16
     _task().run(

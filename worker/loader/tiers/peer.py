@@ -54,7 +54,6 @@ class PeerTier:
         self._files: dict[str, HttpFile] = {}
         self._gave: dict[int, str] = {}
         self._closed = threading.Event()
-        self._watches: list[threading.Thread] = []
         self._meet()
         self._meeting = threading.Thread(target=self._meet_forever, name="peers", daemon=True)
         self._meeting.start()
@@ -139,7 +138,9 @@ class PeerTier:
                 if self._swarm.members.get(member.address) is not member:
                     return
                 try:
-                    connection = connection or open_connection(f"http://{member.address}", _SILENCE_S)
+                    connection = connection or open_connection(
+                        f"http://{member.address}", _SILENCE_S
+                    )
                     states = self._ask(connection, member.address)
                     with self._changing:
                         member.said(states, time.monotonic())

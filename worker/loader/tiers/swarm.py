@@ -2,8 +2,8 @@
 
 Each chunk has an owner among those who still load, by rendezvous hashing (Thaler and Ravishankar,
 1998): all who know the same members agree without a word, and one who leaves moves his own chunks
-only. The others wait for the owner and read from him, and from each other, as in BitTorrent; who has
-nothing else to do, or sees an owner stand still, reads from the store himself.
+only. The others wait for the owner and read from him, and from each other, as in BitTorrent; who
+has nothing else to do, or sees an owner stand still, reads from the store himself.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Swarm:
         """Of this worker and others: who reads the chunk from the store."""
         return max(
             [self.own_address, *others],
-            key=lambda each: (xxhash.xxh3_64_intdigest(f"{self.root}:{chunk}:{each}"), each),
+            key=lambda each: (_hash(f"{self.root}:{chunk}:{each}"), each),
         )
 
     def source(self, chunk: int, now_s: float) -> Member | None:
@@ -111,7 +111,7 @@ class Swarm:
         spread = f"{self.own_address}:{chunk}"
         return min(
             having,
-            key=lambda each: (each.reading, xxhash.xxh3_64_intdigest(spread + each.address)),
+            key=lambda each: (each.reading, _hash(spread + each.address)),
             default=None,
         )
 
@@ -119,3 +119,7 @@ class Swarm:
         if self.busy == 0 and now_s - self.idle_since_s > IDLE_LIMIT_S:
             self.helps_itself_until_s = now_s + IDLE_LIMIT_S
         return now_s < self.helps_itself_until_s
+
+
+def _hash(text: str) -> int:
+    return xxhash.xxh3_64_intdigest(text.encode())

@@ -63,6 +63,12 @@ class Attention:
         self._qkv = Linear(shape.width, self._split, placement, shape.bias)
         self._output = Linear(queries, [shape.width], placement)
 
+    @property
+    def recordable(self) -> bool:
+        """Whether it does nothing on a CPU but to run tasks."""
+        products = self._qkv.recordable and self._output.recordable
+        return products and self._norms is None and self._shape.head_width % 2 == 0
+
     def tensors(self) -> dict[str, WeightTarget]:
         names = ("q_proj", "k_proj", "v_proj")
         [output] = self._output.weights

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from worker.kernels.int8_linear import int8_linear, quantise_rows
+from worker.kernels.int8_linear import dequantised, int8_linear, quantise_rows
 from worker.kernels.linear import linear
 from worker.kernels.native.toolchain import multiplies
 from worker.models.base import Placement, WeightTarget
@@ -22,10 +22,17 @@ class Weight(Protocol):
     shape: tuple[int, int]
 
     @property
+    def recordable(self) -> bool:
+        """Whether a product on a CPU is nothing but tasks, which a program can record."""
+
+    @property
     def nbytes(self) -> int: ...
 
     def fill(self, first: int, weight: Tensor) -> None:
         """Write outputs `first ..` from a dense tensor of any float dtype."""
+
+    def fill_int8(self, first: int, values: Tensor, scales: Tensor) -> None:
+        """The same from int8 [outputs, inputs] and fp32 scales [outputs, groups of 64 inputs]."""
 
     def rows(self, numbers: Tensor) -> Tensor:
         """[rows] int64 -> what these outputs are made with, [rows, inputs], of a float dtype."""
@@ -35,6 +42,8 @@ class Weight(Protocol):
 
 
 class DenseWeight:
+    recordable = False
+
     def __init__(self, outputs: int, inputs: int, placement: Placement) -> None:
         self.shape = (outputs, inputs)
         self._values = placement.empty(outputs, inputs)
@@ -47,6 +56,18 @@ class DenseWeight:
     def fill(self, first: int, weight: Tensor) -> None:
         self._values[first : first + len(weight)].copy_(weight)
 
+    def fill_int8(self, first: int, values: Tensor, scales: Tensor) -> None:
+        self.fill(first, dequantised(values, scales))
+
+    def adopt(self, values: Tensor) -> bool:
+        """Become a view of these weights, if they are what would be copied: bit by bit, on the
+        same device. Nobody may change them any more."""
+        fits = values.dtype == self._values.dtype and values.device == self._values.device
+        if fits and values.shape == self._values.shape and values.is_contiguous():
+            self._values = values
+            return True
+        return False
+
     def rows(self, numbers: Tensor) -> Tensor:
         return torch.nn.functional.embedding(numbers, self._values)
 
@@ -57,6 +78,8 @@ class DenseWeight:
 
 class Int8Weight:
     """Quantised as it arrives: the weights in the checkpoint's dtype are never held together."""
+
+    recordable = False
 
     def __init__(self, outputs: int, inputs: int, placement: Placement) -> None:
         self.shape = (outputs, inputs)
@@ -70,6 +93,11 @@ class Int8Weight:
     def fill(self, first: int, weight: Tensor) -> None:
         part = slice(first, first + len(weight))
         self._values[part], self._scales[part] = quantise_rows(weight.to(self._scales.device))
+
+    def fill_int8(self, first: int, values: Tensor, scales: Tensor) -> None:
+        """Rounded a second time: the kernels of this device take one scale for a whole row."""
+        device = self._scales.device
+        self.fill(first, dequantised(values.to(device), scales.to(device)))
 
     def rows(self, numbers: Tensor) -> Tensor:
         return self._values[numbers] * self._scales[numbers, None]
@@ -98,6 +126,9 @@ class WeightPart:
     def copy_(self, source: Tensor) -> None:
         self.weight.fill(self.first, source)
 
+    def copy_int8(self, values: Tensor, scales: Tensor) -> None:
+        self.weight.fill_int8(self.first, values, scales)
+
 
 class Linear:
     """y = x Wᵀ + b.
@@ -114,6 +145,10 @@ class Linear:
         # fp32, since it is added to sums that are.
         self._bias = torch.empty(sum(outputs), device=placement.device) if bias else None
         self._dtype = placement.dtype
+
+    @property
+    def recordable(self) -> bool:
+        return self._weight.recordable
 
     @property
     def weights(self) -> list[WeightTarget]:

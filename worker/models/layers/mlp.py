@@ -26,6 +26,10 @@ class GatedMlp:
         self._activate = activate
         self._exact = placement.exact
 
+    @property
+    def recordable(self) -> bool:
+        return self._gate_and_up.recordable and self._down.recordable
+
     def tensors(self) -> dict[str, WeightTarget]:
         gate, up = self._gate_and_up.weights
         [down] = self._down.weights

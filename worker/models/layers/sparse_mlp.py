@@ -38,6 +38,8 @@ class SparseShape:
 class SparseMlp:
     """Rows are sorted by expert, so that each matrix is read once a step (Gale et al., 2022)."""
 
+    recordable = False
+
     def __init__(self, shape: SparseShape, placement: Placement) -> None:
         self._shape = shape
         self._exact = placement.exact

@@ -21,9 +21,25 @@ def test_a_row_compares_medians_and_names_the_quality_of_both() -> None:
 
 def test_a_peer_that_was_not_measured_leaves_its_reason_and_no_verdict() -> None:
     rates = {("ours.x", 8): RATES["ours.x", 8]}
-    [found] = throughput.rows([AGAINST], rates, {"y": "no compiler"}, {})
-    assert (found.value, found.peer, found.verdict) == (20.0, None, "")
-    assert found.remark == "y not measured: no compiler"
+    alone, missing = throughput.rows([AGAINST], rates, {"y": "no compiler"}, {})
+    assert (alone.name, alone.value, alone.peer) == ("cpu.x.8_streams", 20.0, None)
+    assert (missing.name, missing.value, missing.verdict) == (AGAINST.name, None, "")
+    assert missing.remark == "y not measured: no compiler"
+
+
+def test_without_peers_each_figure_of_ours_stands_once() -> None:
+    peers = ("y", "z")
+    comparisons = [
+        Comparison(f"cpu.x.{streams}_streams.vs_{peer}", "ours.x", peer, streams, goal=1.0)
+        for peer in peers
+        for streams in (1, 8)
+    ]
+    rates: throughput.Rates = {("ours.x", 1): [5.0], ("ours.x", 8): [20.0]}
+    found = throughput.rows(comparisons, rates, dict.fromkeys(peers, throughput.LEFT_OUT), {})
+    assert [(each.name, each.value) for each in found] == [
+        ("cpu.x.1_streams", 5.0),
+        ("cpu.x.8_streams", 20.0),
+    ]
 
 
 def test_without_ours_there_is_a_row_without_a_figure() -> None:

@@ -1,0 +1,1 @@
+"""How long nothing takes to become a first token."""
