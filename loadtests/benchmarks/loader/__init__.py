@@ -1,1 +1,1 @@
-"""Loading checkpoints, against other loaders and against the machine."""
+"""How fast a checkpoint comes from disk or store into memory, beside the loaders others use."""
