@@ -17,6 +17,7 @@ from typing import Self
 
 from infra.package_index import PackageIndex
 from infra.safetensors import WEIGHTS_FILE
+from worker.loader.reader import FileCut, LocalFile
 
 LANDED = ".landed-"
 USED = ".used-"
@@ -38,6 +39,8 @@ class CacheEntry:
         self._used = used
         self._ledger = -1
         self._file = -1
+        self._whole_file: LocalFile | None = None
+        """Read directly; what is still written is not."""
 
     def open(self, header: bytes, files: dict[str, bytes]) -> None:
         """As it was left, or new.
@@ -58,6 +61,8 @@ class CacheEntry:
             self._begin(header, files)
         self._file = os.open(self.folder / WEIGHTS_FILE, os.O_RDWR | os.O_CLOEXEC)
         self._read_ledger()
+        if self.whole:
+            self._whole_file = LocalFile(self.folder / WEIGHTS_FILE, self.index.file_bytes)
 
     @property
     def whole(self) -> bool:
@@ -66,16 +71,18 @@ class CacheEntry:
     def has(self, chunk: int) -> bool:
         return self._file >= 0 and self.landed[chunk] == 1
 
-    def read(self, chunk: int, into: memoryview) -> int:
-        """Bytes that could be read. Raises OSError."""
-        begin, _ = self.index.chunk_range(chunk)
+    def read(self, chunk: int, into: memoryview) -> None:
+        """Raises ReadFailed, OSError."""
+        position = self.index.header_bytes + self.index.chunk_range(chunk)[0]
+        if self._whole_file is not None:
+            self._whole_file.read(position, into)
+            return
         got = 0
         while got < len(into):
-            count = os.preadv(self._file, [into[got:]], self.index.header_bytes + begin + got)
+            count = os.preadv(self._file, [into[got:]], position + got)
             if count == 0:
-                break
+                raise FileCut(f"{self.folder / WEIGHTS_FILE} ends at byte {position + got}")
             got += count
-        return got
 
     def forget(self, chunk: int) -> None:
         """It is broken here; `write` may mend it."""
@@ -85,6 +92,7 @@ class CacheEntry:
 
     def write(self, chunk: int, data: memoryview) -> None:
         """Keep a verified chunk. Raises OSError: the disk is full, or broken."""
+        self._whole_file = None  # it would find that the file has changed
         position = self.index.header_bytes + self.index.chunk_range(chunk)[0]
         written = 0
         while written < len(data):

@@ -17,6 +17,7 @@ from infra.package_index import PackageIndex
 from infra.storage.base import is_name
 from infra.telemetry import logger
 from worker.loader.cache_entry import LANDED, USED, CacheEntry
+from worker.loader.reader import ReadFailed
 
 _log = logger(__name__)
 
@@ -59,7 +60,7 @@ class ChunkCache:
             except BaseException:
                 entry.close()
                 raise
-        except OSError as error:
+        except (OSError, ReadFailed) as error:
             _log.warning("the disk does not cache this model", model=digest, error=str(error))
             return None
         return entry

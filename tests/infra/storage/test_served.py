@@ -52,9 +52,13 @@ class FileServer:
                     return
                 wanted = self.headers["range"]
                 outer.ranges.append(wanted)
-                start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
-                body = path.read_bytes()[start:]
+                first, _, last = (wanted or "bytes=0-").removeprefix("bytes=").partition("-")
+                whole = path.read_bytes()
+                body = whole[int(first) : int(last) + 1 if last else None]
                 self.send_response(206 if wanted else 200)
+                if wanted:
+                    place = f"bytes {first}-{int(first) + len(body) - 1}/{len(whole)}"
+                    self.send_header("content-range", place)
                 self.send_header("content-length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body[: outer.break_after_bytes])
@@ -121,6 +125,18 @@ def test_an_api_that_is_ill_for_a_moment_is_asked_again(
 def test_an_api_that_stays_away_is_given_up_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(StorageAway, match=r"127\.0\.0\.1:9 does not serve manifest\.json"):
         ServedTrees("http://127.0.0.1:9", _CREDENTIAL).manifest("abc")
+
+
+def test_parts_of_a_file_are_read_where_they_are_wanted(server: FileServer, digest: str) -> None:
+    file = server.trees.open(digest, "model.safetensors", len(_WEIGHTS))
+    found = bytearray(5000)
+    for begin in (0, 70_000, len(_WEIGHTS) - 5000):
+        file.read(begin, memoryview(found))
+        assert found == _WEIGHTS[begin : begin + 5000]
+    server.answers_s = [403]
+    with pytest.raises(StorageDenied, match=digest):
+        file.read(0, memoryview(found))
+    file.close()
 
 
 def test_refusals_are_told_apart(server: FileServer, digest: str) -> None:

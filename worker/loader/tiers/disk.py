@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from worker.loader.cache_entry import CacheEntry
+from worker.loader.reader import ReadFailed
 from worker.loader.tiers.base import Held, Miss, TierFailed
 
 
@@ -24,13 +25,10 @@ class DiskTier:
         if not self._entry.has(chunk):
             raise Miss(f"chunk {chunk} is not in {self._entry.folder}")
         try:
-            count = self._entry.read(chunk, into)
-        except OSError as error:
+            self._entry.read(chunk, into)
+        except (ReadFailed, OSError) as error:
             self._entry.forget(chunk)
-            raise TierFailed(f"{self._entry.folder} cannot be read: {error}") from error
-        if count < len(into):
-            self._entry.forget(chunk)
-            raise TierFailed(f"{self._entry.folder} ends inside the chunk")
+            raise TierFailed(f"the disk's copy cannot be read: {error}") from error
 
     def broken(self, chunk: int) -> None:
         self._entry.forget(chunk)
