@@ -97,6 +97,9 @@ class Model(Protocol):
     def tensors(self) -> dict[str, WeightTarget]:
         """Every tensor of the checkpoint by its Hugging Face name, as a place to copy it to."""
 
+    def forget(self) -> None:
+        """Let go of all that is kept between steps, but the weights."""
+
     def hidden_states(self, step: StepInput, cache: LayerCache) -> Tensor:
         """What the head reads, of the sampled rows: [samples, width]."""
 

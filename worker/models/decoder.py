@@ -61,6 +61,9 @@ class Decoder:
                 named[f"model.layers.{index}.{name}"] = view
         return named
 
+    def forget(self) -> None:
+        self._through.forget()
+
     def forward(self, step: StepInput, cache: LayerCache) -> Tensor:
         return self.head(self.hidden_states(step, cache))
 

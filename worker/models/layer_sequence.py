@@ -110,6 +110,14 @@ class LayerSequence:
 
             self._scratch = Scratch()
 
+    def forget(self) -> None:
+        """Let go of all programs, and with them of the cache that they were recorded on."""
+        self._kept.clear()
+        if self._recordable:
+            from worker.kernels.native.program import Scratch
+
+            self._scratch = Scratch()
+
     def __call__(self, given: LayerInput, cache: LayerCache) -> tuple[Tensor, Tensor]:
         """See `run_layers`; the result is overwritten by the next call."""
         plain = cache.scales(0) is None and cache.layer(0)[0].dtype == self._dtype
