@@ -114,6 +114,7 @@ class ReplicaReconciler:
             instance = await machines.lock_slot(session, heard)
         if instance is not None:
             await instances.change_assignment(session, instance.id)
+            await starts.launched(session, replica.id)
         elif self._cloud != JOINED_CLOUD:
             instance = await instances.add(
                 session, self._cloud, self._cloud, self._cloud, Market.ON_DEMAND.value

@@ -40,7 +40,7 @@ class Home:
         self.spans = Path(self._folder.name) / "spans.jsonl"
         self._output = Path(self._folder.name) / "output.txt"
         self.key = f"bench_{secrets.token_hex(16)}"
-        port = _free_port()
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self._environment = {
             **{name: value for name, value in os.environ.items() if name[:6] != "TAMER_"},
@@ -159,7 +159,8 @@ class Home:
             time.sleep(_LOOK_EVERY_S)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -120,7 +120,8 @@ class Standbys:
                     _log.warning("a standby ended", reason=standing.process.last_words)
                     await self._dismiss()
                     await self._pause.pause()
-                elif standing is not None and standing.engine != wanted:
+                elif standing is not None and standing.engine != wanted and not is_starting():
+                    # One that starts is about to take it, though its slot is no longer free.
                     await self._dismiss()
                 elif standing is None and wanted and calm and _has_memory():
                     await self._make(wanted)

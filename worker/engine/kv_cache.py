@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -77,8 +77,11 @@ def token_bytes(shape: ModelShape, dtype: torch.dtype) -> int:
 
 def _zeros(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """On a CPU memory comes as zeros and is taken page by page as blocks are first written: to
-    write zeros would take it all at once, some 0.3 s a GiB of every start."""
+    write zeros would take it all at once, some 0.3 s a GiB of every start. Not by numpy: it asks
+    for huge pages, and the first block of every layer and head would take one each."""
     if device.type != "cpu":
         return torch.zeros(size, dtype=dtype, device=device)
-    pages = np.zeros(math.prod(size) * dtype.itemsize, np.uint8)
-    return torch.from_numpy(pages).view(dtype).view(size)
+    count = math.prod(size)
+    if count == 0:
+        return torch.zeros(size, dtype=dtype)
+    return torch.frombuffer(mmap.mmap(-1, count * dtype.itemsize), dtype=dtype).view(size)

@@ -89,6 +89,7 @@ class TorchEngine:
         del self._assembly, self._scheduler, self._loop
         model, again = assembly.model, assembly.again
         del assembly
+        model.forget()
         gc.collect()  # the cache hangs in cycles of its runner and its loop
         self._slumber = _Slumber(stats, HostedWeights(model.tensors().values()), again)
         if torch.cuda.is_available():

@@ -114,6 +114,9 @@ class Model(Protocol):
     def parts(self) -> list[dict[str, WeightTarget]]:
         """The same, in the steps of a forward pass: embedding, each layer, last norm and head."""
 
+    def forget(self) -> None:
+        """Let go of all that is kept between steps, but the weights."""
+
     def hidden_states(self, step: StepInput, cache: LayerCache) -> Tensor:
         """What the head reads, of the sampled rows: [samples, width]."""
 

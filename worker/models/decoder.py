@@ -66,6 +66,9 @@ class Decoder:
             last if tied else {**last, "lm_head.weight": head},
         ]
 
+    def forget(self) -> None:
+        self._through.forget()
+
     def forward(self, step: StepInput, cache: LayerCache) -> Tensor:
         return self.head(self.hidden_states(step, cache))
 

@@ -114,6 +114,14 @@ class LayerSequence:
 
             self._scratch = Scratch()
 
+    def forget(self) -> None:
+        """Let go of all programs, and with them of the cache that they were recorded on."""
+        self._kept.clear()
+        if self._recordable:
+            from worker.kernels.native.program import Scratch
+
+            self._scratch = Scratch()
+
     def __call__(
         self, given: LayerInput, cache: LayerCache, gate: Gate | None = None
     ) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -28,16 +28,21 @@ class Endpoint:
     path: str = "/v1/completions"
 
 
-def first_token_s(endpoint: Endpoint, began_s: float, limit_s: float) -> float:
+def first_token_s(
+    endpoint: Endpoint,
+    began_s: float,
+    limit_s: float,
+    lives: Callable[[], bool] = lambda: True,
+) -> float:
     """Seconds from `began_s` (monotonic) to the first event with text.
 
     A server that does not listen yet, or says that it is not ready, is asked again at once.
 
     Raises:
-        NoToken: another answer, or none within the limit.
+        NoToken: another answer, or none within the limit, or the server no longer `lives`.
     """
     deadline = began_s + limit_s
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and lives():
         try:
             if _ask(endpoint, deadline):
                 return time.monotonic() - began_s
@@ -45,7 +50,8 @@ def first_token_s(endpoint: Endpoint, began_s: float, limit_s: float) -> float:
             time.sleep(_TRY_AGAIN_S)
             continue
         time.sleep(_TRY_AGAIN_S)
-    raise NoToken(f"{endpoint.url} gave no token within {limit_s:.0f} s")
+    gone = "" if lives() else ", for it has ended"
+    raise NoToken(f"{endpoint.url} gave no token within {limit_s:.0f} s{gone}")
 
 
 def _ask(endpoint: Endpoint, deadline: float) -> bool:

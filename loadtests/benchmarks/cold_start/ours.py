@@ -79,11 +79,11 @@ class Deployed:
         standbys = (status["standbys"] or {"count": 0})["count"]
         if self._keep_warm == SLEEP:
             # Its agent says so, too: the memory it told is of its sleep.
-            return replicas == {"sleeping": 1} and status["sleeping_memory_bytes"] > 0
+            return bool(replicas == {"sleeping": 1} and status["sleeping_memory_bytes"] > 0)
         if self._keep_warm == STANDBY:
-            return not replicas and standbys == 1
+            return bool(not replicas and standbys == 1)
         instances = 1 if self._keep_warm == MACHINE else 0
-        return not replicas and sum(status["instances"].values()) == instances
+        return bool(not replicas) and sum(status["instances"].values()) == instances
 
     def _phases(self) -> dict[str, float]:
         """Of the newest line; the controller closes it a moment after the first token."""
