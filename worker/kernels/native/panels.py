@@ -8,7 +8,8 @@ from torch import Tensor
 from worker.kernels.int8_linear.reference import dequantised
 from worker.kernels.native.byte_tile import GROUP, GROUP_BYTES, ZERO_POINT
 from worker.kernels.native.packing import BYTE, FLOAT, HALF, block_count, packing_task
-from worker.kernels.native.products import product_task, quantise_task
+from worker.kernels.native.products import product_task
+from worker.kernels.native.quantise import quantise_task
 from worker.kernels.native.team import contiguous, empty
 from worker.kernels.native.tile import PANEL
 

@@ -16,24 +16,15 @@ from worker.kernels.native.byte_tile import (
     BYTE_TILE_ROWS,
     GROUP,
     GROUP_BYTES,
-    ZERO_POINT,
     byte_tiles,
     first_byte_tile,
 )
-from worker.kernels.native.compiled import compiled, compiled_fast
-from worker.kernels.native.memory import (
-    as_float,
-    floats,
-    integers,
-    narrowed,
-    read_row,
-    shorts,
-    signed_octets,
-)
+from worker.kernels.native.compiled import compiled
+from worker.kernels.native.memory import floats, narrowed, shorts
+from worker.kernels.native.quantise import quantise_rows
 from worker.kernels.native.team import Task, take
 from worker.kernels.native.tile import PANEL, float_tiles, half_tiles
 
-LARGEST = 127.0
 _TILE_SUMS = 12 * PANEL
 _MOST_BYTE_ROWS = BYTE_TILE_ROWS[0]
 
@@ -60,60 +51,6 @@ def product_task(dtype: torch.dtype) -> Task:
     return Task(bodies[dtype])
 
 
-@cache
-def quantise_task() -> Task:
-    """Rows to int8, as `byte_tile` reads them. Its values: address of the rows, inputs, whether
-    they are bfloat16, rows, rows a chunk, address of the result, bytes between its rows."""
-    return Task(_quantise)
-
-
-def _quantise(values):
-    task = numbers(values, 9)
-    rows, share = task[5], task[6]
-    while True:
-        chunk = take(values)
-        if chunk < 0:
-            return
-        first = chunk * share
-        count = min(rows, first + share) - first
-        size = task[3] * (2 if task[4] else 4)
-        source, target = task[2] + first * size, task[7] + first * task[8]
-        _quantise_rows(source, count, task[3], task[4] != 0, target, task[8])
-
-
-@compiled
-def _quantise_rows(source, rows, inputs, narrow, target, stride):
-    row = np.zeros((inputs + GROUP - 1) // GROUP * GROUP, np.float32)
-    for number in range(rows):
-        read_row(source + number * inputs * (2 if narrow else 4), inputs, narrow, row)
-        for first in range(0, inputs, GROUP):
-            place = target + number * stride + first // GROUP * GROUP_BYTES
-            _quantise_group(row[first : first + GROUP], place)
-
-
-@compiled_fast
-def _quantise_group(group, place):
-    """Write a group's bytes, its scale, and what its sums are shifted by."""
-    bits = group.view(np.uint32)
-    # As integers: what is not finite is larger than all numbers, and spoils its own row.
-    largest = np.uint32(0)
-    for i in range(GROUP):
-        largest = max(largest, bits[i] & np.uint32(0x7FFFFFFF))
-    scale = as_float(largest) / np.float32(LARGEST)
-    inverse = np.float32(1) / scale if scale > 0 else np.float32(0)
-    target = signed_octets(place, GROUP)
-    total = np.int32(0)
-    for i in range(GROUP):
-        nearest = np.rint(group[i] * inverse)
-        bounded = nearest if nearest < np.float32(LARGEST) else np.float32(LARGEST)
-        bounded = bounded if bounded > np.float32(-LARGEST) else np.float32(-LARGEST)
-        value = np.int32(bounded)
-        target[i] = np.int8(value)
-        total += value
-    floats(place + GROUP, 1)[0] = scale
-    integers(place + GROUP + 4, 1)[0] = -ZERO_POINT * total
-
-
 def _bytes_product(values):
     task = numbers(values, 17)
     rows, panels, share = task[2], task[5], task[6]
@@ -123,7 +60,7 @@ def _bytes_product(values):
     if not task[14]:
         # Each thread does all rows: with few of them that is faster than to wait for another.
         made = np.empty(rows * stride, np.uint8)
-        _quantise_rows(source, rows, task[15], task[16] != 0, made.ctypes.data, stride)
+        quantise_rows(source, rows, task[15], task[16] != 0, made.ctypes.data, stride)
         source = made.ctypes.data
     while True:
         chunk = take(values)
