@@ -1,7 +1,7 @@
 """`python -m loadtests.benchmarks.loader.swarm_member URI KEY`: one worker's way to a package.
 
-Waits for a line on stdin, opens the model as an agent does (settings from the environment), says as a
-line of JSON where its bytes came from, and serves them until stdin ends.
+Waits for a line on stdin, opens the model as an agent does (settings from the environment), says
+as a line of JSON where its bytes came from, and serves them until stdin ends.
 """
 
 from __future__ import annotations

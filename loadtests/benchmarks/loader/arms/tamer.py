@@ -48,6 +48,6 @@ if __name__ == "__main__":
     settings = json.loads(sys.argv[1])
     said = f"tamer {version('tamer')}"
     if not settings["verified"]:
-        PackageIndex.check_chunk = _unchecked  # type: ignore[method-assign]
+        PackageIndex.check_chunk = _unchecked  # type: ignore[assignment, method-assign]
         said += ", without checks"
     serve(said, _Loader(settings["size_bytes"]).load)
