@@ -14,6 +14,9 @@ ALIGNMENT_BYTES = 64
 """What each tensor begins on."""
 PADDING = "__padding__."
 """Begins the names of the tensors that fill gaps, which the format does not allow: nobody's."""
+PADDING_END = ".rotary_emb.inv_freq"
+"""Ends them: what transformers and vLLM drop in silence, since old checkpoints carry it. vLLM
+refuses to load a file with any other name that it does not know."""
 SCALES = ".scales"
 """Ends the names of the scales of int8 tensors."""
 SCALE_GROUP = 64

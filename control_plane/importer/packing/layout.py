@@ -13,7 +13,7 @@ from control_plane.importer.errors import Unsupported
 from control_plane.importer.packing.request import DTYPES, Packing, Quantization
 from control_plane.importer.tensors import TensorKind
 from infra.package_index import BLOCK_BYTES, LayerGroup
-from infra.package_tensors import ALIGNMENT_BYTES, PADDING, SCALE_GROUP, SCALES
+from infra.package_tensors import ALIGNMENT_BYTES, PADDING, PADDING_END, SCALE_GROUP, SCALES
 from infra.safetensors import DTYPE_BYTES, TensorEntry, encode_header
 
 
@@ -179,7 +179,7 @@ def _pad(placed: list[Placed], multiple: int) -> None:
     end = _end(placed)
     if missing := -end % multiple:
         number = sum(each.origin is Origin.PADDING for each in placed)
-        name = f"{PADDING}{number}"
+        name = f"{PADDING}{number}{PADDING_END}"
         placed.append(Placed(name, Origin.PADDING, "U8", (missing,), begin=end))
 
 
