@@ -137,9 +137,7 @@ def test_weights_that_are_wrong_everywhere_are_refused_with_file_and_chunk(
     refused = _open(models, uri)
     with pytest.raises(LandingFailed, match=rf"{digest}/model\.safetensors: chunk 7 of 21"):
         _weights(refused)
-    bucket.client.put_object(
-        Bucket=bucket.name, Key=key, Body=bytes(package.header + package.data)
-    )
+    bucket.client.put_object(Bucket=bucket.name, Key=key, Body=bytes(package.header + package.data))
     again = _open(models, uri)
     assert _weights(again) == package.data
     for model in (refused, again):
