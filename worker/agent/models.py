@@ -11,7 +11,7 @@ from infra.package_index import INDEX_FILE
 from infra.safetensors import WEIGHTS_FILE
 from infra.settings import Settings
 from infra.storage import opening
-from infra.storage.base import Moved, StorageError
+from infra.storage.base import Damaged, Moved, StorageError
 from infra.storage.directory import uri_of
 from infra.storage.hedging import HedgedFile
 from infra.storage.served import ServedTrees, served_digest
@@ -27,14 +27,14 @@ from worker.agent.peer_server import SharedPackage
 from worker.agent.shelf import Shelf
 from worker.loader.cache_entry import CacheEntry
 from worker.loader.chunk_cache import ChunkCache
+from worker.loader.file_tier import FileTier
 from worker.loader.landing import OwnLanding
+from worker.loader.reader import ReadFailed
 from worker.loader.stored_package import StoredPackage, is_package
 from worker.loader.tiers.base import Tier
 from worker.loader.tiers.disk import DiskTier
 from worker.loader.tiers.peer import PeerTier
 from worker.loader.tiers.store import StoreTier
-
-_LOCAL_STREAMS = 8
 
 
 class Models:
@@ -120,7 +120,10 @@ class Models:
         package = StoredPackage.read(tree, tree.manifest())
 
         def begin(landing: OwnLanding) -> PackageFetch:
-            tier = StoreTier(package.index, package.weights(), _LOCAL_STREAMS, trusted=True)
+            try:
+                tier = FileTier(folder, package.index)
+            except ReadFailed as error:
+                raise Damaged(f"{error}: import the model again") from error
             return PackageFetch(package.where, landing, [tier], None, _nothing)
 
         return self._held(package, folder, begin, _nothing)

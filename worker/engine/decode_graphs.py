@@ -35,7 +35,9 @@ class CudaCapture:
         body()
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        # Weights may still be on their way, by calls of another thread.
+        mode = "thread_local"
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode=mode):
             body()
         return graph.replay
 

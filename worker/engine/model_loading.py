@@ -11,8 +11,9 @@ from worker.engine.memory import require_bytes
 from worker.engine.options import Options
 from worker.kernels.native.toolchain import multiplies
 from worker.loader.arrival import Arrival
+from worker.loader.staged_fill import StagedFill
 from worker.loader.weight_source import WeightSource
-from worker.loader.weights import check_weights
+from worker.loader.weights import check_weights, fill_part
 from worker.models.base import Model, ModelError, ModelShape, Placement, Quantization
 from worker.models.registry import builder_of
 
@@ -62,6 +63,7 @@ def begin_model(
     needed = sum(each.nbytes for each in outline.tensors().values())
     require_bytes(needed, "the model", placement.device)
     model = build(config, placement)
-    arrival = Arrival(model, source)
+    on_gpu = placement.device.type == "cuda"
+    arrival = Arrival(model, source, StagedFill(placement.device) if on_gpu else fill_part)
     arrival.start()
     return model, arrival
