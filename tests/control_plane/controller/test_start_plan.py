@@ -26,9 +26,7 @@ def replica(state: str = "ready", ready_at: float | None = CREATED + 60.0) -> Re
 
 
 def instance(joined_at: float) -> Instance:
-    return Instance(
-        id="ins-1", instance_type="g5", zone="a", usd_per_hour=3.6, joined_at=joined_at
-    )
+    return Instance(id="ins-1", instance_type="g5", zone="a", usd_per_hour=3.6, joined_at=joined_at)
 
 
 def report(**phases: float) -> ReplicaReport:

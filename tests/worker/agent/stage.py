@@ -48,9 +48,7 @@ class Agent:
         self._registry = Registry(redis)
         self._version = 0
 
-    async def assign(
-        self, *replicas: ReplicaSpec, leave: bool = False, standby: str = ""
-    ) -> None:
+    async def assign(self, *replicas: ReplicaSpec, leave: bool = False, standby: str = "") -> None:
         self._version += 1
         await self._registry.assign(
             Assignment(self.instance_id, self._version, list(replicas), leave, standby=standby)
