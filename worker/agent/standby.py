@@ -114,7 +114,7 @@ class Standbys:
         """Make, watch and dismiss it; `is_starting` says whether a start needs the cores now."""
         calm = False
         try:
-            while self._standby is not Standby.OFF:
+            while True:
                 wanted, standing = self._wanted(), self._standing
                 if standing is not None and standing.failed:
                     _log.warning("a standby ended", reason=standing.process.last_words)
@@ -133,6 +133,8 @@ class Standbys:
 
     def _wanted(self) -> str:
         """The engine of the standby that should be there; empty: none."""
+        if self._standby is Standby.OFF:
+            return ""
         if self._asked:
             return self._asked
         if self._standby is Standby.ON or self._has_free_slot():

@@ -196,6 +196,33 @@ def test_explain_tells_reason_formula_inputs_and_outcome_oldest_first(
         assert part in out
 
 
+def test_cold_starts_show_where_the_time_went(tamer: Tamer, stub_server: StubServer) -> None:
+    start = {
+        "created_at": 2.0,
+        "replica_id": "rep-1",
+        "wakes": 0,
+        "standby": True,
+        "outcome": "ready",
+        "reason": "",
+        "tier": "disk",
+        "bytes_by_tier": {"disk": 269_000_000},
+        "instance_type": "g5.xlarge",
+        "zone": "a",
+        "usd": 0.0125,
+        "phases_s": {"decide": 0.5, "load": 1.25},
+    }
+    failed = {**start, "outcome": "failed", "reason": "no memory", "replica_id": "rep-2"}
+    stub_server.on("GET", "/deployments/chat/cold-starts", page(failed, start))
+    code, out, err = tamer("explain", "chat", "--cold-starts")
+    assert code == 0
+    head, first, second = out.splitlines()
+    assert head.split()[:5] == ["WHEN", "START", "SECONDS", "DECIDE", "LAUNCH"]
+    for part in ("standby", "1.750", "0.500", "1.250", "disk (269.0 MB)", "g5.xlarge a", "0.0125"):
+        assert part in first
+    assert "standby, failed" in second
+    assert "rep-2 failed: no memory" in err
+
+
 def test_logs_are_the_lines_of_every_live_replica(tamer: Tamer, stub_server: StubServer) -> None:
     stub_server.on("GET", "/deployments/chat", (200, deployment()))
     stub_server.on("GET", "/deployments/chat/replicas", page({"id": "rep-2"}, {"id": "rep-1"}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from redis.asyncio import Redis
 
 from control_plane.store.repositories import joins
@@ -10,7 +11,14 @@ from infra.cloud.base import LaunchRequest
 from infra.keys import hash_secret
 from infra.registry import AgentRegistry
 from infra.states import ReplicaState, is_final
-from infra.wire import WIRE_VERSION, Assignment, Heartbeat, ReplicaReport
+from infra.wire import (
+    WIRE_VERSION,
+    Assignment,
+    Heartbeat,
+    ReplicaReport,
+    ReplicaSpec,
+    StartReport,
+)
 
 
 class ScriptedAgent:
@@ -18,6 +26,8 @@ class ScriptedAgent:
         self.instance_id = request.instance_id
         self.becomes = ReplicaState.READY
         """What a new replica becomes."""
+        self.start = StartReport()
+        """What it says of each start."""
         self.silent = False
         self.left = False
         self.assignment = Assignment(self.instance_id, 0)
@@ -50,7 +60,7 @@ class ScriptedAgent:
             build="scripted",
             sequence=self._sequence,
             assignment_version=self.assignment.version,
-            replicas=[self._report(spec.replica_id, spec.draining) for spec in self._specs()],
+            replicas=[self._report(spec) for spec in self._specs()],
             leaving=self.assignment.leave,
         )
         await self._registry.beat(heartbeat, ttl_s=60.0 if not heartbeat.leaving else 0.05)
@@ -64,11 +74,14 @@ class ScriptedAgent:
     def _specs(self) -> list:
         return self.assignment.replicas
 
-    def _report(self, replica_id: str, draining: bool) -> ReplicaReport:
-        if replica_id not in self._ended:
-            state = ReplicaState.TERMINATED if draining else self.becomes
-            report = ReplicaReport(replica_id, state, "the script says so")
+    def _report(self, spec: ReplicaSpec) -> ReplicaReport:
+        if spec.replica_id not in self._ended:
+            state = ReplicaState.TERMINATED if spec.draining else self.becomes
+            if spec.asleep and state is ReplicaState.READY:
+                state = ReplicaState.SLEEPING
+            start = msgspec.structs.replace(self.start, wakes=spec.wakes)
+            report = ReplicaReport(spec.replica_id, state, "the script says so", start=start)
             if not is_final(state):
                 return report
-            self._ended[replica_id] = report
-        return self._ended[replica_id]
+            self._ended[spec.replica_id] = report
+        return self._ended[spec.replica_id]

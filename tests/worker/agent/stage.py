@@ -48,10 +48,10 @@ class Agent:
         self._registry = Registry(redis)
         self._version = 0
 
-    async def assign(self, *replicas: ReplicaSpec, leave: bool = False) -> None:
+    async def assign(self, *replicas: ReplicaSpec, leave: bool = False, standby: str = "") -> None:
         self._version += 1
         await self._registry.assign(
-            Assignment(self.instance_id, self._version, list(replicas), leave)
+            Assignment(self.instance_id, self._version, list(replicas), leave, standby=standby)
         )
 
     async def heartbeat(self) -> Heartbeat | None:

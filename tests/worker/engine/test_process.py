@@ -16,6 +16,7 @@ from tests.fixtures.tiny_llama import TinyLlama
 from worker.engine.base import EngineSpec
 from worker.engine.channel import Channel, ChannelClosed
 from worker.engine.messages import (
+    Asleep,
     Cancel,
     Failed,
     FromEngine,
@@ -23,8 +24,11 @@ from worker.engine.messages import (
     LongStep,
     Ready,
     Shutdown,
+    Sleep,
+    StandingBy,
     StepDone,
     Submit,
+    Wake,
 )
 
 ROOT = Path(__file__).parents[3]
@@ -49,14 +53,14 @@ def start(tmp_path: Path) -> Iterator[Start]:
     started: list[tuple[subprocess.Popen[bytes], Channel]] = []
 
     def begin(
-        engine: str = "counting", model: Path = tmp_path, **options: object
+        engine: str = "counting", model: Path = tmp_path, standby: bool = False, **options: object
     ) -> tuple[subprocess.Popen[bytes], Channel]:
         ours, theirs = socket.socketpair()
         fd = theirs.fileno()
         command = [sys.executable, "-m", "worker.engine.process", "--engine", engine]
         with theirs:
             process = subprocess.Popen(
-                [*command, "--fd", str(fd)],
+                [*command, "--fd", str(fd), *(["--standby"] if standby else [])],
                 pass_fds=[fd],
                 env={**os.environ, "PYTHONPATH": path},
                 cwd=tmp_path,
@@ -88,6 +92,21 @@ def test_loading_is_reported_before_ready(start: Start) -> None:
     *loading, ready = receive_until(channel, Ready)
     assert isinstance(ready, Ready)
     assert Loading("weights", 100, 100) in loading
+
+
+def test_a_standby_says_so_and_then_is_what_it_is_told(start: Start) -> None:
+    _, channel = start(standby=True)
+    first, *_, ready = receive_until(channel, Ready)
+    assert (type(first), type(ready)) == (StandingBy, Ready)
+
+
+def test_an_engine_that_can_free_nothing_answers_all_the_same(start: Start) -> None:
+    _, channel = start()
+    receive_until(channel, Ready)
+    channel.send(Sleep())
+    assert receive_until(channel, Asleep) == [Asleep()]
+    channel.send(Wake())
+    receive_until(channel, Ready)
 
 
 def test_a_job_runs_to_its_end_with_every_index_once(start: Start) -> None:
