@@ -22,7 +22,7 @@ from worker.kernels.native.memory import (
     signed_octets,
     write_row,
 )
-from worker.kernels.native.products import LARGEST
+from worker.kernels.native.quantise import LARGEST
 from worker.kernels.native.team import Task, take
 from worker.kernels.native.tile import PANEL
 from worker.kernels.native.transpose import SIDE, transpose
