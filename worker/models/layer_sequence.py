@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+from weakref import ref
 
 from torch import Tensor
 
@@ -90,7 +91,8 @@ def run_layers(
 class _Kept:
     program: Program
     given: LayerInput
-    cache: LayerCache
+    cache: ref[LayerCache]
+    """Not held: an engine that sleeps lets its cache go."""
     result: tuple[Tensor, Tensor]
 
 
@@ -134,7 +136,7 @@ class LayerSequence:
             return run_layers(self._layers, given, cache)
         rows = len(given.hidden)
         kept = self._kept.get(rows)
-        if kept is None or kept.cache is not cache or not kept.given.take_over(given):
+        if kept is None or kept.cache() is not cache or not kept.given.take_over(given):
             kept = self._record(given, cache)
             if rows <= MOST_KEPT_ROWS:
                 self._kept[rows] = kept
@@ -147,4 +149,4 @@ class LayerSequence:
         program = Program(self._scratch)
         with program.recording():
             result = run_layers(self._layers, given, cache, lambda _: program.begin_layer())
-        return _Kept(program, given, cache, result)
+        return _Kept(program, given, ref(cache), result)

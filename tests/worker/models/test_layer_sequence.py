@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from torch import Tensor
 from tests.fixtures.tiny_decoder import TinyDecoder
 from worker.engine.assembly import assemble
 from worker.engine.base import EngineSpec
+from worker.engine.host_forward import HostForward
 from worker.models import layer_sequence
 from worker.scheduling.plan import StepResult
 from worker.scheduling.scheduler import Scheduler
@@ -51,7 +54,7 @@ def test_recorded_steps_are_the_plain_ones(
     recorded = logits_of_steps(directory, kind)
 
     def plainly(
-        self: layer_sequence.LayerSequence, given: Any, cache: Any
+        self: layer_sequence.LayerSequence, given: Any, cache: Any, gate: Any = None
     ) -> tuple[Tensor, Tensor]:
         return layer_sequence.run_layers(self._layers, given, cache)
 
@@ -59,3 +62,21 @@ def test_recorded_steps_are_the_plain_ones(
     plain = logits_of_steps(directory, kind)
     assert len(recorded) == len(plain)
     assert all(torch.equal(mine, its) for mine, its in zip(recorded, plain, strict=True))
+
+
+def test_a_kept_step_holds_no_cache_that_its_engine_let_go(
+    tiny_decoder: TinyDecoder,
+) -> None:
+    options = {"dtype": "float32", "kv_cache_tokens": 256}
+    parts = assemble(EngineSpec("replica", tiny_decoder("Llama"), options))
+    scheduler = Scheduler(parts.limits)
+    scheduler.add(Sequence(0, [1, 2, 3], 3, 4))
+    plan = scheduler.plan(0.0)
+    assert plan is not None
+    parts.runner.logits(plan)
+    forward = parts.runner.forward
+    assert isinstance(forward, HostForward)
+    cache, model = weakref.ref(forward.cache), forward.model
+    del parts, forward
+    gc.collect()
+    assert model is not None and cache() is None
