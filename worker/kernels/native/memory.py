@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import carray, types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -45,6 +46,13 @@ def _reinterpret(source: Any, target: Any) -> Any:
 as_float = _reinterpret(types.uint32, types.float32)
 as_bits = _reinterpret(types.float32, types.uint32)
 as_double = _reinterpret(types.int64, types.float64)
+
+
+@compiled
+def address_of(array):
+    """Signed, as the rest of an address's arithmetic: with an unsigned number in it, numba would
+    compute in floating point."""
+    return np.int64(array.ctypes.data)
 
 
 @compiled
@@ -128,3 +136,18 @@ def copy(typing_context: Any, target: Any, source: Any, count: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 3), generate
+
+
+@intrinsic
+def prefetch(typing_context: Any, address: Any) -> Any:
+    """Ask for the 64 bytes around an address, which need not be readable, without waiting."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        number, byte = ir.IntType(32), ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        reading, near, data = number(0), number(3), number(1)
+        builder.call(function, [builder.inttoptr(arguments[0], byte), reading, near, data])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate

@@ -68,24 +68,3 @@ def pair_halves(typing_context: Any, first: Any, second: Any, target: Any) -> An
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 3), generate
-
-
-@intrinsic
-def highest_of(typing_context: Any, address: Any, floor: Any) -> Any:
-    """The highest of two rows of floats and `floor`; what is not a number is passed over."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = ir.VectorType(ir.FloatType(), SIDE)
-        first = builder.inttoptr(arguments[0], kind.as_pointer())
-        rows = [builder.load(builder.gep(first, [_LONG(i)]), align=4) for i in range(2)]
-        name, types_ = "llvm.maxnum.v16f32", [kind, kind]
-        larger = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, types_), name)
-        reduced = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(ir.FloatType(), [kind]),
-            "llvm.vector.reduce.fmax.v16f32",
-        )
-        peak = builder.call(reduced, [builder.call(larger, rows)])
-        return builder.select(builder.fcmp_ordered(">", peak, arguments[1]), peak, arguments[1])
-
-    return types.float32(types.int64, types.float32), generate

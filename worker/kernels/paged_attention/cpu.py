@@ -53,5 +53,6 @@ def paged_attention(
         *(query.data_ptr(), output.data_ptr(), key_cache.data_ptr(), value_cache.data_ptr()),
         *(key_cache.stride(0), value_cache.stride(0), tiles.data_ptr(), tables.data_ptr(), window),
         *(float_bits(soft_cap), float_bits(width**-0.5 if scale is None else scale)),
+        query.element_size(),
     )
     return output

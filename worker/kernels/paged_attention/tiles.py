@@ -15,20 +15,23 @@ from numba import carray
 from worker.kernels.native.compiled import compiled, compiled_fast
 from worker.kernels.native.exponential import exponential
 from worker.kernels.native.memory import (
+    address_of,
     as_double,
     copy,
     integers,
-    narrowed,
-    shorts,
+    prefetch,
     write_row,
 )
 from worker.kernels.native.products import multiply_floats, multiply_halves
+from worker.kernels.native.softmax import soften_floats, soften_halves
 from worker.kernels.native.team import Task, take
 from worker.kernels.native.tile import PANEL
-from worker.kernels.native.transpose import SIDE, highest_of, pair_halves, transpose
+from worker.kernels.native.transpose import SIDE, pair_halves, transpose
 
 KEYS = PANEL
 """Of a block."""
+LINE_BYTES = 64
+"""Of the processor's caches."""
 
 
 @cache
@@ -38,11 +41,11 @@ def attention_task(dtype: torch.dtype) -> Task:
 
 
 def _attend_halves(values):
-    task = carray(values, 18)
+    task = carray(values, 19)
     group, width = task[3], task[4]
     steps, columns = _padded(width // 2, SIDE), _padded(width, PANEL)
-    keys, turned = np.zeros((KEYS, steps), np.int32), np.zeros((steps, KEYS), np.int32)
-    vectors = np.zeros((KEYS, columns // 2), np.uint32)
+    keys, turned = np.zeros((SIDE, steps), np.int32), np.zeros((steps, KEYS), np.int32)
+    vectors = np.zeros((SIDE, columns // 2), np.int32)
     panels = np.zeros((columns // PANEL, KEYS // 2, PANEL), np.uint32)
     sums = np.empty((12, PANEL), np.float32)
     while True:
@@ -61,34 +64,32 @@ def _attend_halves(values):
         begin = max(0, start + 1 - window) if window else 0
         for base in range(begin - begin % KEYS, start + rows, KEYS):
             span = max(base, begin), min(base + KEYS, start + rows)
-            _gather(task, chunk, tile, base, span, width // 2, keys, vectors)
-            _turn(keys, turned)
-            _pair(vectors, panels)
+            _turn(task, chunk, tile, base, span, keys, turned)
+            _pair(task, chunk, tile, base, span, vectors, panels)
             low = max(0, base - start) * group
             row = low
             while row < rows * group:
                 count = multiply_halves(
                     rows * group - row,
-                    query[row:].ctypes.data,
+                    address_of(query[row:]),
                     steps * 4,
-                    turned.ctypes.data,
+                    address_of(turned),
                     width // 2,
-                    scores[row:].ctypes.data,
+                    address_of(scores[row:]),
                 )
                 row += count
-            _soften(task, scores, state, mixed, base, start, group, low)
-            _narrow(scores, weights, low)
+            _soften(task, scores, weights, True, state, mixed, base, start, group, low)
             row = low
             while row < rows * group:
                 count = 1
                 for panel in range(columns // PANEL):
                     count = multiply_halves(
                         rows * group - row,
-                        weights[row:].ctypes.data,
+                        address_of(weights[row:]),
                         KEYS * 2,
-                        panels[panel].ctypes.data,
+                        address_of(panels[panel]),
                         KEYS // 2,
-                        sums.ctypes.data,
+                        address_of(sums),
                     )
                     _add(sums, count, mixed, row, panel)
                 row += count
@@ -96,11 +97,11 @@ def _attend_halves(values):
 
 
 def _attend_floats(values):
-    task = carray(values, 18)
+    task = carray(values, 19)
     group, width = task[3], task[4]
     steps, columns = _padded(width, SIDE), _padded(width, PANEL)
-    keys, turned = np.zeros((KEYS, steps), np.int32), np.zeros((steps, KEYS), np.int32)
-    vectors = np.zeros((KEYS, columns), np.int32)
+    keys, turned = np.zeros((SIDE, steps), np.int32), np.zeros((steps, KEYS), np.int32)
+    vectors = np.zeros((SIDE, columns), np.int32)
     panels = np.zeros((columns // PANEL, KEYS, PANEL), np.int32)
     sums = np.empty((12, PANEL), np.float32)
     while True:
@@ -118,32 +119,31 @@ def _attend_floats(values):
         begin = max(0, start + 1 - window) if window else 0
         for base in range(begin - begin % KEYS, start + rows, KEYS):
             span = max(base, begin), min(base + KEYS, start + rows)
-            _gather(task, chunk, tile, base, span, width, keys, vectors)
-            _turn(keys, turned)
-            _panel(vectors, panels)
+            _turn(task, chunk, tile, base, span, keys, turned)
+            _panel(task, chunk, tile, base, span, vectors, panels)
             low = max(0, base - start) * group
             row = low
             while row < rows * group:
                 row += multiply_floats(
                     rows * group - row,
-                    query[row:].ctypes.data,
+                    address_of(query[row:]),
                     steps * 4,
-                    turned.ctypes.data,
+                    address_of(turned),
                     width,
-                    scores[row:].ctypes.data,
+                    address_of(scores[row:]),
                 )
-            _soften(task, scores, state, mixed, base, start, group, low)
+            _soften(task, scores, scores, False, state, mixed, base, start, group, low)
             row = low
             while row < rows * group:
                 count = 1
                 for panel in range(columns // PANEL):
                     count = multiply_floats(
                         rows * group - row,
-                        scores[row:].ctypes.data,
+                        address_of(scores[row:]),
                         KEYS * 4,
-                        panels[panel].ctypes.data,
+                        address_of(panels[panel]),
                         KEYS,
-                        sums.ctypes.data,
+                        address_of(sums),
                     )
                     _add(sums, count, mixed, row, panel)
                 row += count
@@ -177,113 +177,132 @@ def _begin(task, chunk, tile, words, query, state):
 
 
 @compiled
-def _gather(task, chunk, tile, base, span, words, keys, vectors):
-    """Copy a block's keys and values from their pages; what nobody may see is zero."""
-    head, page_tokens, row_bytes = chunk % task[2], task[5], words * 4
-    size = row_bytes // task[4]
+def _following(task, chunk, tile, base):
+    """Where the block after this one begins, (task, key): the first one of the next task, after a
+    task's last."""
+    if base + KEYS < tile[3] + tile[2]:
+        return chunk, base + KEYS
+    chunk = min(chunk + 1, task[1] - 1)
+    start = integers(task[13] + (chunk // task[2]) * 16, 4)[3]
+    begin = max(0, start + 1 - task[15]) if task[15] else 0
+    return chunk, begin - begin % KEYS
+
+
+@compiled
+def _ahead(task, following, cache, head_stride, key):
+    """Address of a row of the block to come, for `prefetch`. In the cache a block lies in short
+    runs, which the machine cannot foresee; asked for all at once, it would wait for them."""
+    chunk, base = following
+    tile = integers(task[13] + (chunk // task[2]) * 16, 4)
+    position = min(base + key, tile[3] + tile[2] - 1)
+    page = position // task[5]
+    block = integers(task[14] + (tile[0] * task[6] + page) * 4, 1)[0]
+    slot = block * task[5] + position - page * task[5]
+    return cache + ((chunk % task[2]) * head_stride + slot * task[4]) * task[18]
+
+
+@compiled
+def _rows(task, chunk, tile, cache, head_stride, first, span, held):
+    """Address of the rows of SIDE keys, one behind another: in their page, or copied to `held` where
+    no page holds them all, with zeros for what nobody may see."""
+    page_tokens, row_bytes = task[5], task[4] * task[18]
+    start = cache + (chunk % task[2]) * head_stride * task[18]
     table = integers(task[14] + tile[0] * task[6] * 4, task[6])
-    if span[1] - span[0] < KEYS:
-        keys[:] = 0
-        vectors[:] = 0
-    position = span[0]
-    while position < span[1]:
+    held_bytes = held.shape[1] * 4
+    inside = first >= span[0] and first + SIDE <= span[1]
+    if inside and page_tokens % SIDE == 0 and row_bytes == held_bytes:
+        page = first // page_tokens
+        return start + (table[page] * page_tokens + first - page * page_tokens) * row_bytes
+    target = address_of(held)
+    held[:] = 0
+    for position in range(max(first, span[0]), min(first + SIDE, span[1])):
         page = position // page_tokens
-        offset = position - page * page_tokens
-        run = min(page_tokens - offset, span[1] - position)
-        slot = table[page] * page_tokens + offset
-        of_keys = task[9] + head * task[11] * size + slot * row_bytes
-        of_vectors = task[10] + head * task[12] * size + slot * row_bytes
-        for i in range(run):
-            number = position - base + i
-            copy(keys.ctypes.data + number * keys.shape[1] * 4, of_keys + i * row_bytes, row_bytes)
-            copy(
-                vectors.ctypes.data + number * vectors.shape[1] * 4,
-                of_vectors + i * row_bytes,
-                row_bytes,
-            )
-        position += run
+        slot = table[page] * page_tokens + position - page * page_tokens
+        copy(target + (position - first) * held_bytes, start + slot * row_bytes, row_bytes)
+    return target
 
 
 @compiled
-def _turn(keys, turned):
-    steps = keys.shape[1]
+def _turn(task, chunk, tile, base, span, held, turned):
+    """Turn a block's keys."""
+    row_bytes, following = held.shape[1] * 4, _following(task, chunk, tile, base)
     for key in range(0, KEYS, SIDE):
-        for step in range(0, steps, SIDE):
-            source = keys.ctypes.data + (key * steps + step) * 4
-            target = turned.ctypes.data + (step * KEYS + key) * 4
-            transpose(source, steps * 4, target, KEYS * 4)
+        source = _rows(task, chunk, tile, task[9], task[11], base + key, span, held)
+        ahead = _ahead(task, following, task[9], task[11], key)
+        for step in range(0, held.shape[1], SIDE):
+            for line in range(step, step + SIDE):
+                prefetch(ahead + line * LINE_BYTES)
+            target = address_of(turned) + (step * KEYS + key) * 4
+            transpose(source + step * 4, row_bytes, target, KEYS * 4)
 
 
 @compiled
-def _pair(vectors, panels):
+def _pair(task, chunk, tile, base, span, held, panels):
     """Values of two keys side by side, in panels of columns: even ones, then odd ones. `_finish`
     puts them back."""
-    row_bytes = vectors.shape[1] * 4
-    for pair in range(KEYS // 2):
-        first = vectors.ctypes.data + 2 * pair * row_bytes
-        for panel in range(panels.shape[0]):
-            source = first + panel * PANEL * 2
-            target = panels.ctypes.data + (panel * KEYS // 2 + pair) * PANEL * 4
-            pair_halves(source, source + row_bytes, target)
+    row_bytes, following = held.shape[1] * 4, _following(task, chunk, tile, base)
+    for key in range(0, KEYS, SIDE):
+        first = _rows(task, chunk, tile, task[10], task[12], base + key, span, held)
+        ahead = _ahead(task, following, task[10], task[12], key)
+        for pair in range(SIDE // 2):
+            for panel in range(panels.shape[0]):
+                source = first + 2 * pair * row_bytes + panel * PANEL * 2
+                offset = source - first
+                prefetch(ahead + offset)
+                prefetch(ahead + offset + row_bytes)
+                place = (panel * KEYS + key) // 2 + pair
+                pair_halves(
+                    source, source + row_bytes, address_of(panels) + place * PANEL * 4
+                )
 
 
 @compiled
-def _panel(vectors, panels):
-    for panel in range(panels.shape[0]):
-        for key in range(KEYS):
-            for i in range(PANEL):
-                panels[panel, key, i] = vectors[key, panel * PANEL + i]
+def _panel(task, chunk, tile, base, span, held, panels):
+    """Values in panels of columns."""
+    row_bytes, following = held.shape[1] * 4, _following(task, chunk, tile, base)
+    for key in range(0, KEYS, SIDE):
+        first = _rows(task, chunk, tile, task[10], task[12], base + key, span, held)
+        ahead = _ahead(task, following, task[10], task[12], key)
+        for each in range(SIDE):
+            for panel in range(panels.shape[0]):
+                place = each * row_bytes + panel * PANEL * 4
+                prefetch(ahead + place)
+                prefetch(ahead + place + LINE_BYTES)
+                target = address_of(panels) + (panel * KEYS + key + each) * PANEL * 4
+                copy(target, first + place, PANEL * 4)
 
 
-@compiled_fast
-def _soften(task, scores, state, mixed, base, start, group, low):
+@compiled
+def _soften(task, scores, weights, narrow, state, mixed, base, start, group, low):
     """Scores become weights relative to the highest score so far, to which `mixed` is scaled."""
     cap, scale = np.float32(as_double(task[16])), np.float32(as_double(task[17]))
-    columns = mixed.shape[1]
     for number in range(low, len(scores)):
-        row = scores[number]
         own = start + number // group - base
         first = own + 1 - task[15] if task[15] else 0
         if first >= KEYS:
             # Other rows of the tile see this block; for this one it is as if it were not there.
-            row[:] = 0
+            weights[number] = 0
             continue
-        for i in range(KEYS):
-            row[i] *= scale
+        factor = scale
         if cap != 0:
-            for i in range(KEYS):
-                grown = exponential(np.float32(2) * row[i] / cap)
-                row[i] = cap * (np.float32(1) - np.float32(2) / (grown + np.float32(1)))
-        _hide(row, first, own, np.float32(-np.inf))
-        highest = highest_of(row.ctypes.data, state[number, 0])
-        kept = exponential(state[number, 0] - highest)
-        total = np.float32(0)
-        for i in range(KEYS):
-            row[i] = exponential(row[i] - highest)
-        _hide(row, first, own, np.float32(0))
-        for i in range(KEYS):
-            total += row[i]
-        state[number, 0] = highest
-        state[number, 1] = state[number, 1] * kept + total
-        for i in range(columns):
-            mixed[number, i] *= kept
+            _cap(scores[number], scale, cap)
+            factor = np.float32(1)
+        row, made = address_of(scores[number]), address_of(weights[number])
+        place = address_of(state[number])
+        if narrow:
+            kept = soften_halves(row, made, first, own, factor, place)
+        else:
+            kept = soften_floats(row, made, first, own, factor, place)
+        if kept != 1:
+            for i in range(mixed.shape[1]):
+                mixed[number, i] *= kept
 
 
-@compiled
-def _hide(row, first, own, value):
-    """Overwrite what belongs to keys that a row does not see."""
-    for i in range(min(first, KEYS)):
-        row[i] = value
-    for i in range(own + 1, KEYS):
-        row[i] = value
-
-
-@compiled
-def _narrow(scores, weights, low):
-    for number in range(low, len(scores)):
-        target = shorts(weights[number].ctypes.data, KEYS)
-        for i in range(KEYS):
-            target[i] = np.uint16(narrowed(scores[number, i]))
+@compiled_fast
+def _cap(row, scale, cap):
+    for i in range(KEYS):
+        grown = exponential(np.float32(2) * scale * row[i] / cap)
+        row[i] = cap * (np.float32(1) - np.float32(2) / (grown + np.float32(1)))
 
 
 @compiled
