@@ -56,7 +56,8 @@ def test_recorded_steps_are_the_plain_ones(
     def plainly(
         self: layer_sequence.LayerSequence, given: Any, cache: Any, gate: Any = None
     ) -> tuple[Tensor, Tensor]:
-        return layer_sequence.run_layers(self._layers, given, cache)
+        begin_layer = gate or (lambda _part: None)
+        return layer_sequence.run_layers(self._layers, given, cache, begin_layer)
 
     monkeypatch.setattr(layer_sequence.LayerSequence, "__call__", plainly)
     plain = logits_of_steps(directory, kind)
