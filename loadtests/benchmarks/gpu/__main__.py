@@ -2,7 +2,8 @@
 
 1. The ceilings of this GPU: bandwidth of a copy, rate of a matrix product.
 2. Paged attention against the bandwidth and against torch's own kernel.
-3. The engine with a random model of Llama 3 8B's shape: decodes of 1, 32 and 256 sequences with
+3. Weights from host memory to the device against a copy from pinned memory.
+4. The engine with a random model of Llama 3 8B's shape: decodes of 1, 32 and 256 sequences with
    contexts of 1k tokens as a share of the bandwidth bound, prefill as a share of the matrix peak.
 """
 
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from loadtests.benchmarks.gpu import attention, ceilings
+from loadtests.benchmarks.gpu import attention, ceilings, loading
 from loadtests.benchmarks.gpu.page import page
 from loadtests.benchmarks.gpu.random_llama import RandomLlama
 from loadtests.benchmarks.gpu.size import FULL, Size
@@ -74,6 +75,8 @@ def measure(report: Report, size: Size, device: torch.device) -> None:
     for case in size.attention:
         _note(case.name)
         report.rows += attention.rows_of(case, size, heads, copy_rate, device)
+    _note("weights to the device")
+    report.rows += loading.rows_of(size, device)
     _note(f"an engine with a random {size.model_name}")
     llama = RandomLlama.build(size, device)
     for batch in size.batches:

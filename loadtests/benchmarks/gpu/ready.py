@@ -10,8 +10,9 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-NEEDED = ("torch", "triton", "numpy", "msgspec", "pytest", "hypothesis", "transformers")
-"""Of the engine the first four; its tests need the others. Nothing else of Tamer is imported."""
+ENGINE = ("torch", "triton", "numpy", "msgspec", "blake3", "xxhash", "structlog")
+NEEDED = (*ENGINE, "pytest", "hypothesis", "transformers")
+"""Of the engine, and of its tests. Nothing else of Tamer is imported."""
 
 
 _DEVICES = ("nvidia[0-9]*", "nvgpu", "nvhost-*", "dxg", "kfd")

@@ -48,6 +48,8 @@ def test_every_row_of_a_run_has_its_ceiling_from_the_same_run() -> None:
         "attention.decode.3x40.vs_copy",
         "attention.decode.3x40.vs_sdpa",
         "attention.prefill.2x24.vs_sdpa",
+        "loading.vs_pinned_copy",
+        "loading.verified.vs_pinned_copy",
         "decode.tiny.1_sequences.vs_bandwidth",
         "decode.tiny.3_sequences.vs_bandwidth",
         "prefill.tiny.2x30.vs_matrix_peak",
