@@ -94,21 +94,9 @@ class HttpFile:
                 "meant): import the model again"
             )
 
-    def ask(self, url: str, headers: dict[str, str]) -> tuple[Connection, Head]:
-        """Over a connection that was kept, or a new one. Raises BrokenConnection."""
+    def kept_connection(self) -> Connection | None:
         with self._lock:
-            kept = self._idle.pop() if self._idle else None
-        if kept is not None:
-            try:
-                return kept, kept.ask(url, headers)
-            except BrokenConnection:  # as servers end what was idle for a while
-                kept.close()
-        fresh = open_connection(url, _SILENCE_S)
-        try:
-            return fresh, fresh.ask(url, headers)
-        except BrokenConnection:
-            fresh.close()
-            raise
+            return self._idle.pop() if self._idle else None
 
     def keep(self, connection: Connection) -> None:
         with self._lock:
@@ -192,8 +180,7 @@ class HttpRangeRead:
         target = self._file.target()
         first, last = self._begin + self._got, self._begin + len(self._into) - 1
         headers = {**target.headers, "range": f"bytes={first}-{last}"}
-        connection, head = self._file.ask(target.url, headers)
-        self._connection = connection
+        connection, head = self._ask(target.url, headers)
         whole = False
         try:
             self._check(head, first, last)
@@ -209,6 +196,34 @@ class HttpRangeRead:
                 self._file.keep(connection)
             else:
                 connection.close()
+
+    def _ask(self, url: str, headers: dict[str, str]) -> tuple[Connection, Head]:
+        """Over a connection that was kept, or a new one. Raises BrokenConnection."""
+        kept = self._file.kept_connection()
+        if kept is not None:
+            try:
+                return kept, self._ask_over(kept, url, headers)
+            except BrokenConnection:  # as servers end what was idle for a while
+                kept.close()
+                if self._cancelled.is_set():
+                    raise
+        fresh = open_connection(url, _SILENCE_S)
+        try:
+            return fresh, self._ask_over(fresh, url, headers)
+        except BrokenConnection:
+            fresh.close()
+            raise
+
+    def _ask_over(self, connection: Connection, url: str, headers: dict[str, str]) -> Head:
+        self._connection = connection
+        connection.send(url, headers)
+        while True:
+            head = connection.head(self._wait_s())
+            self._tell_if_slow()
+            if head is not None:
+                return head
+            if self._cancelled.is_set():
+                raise BrokenConnection("it is not wanted any more")
 
     def _wait_s(self) -> float:
         """None comes for longer: look whether this is slow by now, or the server is silent."""

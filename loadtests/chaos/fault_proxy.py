@@ -37,6 +37,8 @@ class Faults:
     """Answers that end in the middle."""
     stall_share: float = 0.0
     """Answers that stop in the middle, with the connection open."""
+    stall_head_share: float = 0.0
+    """Answers that do not begin."""
     short_share: float = 0.0
     """Answers whose length is said to be less than was asked for."""
     flip: Callable[[str, int], bool] = field(default=lambda _path, _count: False)
@@ -137,6 +139,8 @@ class FaultProxy:
             answer.write(f"HTTP/1.1 {status} Refused\r\ncontent-length: 0\r\n\r\n".encode())
             await answer.drain()
             return True
+        if self._random.random() < self.faults.stall_head_share:
+            await asyncio.sleep(_STALL_S)
         ask.write(request + body)
         head = await upstream.readuntil(_LINE_END * 2)
         length = int(_fields(head).get("content-length", "0"))

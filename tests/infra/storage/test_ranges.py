@@ -134,20 +134,25 @@ def test_refusals_are_told_apart(
     s3_client.cache_clear()
 
 
+@pytest.mark.parametrize("before_the_head", [False, True])
 def test_a_read_that_stalls_is_overtaken_by_a_second_one(
-    proxy: FaultProxy, place: S3Location, monkeypatch: pytest.MonkeyPatch
+    proxy: FaultProxy, place: S3Location, monkeypatch: pytest.MonkeyPatch, before_the_head: bool
 ) -> None:
     monkeypatch.setattr(http_ranges, "_SILENCE_S", 3600.0)
-    hedges: list[None] = []
-    file = HedgedFile(open_object(place, len(BODY), proxy.url), lambda: hedges.append(None))
+
+    def healed() -> None:
+        proxy.faults = Faults()
+
+    file = HedgedFile(open_object(place, len(BODY), proxy.url), healed)
     assert _read_all(file) == BODY
-    assert hedges == []
-    proxy.faults = Faults(stall_share=0.1, seed=5)
+    if before_the_head:
+        proxy.faults = ill = Faults(stall_head_share=1.0)
+    else:
+        proxy.faults = ill = Faults(stall_share=1.0)
     found = bytearray(PART_BYTES)
-    for begin in range(0, len(BODY), PART_BYTES):
-        file.read(begin, memoryview(found))
-        assert found == BODY[begin : begin + PART_BYTES]
-    assert hedges
+    file.read(0, memoryview(found))
+    assert found == BODY[:PART_BYTES]
+    assert proxy.faults is not ill
     file.close()
 
 

@@ -12,8 +12,8 @@ from infra.storage.base import StorageAway
 from infra.storage.directory import uri_of
 from infra.storage.opening import open_storage
 from infra.wire import ReplicaSpec
+from loadtests.benchmarks.loader.random_package import RandomPackage, random_package
 from loadtests.chaos.fault_proxy import FaultProxy, Faults
-from tests.fixtures.random_package import RandomPackage, random_package
 from tests.fixtures.s3_server import Bucket
 from tests.fixtures.waiting import block_until
 from tests.infra.storage.tree_directory import write_tree

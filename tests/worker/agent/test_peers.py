@@ -9,7 +9,7 @@ import pytest
 
 from infra.peer_access import PATH, permission, weights_key
 from infra.storage.http_connection import Head, open_connection
-from tests.fixtures.random_package import RandomPackage, random_package
+from loadtests.benchmarks.loader.random_package import RandomPackage, random_package
 from tests.fixtures.waiting import block_until
 from worker.agent.peer_server import PeerServer, Rate, SharedPackage
 from worker.loader.arena import Arena

@@ -12,9 +12,9 @@ from infra.embedded import EmbeddedValkey
 from infra.package_index import digest_of
 from infra.settings import Settings
 from infra.storage.opening import open_storage
+from loadtests.benchmarks.loader.random_package import RandomPackage, random_package
 from loadtests.benchmarks.loader.swarm import SwarmMember, copies_read, load_together
 from loadtests.chaos.fault_proxy import FaultProxy, Faults
-from tests.fixtures.random_package import RandomPackage, random_package
 from tests.fixtures.s3_server import Bucket
 from tests.fixtures.waiting import block_until
 

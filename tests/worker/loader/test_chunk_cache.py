@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from infra.storage.tree import verify_tree
-from tests.fixtures.random_package import CHUNK_BYTES, RandomPackage, random_package
+from loadtests.benchmarks.loader.random_package import CHUNK_BYTES, RandomPackage, random_package
 from worker.loader.arena import Arena
 from worker.loader.cache_entry import CacheEntry
 from worker.loader.chunk_cache import ChunkCache

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fixtures.random_package import RandomPackage, random_package
+from loadtests.benchmarks.loader.random_package import RandomPackage, random_package
 from worker.loader.arena import Arena
 from worker.loader.fetch import FetchStopped, Unobtainable, fetch
 from worker.loader.landing import Landing, LandingFailed, OwnLanding
