@@ -88,6 +88,8 @@ def forward(
     if kernel_device.type == "cpu":
         kernel = gpu_kernel("paged_attention").paged_attention
         monkeypatch.setattr(attention, "paged_attention", kernel)
+        # It is no task of a CPU's program.
+        monkeypatch.setattr(attention.Attention, "recordable", False)
     host = assembly.runner.forward
     assert isinstance(host, HostForward)
     limits, shape = assembly.limits, host.model.shape

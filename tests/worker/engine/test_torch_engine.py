@@ -269,7 +269,7 @@ def test_loading_is_reported_byte_by_byte(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_contxt_tokens": 5}, "unknown engine option 'max_contxt_tokens'.*max_context_tokens"),
+        ({"max_contxt_tokens": 5}, "unknown option 'max_contxt_tokens'.*max_context_tokens"),
         ({"dtype": "float8"}, "dtype"),
         ({"exact": "yes"}, "exact"),
         ({"max_running": 0}, "max_running"),
