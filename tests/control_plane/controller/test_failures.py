@@ -8,7 +8,9 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from control_plane.store.repositories import replicas
+from control_plane.tasks.secret import control_plane_secret
 from infra.cloud.base import CloudInstanceState
+from infra.peer_access import weights_key
 from infra.queue.queue import JobQueue
 from infra.states import ReplicaState
 from tests.control_plane.controller.cell import Cell
@@ -212,3 +214,12 @@ async def test_an_assignment_that_redis_lost_is_told_again(cell: Cell) -> None:
     before = time.monotonic()
     await cell.until_state(chat, "ready")
     assert time.monotonic() - before < 5.0
+
+
+async def test_who_must_run_a_model_is_told_the_key_of_its_weights(cell: Cell) -> None:
+    model = await cell.model()
+    chat = await cell.deploy(model, min_replicas=1)
+    await cell.until_state(chat, "ready")
+    (told,) = [each for agent in cell.agents.values() for each in agent.assignment.replicas]
+    assert told.weights_key == weights_key(control_plane_secret(cell.settings), told.model_uri)
+    assert told.weights_key != weights_key(control_plane_secret(cell.settings), "file:///other")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from infra.package_index import BLOCK_BYTES
-from tests.fixtures.random_package import random_package
+from loadtests.benchmarks.loader.random_package import random_package
 from worker.loader import reader
 from worker.loader.arena import Arena
 from worker.loader.fetch import Unobtainable, fetch
