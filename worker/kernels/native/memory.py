@@ -140,14 +140,15 @@ def copy(typing_context: Any, target: Any, source: Any, count: Any) -> Any:
 
 @intrinsic
 def prefetch(typing_context: Any, address: Any) -> Any:
-    """Ask for the 64 bytes around an address, which need not be readable, without waiting."""
+    """Ask for the 64 bytes around an address, which need not be readable, without waiting: into the
+    second level of caches, which has more requests under way than the first."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         number, byte = ir.IntType(32), ir.IntType(8).as_pointer()
         kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        reading, near, data = number(0), number(3), number(1)
-        builder.call(function, [builder.inttoptr(arguments[0], byte), reading, near, data])
+        reading, second, data = number(0), number(2), number(1)
+        builder.call(function, [builder.inttoptr(arguments[0], byte), reading, second, data])
         return context.get_dummy_value()
 
     return types.void(types.int64), generate

@@ -1,5 +1,5 @@
-"""One step of an online softmax (Milakov and Gimelshein, 2018) in registers: a row of scores becomes
-weights relative to the highest score so far."""
+"""One step of an online softmax (Milakov and Gimelshein, 2018) in registers: a row of scores
+becomes weights relative to the highest score so far."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _SHORTS = ir.VectorType(ir.IntType(16), LANES)
 
 def _step(narrow: bool) -> Any:
     """`(scores, weights, first, last, scale, state)`: of PANEL keys, a row sees those from `first`
-    to `last`. Writes its weights, as bfloat16 or fp32, and what follows for its state (highest
-    score, sum of weights); returns by how much all weights before shrink."""
+    to `last`. Writes its weights, as bfloat16 or fp32, and its state: the highest score, the sum of
+    the weights, and by how much all weights before shrink."""
 
     @intrinsic
     def step(
@@ -34,17 +34,25 @@ def _step(narrow: bool) -> Any:
         state: Any,
     ) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            return _generate(builder, narrow, *arguments)
+            _generate(builder, narrow, *arguments)
+            return context.get_dummy_value()
 
         signature = (types.int64, types.int64, types.int64, types.int64, types.float32, types.int64)
-        return types.float32(*signature), generate
+        return types.void(*signature), generate
 
     return step
 
 
 def _generate(
-    builder: Any, narrow: bool, scores: Any, weights: Any, first: Any, last: Any, scale: Any, state: Any
-) -> Any:
+    builder: Any,
+    narrow: bool,
+    scores: Any,
+    weights: Any,
+    first: Any,
+    last: Any,
+    scale: Any,
+    state: Any,
+) -> None:
     highest_at = builder.inttoptr(state, _FLOAT.as_pointer())
     total_at = builder.gep(highest_at, [LONG(1)])
     before = builder.load(highest_at)
@@ -75,7 +83,7 @@ def _generate(
     builder.store(highest, highest_at)
     grown = builder.fadd(builder.fmul(builder.load(total_at), kept), total)
     builder.store(grown, total_at)
-    return kept
+    builder.store(kept, builder.gep(highest_at, [LONG(2)]))
 
 
 def _at(builder: Any, address: Any, number: int, kind: Any, size: int = VECTOR_BYTES) -> Any:
@@ -155,3 +163,20 @@ def _power(builder: Any, value: Any) -> Any:
 
 soften_halves = _step(narrow=True)
 soften_floats = _step(narrow=False)
+
+
+@intrinsic
+def mix(typing_context: Any, mixed: Any, kept: Any, sums: Any) -> Any:
+    """PANEL floats at `mixed` shrink to `kept` of themselves, and grow by those at `sums`."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        target, kept, source = arguments
+        factor = _spread(builder, kept)
+        for n in range(PANEL // LANES):
+            place = _at(builder, target, n, FLOATS)
+            before = builder.fmul(builder.load(place, align=4), factor)
+            added = builder.load(_at(builder, source, n, FLOATS), align=4)
+            builder.store(builder.fadd(before, added), place, align=4)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.float32, types.int64), generate

@@ -17,21 +17,15 @@ from worker.kernels.native.exponential import exponential
 from worker.kernels.native.memory import (
     address_of,
     as_double,
-    copy,
     integers,
-    prefetch,
     write_row,
 )
 from worker.kernels.native.products import multiply_floats, multiply_halves
-from worker.kernels.native.softmax import soften_floats, soften_halves
+from worker.kernels.native.softmax import mix, soften_floats, soften_halves
 from worker.kernels.native.team import Task, take
 from worker.kernels.native.tile import PANEL
-from worker.kernels.native.transpose import SIDE, pair_halves, transpose
-
-KEYS = PANEL
-"""Of a block."""
-LINE_BYTES = 64
-"""Of the processor's caches."""
+from worker.kernels.native.transpose import SIDE
+from worker.kernels.paged_attention.blocks import KEYS, pair_block, panel_block, turn_block
 
 
 @cache
@@ -58,14 +52,14 @@ def _attend_halves(values):
         scores = np.empty((rows * group, KEYS), np.float32)
         weights = np.zeros((rows * group, KEYS // 2), np.uint32)
         mixed = np.zeros((rows * group, columns), np.float32)
-        state = np.empty((rows * group, 2), np.float32)
+        state = np.empty((rows * group, 3), np.float32)
         _begin(task, chunk, tile, width // 2, query, state)
         window = task[15]
         begin = max(0, start + 1 - window) if window else 0
         for base in range(begin - begin % KEYS, start + rows, KEYS):
             span = max(base, begin), min(base + KEYS, start + rows)
-            _turn(task, chunk, tile, base, span, keys, turned)
-            _pair(task, chunk, tile, base, span, vectors, panels)
+            turn_block(task, chunk, tile, base, span, keys, turned)
+            pair_block(task, chunk, tile, base, span, vectors, panels)
             low = max(0, base - start) * group
             row = low
             while row < rows * group:
@@ -78,7 +72,7 @@ def _attend_halves(values):
                     address_of(scores[row:]),
                 )
                 row += count
-            _soften(task, scores, weights, True, state, mixed, base, start, group, low)
+            _soften(task, scores, weights, True, state, base, start, group, low)
             row = low
             while row < rows * group:
                 count = 1
@@ -91,7 +85,7 @@ def _attend_halves(values):
                         KEYS // 2,
                         address_of(sums),
                     )
-                    _add(sums, count, mixed, row, panel)
+                    _add(sums, count, mixed, state, row, panel)
                 row += count
         _finish(task, chunk, tile, mixed, state, True)
 
@@ -113,14 +107,14 @@ def _attend_floats(values):
         query = np.zeros((rows * group, steps), np.int32)
         scores = np.empty((rows * group, KEYS), np.float32)
         mixed = np.zeros((rows * group, columns), np.float32)
-        state = np.empty((rows * group, 2), np.float32)
+        state = np.empty((rows * group, 3), np.float32)
         _begin(task, chunk, tile, width, query, state)
         window = task[15]
         begin = max(0, start + 1 - window) if window else 0
         for base in range(begin - begin % KEYS, start + rows, KEYS):
             span = max(base, begin), min(base + KEYS, start + rows)
-            _turn(task, chunk, tile, base, span, keys, turned)
-            _panel(task, chunk, tile, base, span, vectors, panels)
+            turn_block(task, chunk, tile, base, span, keys, turned)
+            panel_block(task, chunk, tile, base, span, vectors, panels)
             low = max(0, base - start) * group
             row = low
             while row < rows * group:
@@ -132,7 +126,7 @@ def _attend_floats(values):
                     width,
                     address_of(scores[row:]),
                 )
-            _soften(task, scores, scores, False, state, mixed, base, start, group, low)
+            _soften(task, scores, scores, False, state, base, start, group, low)
             row = low
             while row < rows * group:
                 count = 1
@@ -145,7 +139,7 @@ def _attend_floats(values):
                         KEYS,
                         address_of(sums),
                     )
-                    _add(sums, count, mixed, row, panel)
+                    _add(sums, count, mixed, state, row, panel)
                 row += count
         _finish(task, chunk, tile, mixed, state, False)
 
@@ -177,104 +171,8 @@ def _begin(task, chunk, tile, words, query, state):
 
 
 @compiled
-def _following(task, chunk, tile, base):
-    """Where the block after this one begins, (task, key): the first one of the next task, after a
-    task's last."""
-    if base + KEYS < tile[3] + tile[2]:
-        return chunk, base + KEYS
-    chunk = min(chunk + 1, task[1] - 1)
-    start = integers(task[13] + (chunk // task[2]) * 16, 4)[3]
-    begin = max(0, start + 1 - task[15]) if task[15] else 0
-    return chunk, begin - begin % KEYS
-
-
-@compiled
-def _ahead(task, following, cache, head_stride, key):
-    """Address of a row of the block to come, for `prefetch`. In the cache a block lies in short
-    runs, which the machine cannot foresee; asked for all at once, it would wait for them."""
-    chunk, base = following
-    tile = integers(task[13] + (chunk // task[2]) * 16, 4)
-    position = min(base + key, tile[3] + tile[2] - 1)
-    page = position // task[5]
-    block = integers(task[14] + (tile[0] * task[6] + page) * 4, 1)[0]
-    slot = block * task[5] + position - page * task[5]
-    return cache + ((chunk % task[2]) * head_stride + slot * task[4]) * task[18]
-
-
-@compiled
-def _rows(task, chunk, tile, cache, head_stride, first, span, held):
-    """Address of the rows of SIDE keys, one behind another: in their page, or copied to `held` where
-    no page holds them all, with zeros for what nobody may see."""
-    page_tokens, row_bytes = task[5], task[4] * task[18]
-    start = cache + (chunk % task[2]) * head_stride * task[18]
-    table = integers(task[14] + tile[0] * task[6] * 4, task[6])
-    held_bytes = held.shape[1] * 4
-    inside = first >= span[0] and first + SIDE <= span[1]
-    if inside and page_tokens % SIDE == 0 and row_bytes == held_bytes:
-        page = first // page_tokens
-        return start + (table[page] * page_tokens + first - page * page_tokens) * row_bytes
-    target = address_of(held)
-    held[:] = 0
-    for position in range(max(first, span[0]), min(first + SIDE, span[1])):
-        page = position // page_tokens
-        slot = table[page] * page_tokens + position - page * page_tokens
-        copy(target + (position - first) * held_bytes, start + slot * row_bytes, row_bytes)
-    return target
-
-
-@compiled
-def _turn(task, chunk, tile, base, span, held, turned):
-    """Turn a block's keys."""
-    row_bytes, following = held.shape[1] * 4, _following(task, chunk, tile, base)
-    for key in range(0, KEYS, SIDE):
-        source = _rows(task, chunk, tile, task[9], task[11], base + key, span, held)
-        ahead = _ahead(task, following, task[9], task[11], key)
-        for step in range(0, held.shape[1], SIDE):
-            for line in range(step, step + SIDE):
-                prefetch(ahead + line * LINE_BYTES)
-            target = address_of(turned) + (step * KEYS + key) * 4
-            transpose(source + step * 4, row_bytes, target, KEYS * 4)
-
-
-@compiled
-def _pair(task, chunk, tile, base, span, held, panels):
-    """Values of two keys side by side, in panels of columns: even ones, then odd ones. `_finish`
-    puts them back."""
-    row_bytes, following = held.shape[1] * 4, _following(task, chunk, tile, base)
-    for key in range(0, KEYS, SIDE):
-        first = _rows(task, chunk, tile, task[10], task[12], base + key, span, held)
-        ahead = _ahead(task, following, task[10], task[12], key)
-        for pair in range(SIDE // 2):
-            for panel in range(panels.shape[0]):
-                source = first + 2 * pair * row_bytes + panel * PANEL * 2
-                offset = source - first
-                prefetch(ahead + offset)
-                prefetch(ahead + offset + row_bytes)
-                place = (panel * KEYS + key) // 2 + pair
-                pair_halves(
-                    source, source + row_bytes, address_of(panels) + place * PANEL * 4
-                )
-
-
-@compiled
-def _panel(task, chunk, tile, base, span, held, panels):
-    """Values in panels of columns."""
-    row_bytes, following = held.shape[1] * 4, _following(task, chunk, tile, base)
-    for key in range(0, KEYS, SIDE):
-        first = _rows(task, chunk, tile, task[10], task[12], base + key, span, held)
-        ahead = _ahead(task, following, task[10], task[12], key)
-        for each in range(SIDE):
-            for panel in range(panels.shape[0]):
-                place = each * row_bytes + panel * PANEL * 4
-                prefetch(ahead + place)
-                prefetch(ahead + place + LINE_BYTES)
-                target = address_of(panels) + (panel * KEYS + key + each) * PANEL * 4
-                copy(target, first + place, PANEL * 4)
-
-
-@compiled
-def _soften(task, scores, weights, narrow, state, mixed, base, start, group, low):
-    """Scores become weights relative to the highest score so far, to which `mixed` is scaled."""
+def _soften(task, scores, weights, narrow, state, base, start, group, low):
+    """Scores become weights relative to the highest score so far; `_add` shrinks what was mixed."""
     cap, scale = np.float32(as_double(task[16])), np.float32(as_double(task[17]))
     for number in range(low, len(scores)):
         own = start + number // group - base
@@ -282,6 +180,7 @@ def _soften(task, scores, weights, narrow, state, mixed, base, start, group, low
         if first >= KEYS:
             # Other rows of the tile see this block; for this one it is as if it were not there.
             weights[number] = 0
+            state[number, 2] = 1
             continue
         factor = scale
         if cap != 0:
@@ -290,12 +189,9 @@ def _soften(task, scores, weights, narrow, state, mixed, base, start, group, low
         row, made = address_of(scores[number]), address_of(weights[number])
         place = address_of(state[number])
         if narrow:
-            kept = soften_halves(row, made, first, own, factor, place)
+            soften_halves(row, made, first, own, factor, place)
         else:
-            kept = soften_floats(row, made, first, own, factor, place)
-        if kept != 1:
-            for i in range(mixed.shape[1]):
-                mixed[number, i] *= kept
+            soften_floats(row, made, first, own, factor, place)
 
 
 @compiled_fast
@@ -306,10 +202,11 @@ def _cap(row, scale, cap):
 
 
 @compiled
-def _add(sums, count, mixed, row, panel):
+def _add(sums, count, mixed, state, row, panel):
+    source, row_bytes = address_of(sums), mixed.shape[1] * 4
+    target = address_of(mixed) + row * row_bytes + panel * PANEL * 4
     for each in range(count):
-        for i in range(PANEL):
-            mixed[row + each, panel * PANEL + i] += sums[each, i]
+        mix(target + each * row_bytes, state[row + each, 2], source + each * PANEL * 4)
 
 
 @compiled
