@@ -6,6 +6,8 @@
 2. `from_process_start`: the first load of a new process after its imports, memory faulted in on the
    way.
 3. `warm`: from the page cache, against a plain copy of memory.
+4. `store` and `swarm`: from a real S3 server behind slow connections, by one worker and by four at
+   once (`store.py`).
 
 The file is put out of the page cache before each load, which is checked with mincore; what was
 loaded is held against its hashes after the clock has stopped. Each loader is a process in an
@@ -32,8 +34,11 @@ from loadtests.benchmarks.loader.checkpoint import CheckpointFiles, checkpoint
 from loadtests.benchmarks.loader.loaders import OURS, PEERS, UNVERIFIED, file_of, spec_of
 from loadtests.benchmarks.loader.page_cache import warm
 from loadtests.benchmarks.loader.rows import fresh_rows, steady_rows, warm_row
+from loadtests.benchmarks.loader.store import store_rows
 from loadtests.benchmarks.report import Report, Row, not_measured
+from loadtests.benchmarks.s3_server import NoS3Server
 
+DISK, STORE = "disk", "store"
 _WARM_ROUNDS = 5
 
 
@@ -55,20 +60,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     size = _QUICK if options.quick else _FULL
     names = [OURS, UNVERIFIED, *_peers(options)]
     try:
-        files = checkpoint(cache, size.layers)
+        for _ in _measure(report, options.only, names, cache, size):
+            if options.json is not None:
+                options.json.parent.mkdir(parents=True, exist_ok=True)
+                options.json.write_bytes(report.json())
     except ImportRefused as error:
         print(f"benchmark: {error}", file=sys.stderr)
         return 1
-    specs, reasons = _specs(names, files, cache)
-    for _ in _measure(report, files, specs, reasons, cache / "logs", size):
-        if options.json is not None:
-            options.json.parent.mkdir(parents=True, exist_ok=True)
-            options.json.write_bytes(report.json())
     print(report.table())
     return 0
 
 
 def _measure(
+    report: Report, only: str, names: Sequence[str], cache: Path, size: Size
+) -> Iterator[None]:
+    """Fill the report; yields after each part."""
+    if only in ("", DISK):
+        files = checkpoint(cache, size.layers)
+        specs, reasons = _specs(names, files, cache)
+        yield from _from_disk(report, files, specs, reasons, cache / "logs", size)
+    if only in ("", STORE):
+        _note("from a store")
+        report.rows += _from_store(report.quick)
+        yield
+
+
+def _from_store(quick: bool) -> list[Row]:
+    try:
+        return store_rows(quick)
+    except NoS3Server as error:
+        names = ("store.capped.vs_ceiling", "swarm.4_workers.copies_read")
+        return [not_measured(name, str(error)) for name in names]
+
+
+def _from_disk(
     report: Report,
     files: CheckpointFiles,
     specs: dict[str, ArmSpec],
@@ -142,6 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--peers", default=None, metavar="NAME,...", help=f"of {', '.join(PEERS)}; all of them"
     )
+    parser.add_argument("--only", choices=(DISK, STORE), default="", help="one part of it")
     parser.add_argument("--cache", type=Path, default=cache_folder(), metavar="DIR")
     return parser
 

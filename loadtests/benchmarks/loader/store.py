@@ -1,4 +1,4 @@
-"""`python -m loadtests.benchmarks.loader.store`: packages from a real S3 server on loopback.
+"""Packages from a real S3 server on loopback.
 
 1. `store.capped.vs_ceiling`: through a proxy that caps each connection at 20 MB/s and adds 30 ms to
    its first byte, every chunk verified, against the server's own rate (its best with 4, 8 and 16
@@ -9,12 +9,10 @@
 
 from __future__ import annotations
 
-import argparse
 import os
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -28,7 +26,7 @@ from infra.storage.s3_location import S3Location, parse_s3
 from infra.storage.s3_ranges import open_object
 from loadtests.benchmarks.loader.random_package import RandomPackage, random_package
 from loadtests.benchmarks.loader.swarm import SwarmMember, load_together
-from loadtests.benchmarks.report import Report, Row, row
+from loadtests.benchmarks.report import Row, row
 from loadtests.benchmarks.s3_server import KEY, SECRET, S3Server
 from loadtests.chaos.slow_proxy import SlowProxy
 from worker.loader.arena import Arena
@@ -177,20 +175,3 @@ def _swarm_row(stored: _Stored, rounds: int) -> Row:
         less_is_better=True,
         remark=f"the last one had it after {sorted(slowest)[len(slowest) // 2]:.1f} s",
     )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m loadtests.benchmarks.loader.store",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--quick", action="store_true", help="128 MB, one round")
-    report = Report("loader.store", quick := parser.parse_args(arguments).quick)
-    report.rows += store_rows(quick)
-    print(report.table())
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
