@@ -37,6 +37,9 @@ class EngineOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Plan the next step while one runs; by default on a GPU only."""
     step_token_budget: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 512
     """Most positions that one step computes: longer prompts are cut into chunks."""
+    mixed_prefill_tokens: Count | None = None
+    """Most positions of prompts in a step in which others decode, who wait for them; by default 128
+    on a CPU, and whatever the budget leaves on a GPU."""
     prefix_cache: bool = True
     """Keep what sequences leave in the KV cache, and start others with the same prefix after it."""
     swap_bytes: Annotated[int, msgspec.Meta(ge=0, le=1 << 44)] = 0

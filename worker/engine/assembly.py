@@ -34,6 +34,8 @@ from worker.scheduling.scheduler import Limits, Scheduler
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
+MIXED_PREFILL_TOKENS = 128
+"""As fast a token as in larger chunks: from there on arithmetic bounds the products of a CPU."""
 DEFAULT_KV_SHARE = 0.25
 DEFAULT_KV_BYTES = 1 << 30
 """On a CPU the cache shares the machine's memory with everything else."""
@@ -214,4 +216,4 @@ def _limits(options: Options, max_context: int, bytes_per_token: int, beside: in
             f"a token, or lower max_context_tokens"
         )
     require_bytes((blocks + 1) * block_bytes + options.swap_bytes + beside, "the KV cache")
-    return options.limits(blocks, block_bytes)
+    return options.limits(blocks, block_bytes, MIXED_PREFILL_TOKENS)

@@ -16,8 +16,14 @@ DEFAULT_CONTEXT_TOKENS = 4096
 class Options(EngineOptions, frozen=True, forbid_unknown_fields=True):
     """Its fields are `EngineOptions`'s: what is asked of this engine, the API has to know."""
 
-    def limits(self, blocks: int, block_bytes: int) -> Limits:
-        """What the scheduler of such an engine may hand out, with a cache of so many blocks."""
+    def limits(
+        self, blocks: int, block_bytes: int, mixed_prefill_tokens: int | None = None
+    ) -> Limits:
+        """What the scheduler of such an engine may hand out, with a cache of so many blocks.
+
+        Args:
+            mixed_prefill_tokens: where the options name none.
+        """
         return Limits(
             self.max_running,
             self.step_token_budget,
@@ -25,6 +31,7 @@ class Options(EngineOptions, frozen=True, forbid_unknown_fields=True):
             self.block_tokens,
             self.prefix_cache,
             self.swap_bytes // block_bytes,
+            self.mixed_prefill_tokens or mixed_prefill_tokens,
         )
 
 

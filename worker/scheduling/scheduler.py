@@ -137,7 +137,8 @@ class Scheduler:
     # --- the next step ---
 
     def _continue_running(self, draft: Draft) -> None:
-        """Decodes, then prefill chunks in what is left of the budget."""
+        """Decodes, then prefill chunks in what is left of the budget, and in the way of decodes no
+        more than is allowed."""
         block_tokens = self.limits.block_tokens
         chunks = []
         # Preemption shortens the list behind the sequence that is looked at.
@@ -152,6 +153,8 @@ class Scheduler:
                 draft.compute(sequence, 1)
             else:
                 chunks.append(sequence)
+        if draft.slices and self.limits.mixed_prefill_tokens is not None:
+            draft.budget_tokens = min(draft.budget_tokens, self.limits.mixed_prefill_tokens)
         for sequence in chunks:
             draft.compute(sequence, sequence.pending_tokens)
 

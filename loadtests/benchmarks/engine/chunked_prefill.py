@@ -18,7 +18,7 @@ CHUNKED = "ours.chunked"
 WHOLE = "ours.whole"
 ARMS: Mapping[str, Mapping[str, Any]] = {
     CHUNKED: {},
-    WHOLE: {"step_token_budget": 2 * LONG_TOKENS},
+    WHOLE: {"step_token_budget": 2 * LONG_TOKENS, "mixed_prefill_tokens": 2 * LONG_TOKENS},
 }
 
 

@@ -31,6 +31,7 @@ class AnySchedule(RuleBasedStateMachine):
         host_blocks=st.sampled_from([0, 8, 24]),
         token_s=st.sampled_from([0.6, 9.0]),
         prefix_cache=st.sampled_from([True, True, False]),
+        mixed=st.sampled_from([None, 1, 3]),
     )
     def limits(
         self,
@@ -40,10 +41,11 @@ class AnySchedule(RuleBasedStateMachine):
         host_blocks: int,
         token_s: float,
         prefix_cache: bool,
+        mixed: int | None,
     ) -> None:
         budget = max_running + spare_tokens
         self.scheduler = Scheduler(
-            Limits(max_running, budget, blocks, 4, prefix_cache, host_blocks)
+            Limits(max_running, budget, blocks, 4, prefix_cache, host_blocks, mixed)
         )
         self.scheduler.host.costs = PreemptionCosts(block_copy_s=1.0, token_s=token_s)
         self.faults: dict[int, int] = {}
@@ -143,6 +145,11 @@ class AnySchedule(RuleBasedStateMachine):
     def check_plan(self, plan: Plan) -> None:
         assert 0 < plan.tokens <= self.scheduler.limits.step_tokens
         assert len(plan.slices) <= self.scheduler.limits.max_running
+        mixed = self.scheduler.limits.mixed_prefill_tokens
+        decodes = [part for part in plan.slices if part.start and part.count == 1]
+        if mixed is not None and decodes:
+            # A prompt's last token alone in its chunk looks like a decode.
+            assert plan.tokens <= len(decodes) + mixed
         readers = Counter(block for each in self.scheduler.running for block in each.block_table)
         in_tree = {node.block for node in self.scheduler.blocks.tree}
         for part in plan.slices:

@@ -42,6 +42,26 @@ def test_decodes_go_before_prefill_chunks_which_take_the_rest_of_the_budget() ->
     assert [part.samples for part in plan.slices] == [True, False]
 
 
+def test_prompts_hold_decodes_up_no_longer_than_is_allowed() -> None:
+    limits = Limits(4, step_tokens=16, blocks=40, block_tokens=4, mixed_prefill_tokens=3)
+    scheduler = Scheduler(limits)
+    first, second = sequence(0, 12, 2), sequence(1, 20, 10)
+    scheduler.add(first)
+    assert planned(scheduler) == [(0, 12)]
+    scheduler.add(second)
+    assert planned(scheduler) == [(0, 1), (1, 3)]
+    assert first.finished
+    assert planned(scheduler) == [(1, 16)]
+
+
+def planned(scheduler: Scheduler) -> list[tuple[int, int]]:
+    """Sequence and positions of each slice of the next step, which is run."""
+    plan = scheduler.plan(0.0)
+    assert plan is not None
+    scheduler.commit(result_of(plan))
+    return [(part.sequence.sequence_id, part.count) for part in plan.slices]
+
+
 def test_the_youngest_gives_up_its_blocks_and_is_computed_again() -> None:
     scheduler = Scheduler(Limits(max_running=2, step_tokens=16, blocks=4, block_tokens=4))
     old, young = sequence(0, 7, 9), sequence(1, 7, 1 + 8)
