@@ -24,6 +24,9 @@ from infra.cloud.base import (
 from infra.cloud.refusals import Malformed, Refusal
 from infra.ending import end_tasks
 from infra.settings import Settings, zone_pairs
+from infra.telemetry import logger
+
+_log = logger(__name__)
 
 _TRIES = 3
 """Fleets of one instance: EC2 repeats the answer of a token, a failure too, so each has its own."""
@@ -115,7 +118,10 @@ class AwsCloud:
 
     def _describe(self) -> Sequence[CloudInstance]:
         instances, surplus = one_each(described(self._access, self._owner))
-        self._terminate([each.cloud_id for each in surplus])
+        try:
+            self._terminate([each.cloud_id for each in surplus])
+        except Refusal as refusal:  # what we saw is true even so; the next look tries again
+            _log.error("a machine that came twice cannot be ended", error=str(refusal))
         return instances
 
     def _end(self, instance_id: str) -> None:
