@@ -14,3 +14,5 @@ LOCAL_CLOUD = "local"
 JOINED_CLOUD = "joined"
 """Machines that came by joining: nobody launches them, nobody terminates them, and they stay when
 they are empty."""
+AWS_CLOUD = "aws"
+"""EC2."""

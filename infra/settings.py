@@ -39,6 +39,17 @@ class Standby(StrEnum):
     OFF = "off"
 
 
+def zone_pairs(written: str) -> dict[str, str]:
+    """Subnets by zone, of "ZONE=SUBNET,ZONE=SUBNET". Raises ValueError: it is not that."""
+    pairs = {}
+    for pair in filter(None, (each.strip() for each in written.split(","))):
+        zone, equals, subnet = (each.strip() for each in pair.partition("="))
+        if not (zone and equals and subnet) or zone in pairs:
+            raise ValueError("write ZONE=SUBNET,ZONE=SUBNET with each zone once")
+        pairs[zone] = subnet
+    return pairs
+
+
 class Settings(BaseSettings):
     """Every setting of every process. `docs/configuration.md` is generated from this class."""
 
@@ -228,8 +239,53 @@ class Settings(BaseSettings):
 
     cloud: str = Field(
         LOCAL_CLOUD,
-        description="The cloud that runs instances, beside machines that joined: local, or joined "
-        "for those alone.",
+        description="The cloud that runs instances, beside machines that joined: local, aws (EC2), "
+        "or joined for those alone.",
+    )
+    aws_region: str = Field(
+        "", description="Region of the instances; empty: what AWS_REGION or the profile says."
+    )
+    aws_endpoint_url: str = Field(
+        "", description="URL of an EC2 and SQS that are not Amazon's; empty: Amazon's."
+    )
+    aws_owner: str = Field(
+        "tamer",
+        min_length=1,
+        max_length=128,
+        description="Value of the tag `tamer:owner` on all that this control plane launches; what "
+        "carries another is not seen. Each control plane needs one of its own.",
+    )
+    aws_launch_template: str = Field(
+        "",
+        description="Id or name of the launch template of GPU workers; empty: the one that carries "
+        "our `tamer:owner`, made from `aws_image` where there is none.",
+    )
+    aws_image: str = Field(
+        "", description="AMI of a launch template that we make; it holds Tamer and its drivers."
+    )
+    aws_security_groups: str = Field(
+        "", description="Ids of its security groups, with commas; empty: the VPC's default."
+    )
+    aws_instance_profile: str = Field(
+        "", description="ARN of its instance profile, which may read the model store."
+    )
+    aws_subnets: str = Field(
+        "",
+        description="Where instances run: ZONE=SUBNET, with commas; empty: the default subnets of "
+        "the default VPC.",
+    )
+    aws_events_queue_url: str = Field(
+        "",
+        description="SQS queue to which EventBridge sends spot interruption warnings and rebalance "
+        "recommendations; empty: agents alone hear of them.",
+    )
+    aws_calls_per_s: float = Field(
+        10.0, gt=0, description="The most calls to AWS a second, of one process, on average."
+    )
+    imds_url: str = Field(
+        "",
+        description="Where an agent hears that its machine will be taken away (EC2's instance "
+        "metadata, version 2); empty: nowhere. Set on the machines that we launch.",
     )
     agent_env: dict[str, str] = Field(
         default_factory=dict, description="Extra environment of agents that the local cloud starts."
@@ -259,6 +315,12 @@ class Settings(BaseSettings):
         if url:
             parse_redis_url(url)
         return url
+
+    @field_validator("aws_subnets")
+    @classmethod
+    def _of_zones(cls, pairs: str) -> str:
+        zone_pairs(pairs)
+        return pairs
 
     @field_validator("log_level")
     @classmethod

@@ -3,6 +3,8 @@
 pytest_plugins = [
     "tests.fixtures.byte_tokenizer",
     "tests.fixtures.database",
+    "tests.fixtures.ec2.metadata",
+    "tests.fixtures.ec2.region",
     "tests.fixtures.hub_server",
     "tests.fixtures.neighbour",
     "tests.fixtures.openai_stream",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from infra.cloud.base import Cloud
-from infra.names import JOINED_CLOUD, LOCAL_CLOUD
+from infra.names import AWS_CLOUD, JOINED_CLOUD, LOCAL_CLOUD
 from infra.settings import Settings
 
 
@@ -25,7 +25,19 @@ def open_cloud(settings: Settings) -> Cloud:
         from infra.cloud.joined import JoinedCloud
 
         return JoinedCloud()
+    if settings.cloud == AWS_CLOUD:
+        return _open_aws(settings)
     raise UnknownCloud(
-        f"TAMER_CLOUD={settings.cloud!r}: use '{LOCAL_CLOUD}', or '{JOINED_CLOUD}' for machines "
-        "that join and no others"
+        f"TAMER_CLOUD={settings.cloud!r}: use '{LOCAL_CLOUD}', '{AWS_CLOUD}', or '{JOINED_CLOUD}' "
+        "for machines that join and no others"
     )
+
+
+def _open_aws(settings: Settings) -> Cloud:
+    try:
+        from infra.cloud.aws.client import AwsCloud
+    except ImportError as error:
+        raise UnknownCloud(
+            f"TAMER_CLOUD={AWS_CLOUD} needs boto3: install tamer[aws] ({error})"
+        ) from error
+    return AwsCloud(settings)

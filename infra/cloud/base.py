@@ -14,6 +14,14 @@ class Market(StrEnum):
     SPOT = "spot"
 
 
+class CloudPool(msgspec.Struct, frozen=True, order=True):
+    """Machines that come and go together."""
+
+    instance_type: str
+    zone: str
+    market: Market
+
+
 class LaunchRequest(msgspec.Struct, frozen=True):
     instance_id: str
     """Ours; it is the client token (launching it twice is launching it once) and a tag."""
@@ -22,6 +30,8 @@ class LaunchRequest(msgspec.Struct, frozen=True):
     market: Market
     user_data: dict[str, str]
     """Environment of the agent: where to join, with which one-time token."""
+    alternatives: tuple[CloudPool, ...] = ()
+    """Other pools that would do as well, of the same market; a cloud that can choose, chooses."""
 
 
 class CloudInstanceState(StrEnum):
@@ -39,6 +49,28 @@ class CloudInstance(msgspec.Struct, frozen=True):
     reason: str = ""
     noticed: bool = False
     """The cloud has announced that it will take this machine away."""
+    pool: CloudPool | None = None
+    """Where it runs, in a cloud that has pools."""
+    launched_at: float = 0.0
+    """By the cloud's clock, seconds since the epoch; 0 where it does not tell."""
+
+
+class NoticeKind(StrEnum):
+    INTERRUPTION = "interruption"
+    """It will be taken away, on EC2 two minutes from `at`."""
+    REBALANCE = "rebalance"
+    """It is likelier than before to be taken away."""
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """What a cloud announces of one machine."""
+
+    kind: NoticeKind
+    cloud_id: str
+    at: float
+    """By the cloud's clock, seconds since the epoch."""
+    receipt: str
+    """With which it is acknowledged."""
 
 
 class CloudError(Exception):
@@ -60,3 +92,13 @@ class Cloud(Protocol):
         """Stop an instance and its bill; unknown or stopped ids are fine."""
 
     async def close(self) -> None: ...
+
+
+class NoticeSource(Protocol):
+    """A cloud that announces what it takes away; a notice comes again until it is acknowledged."""
+
+    async def notices(self) -> Sequence[Notice]:
+        """What is waiting now, possibly nothing, possibly what came before. Raises CloudError."""
+
+    async def acknowledge(self, notices: Sequence[Notice]) -> None:
+        """They have been acted upon: they need not come again. Raises CloudError."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
+from collections.abc import AsyncIterator
 
+from infra.ending import end_tasks
 from infra.metrics.port import start_metrics
 from infra.process_settings import process_settings
 from infra.redis_check import UnfitRedis
@@ -14,6 +17,7 @@ from infra.tracing.setup import start_tracing
 from worker.agent.join import JoinFailed, JoinRefused, join
 from worker.agent.leave_order import LeaveOrder
 from worker.agent.machine import join_request
+from worker.agent.notices import Notices
 from worker.agent.service import serve
 
 _EXIT_UNREACHABLE = 1
@@ -24,11 +28,25 @@ _log = logger(__name__)
 async def run(settings: Settings) -> None:
     order = LeaveOrder()
     order.listen()
-    request = join_request(settings, settings.join_token.get_secret_value())
-    joining = join(settings.join_url, request, settings.join_limit_s)
-    grant = await order.unless_given(joining)
-    if grant is not None:
-        await serve(settings, grant, order)
+    async with _watched(settings.imds_url, order):
+        request = join_request(settings, settings.join_token.get_secret_value())
+        joining = join(settings.join_url, request, settings.join_limit_s)
+        grant = await order.unless_given(joining)
+        if grant is not None:
+            await serve(settings, grant, order)
+
+
+@contextlib.asynccontextmanager
+async def _watched(imds_url: str, order: LeaveOrder) -> AsyncIterator[None]:
+    """The order is given too when the cloud announces that it takes this machine away."""
+    if not imds_url:
+        yield
+        return
+    watching = asyncio.create_task(Notices(imds_url).watch(order.give))
+    try:
+        yield
+    finally:
+        await end_tasks(watching)
 
 
 def main() -> int:

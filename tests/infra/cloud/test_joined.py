@@ -26,5 +26,5 @@ async def test_it_knows_no_machine_and_ends_none() -> None:
 
 def test_settings_choose_it_and_another_name_is_refused() -> None:
     assert isinstance(open_cloud(Settings(cloud="joined")), JoinedCloud)
-    with pytest.raises(UnknownCloud, match="'local', or 'joined'"):
+    with pytest.raises(UnknownCloud, match="'local', 'aws', or 'joined'"):
         open_cloud(Settings(cloud="elsewhere"))

@@ -1,0 +1,116 @@
+"""What AWS and the way to it say, as types of refusal.
+
+The codes are those of EC2's API reference, "Error codes for the Amazon EC2 API", and what
+CreateFleet reports of single pools.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    NoRegionError,
+    ParamValidationError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    TokenRetrievalError,
+    UnauthorizedSSOTokenError,
+)
+
+from infra.cloud.base import CloudPool
+from infra.cloud.refusals import (
+    CloudAway,
+    CredentialsExpired,
+    CredentialsMissing,
+    Denied,
+    InsufficientCapacity,
+    Malformed,
+    QuotaReached,
+    Refusal,
+    Throttled,
+)
+
+IDEMPOTENCY_MISMATCH = "IdempotentParameterMismatch"
+
+_CAPACITY = frozenset(
+    {
+        *("InsufficientInstanceCapacity", "InsufficientHostCapacity", "UnfulfillableCapacity"),
+        *("InsufficientReservedInstanceCapacity", "InsufficientFreeAddressesInSubnet"),
+        *("SpotMaxPriceTooLow", "Unsupported", "InsufficientCapacity"),
+    }
+)
+_QUOTA = frozenset(
+    {
+        *("VcpuLimitExceeded", "InstanceLimitExceeded", "MaxSpotInstanceCountExceeded"),
+        *("VolumeLimitExceeded", "MaxIOPSLimitExceeded", "FleetLimitExceeded", "LimitExceeded"),
+        *("PendingVerification", "AddressLimitExceeded", "NetworkInterfaceLimitExceeded"),
+    }
+)
+_THROTTLED = frozenset(
+    {
+        *("RequestLimitExceeded", "Throttling", "ThrottlingException", "EC2ThrottledException"),
+        *("TooManyRequestsException", "SlowDown", "RequestThrottled", "PriorRequestNotComplete"),
+    }
+)
+_UNACCEPTED = frozenset(
+    {
+        *("ExpiredToken", "ExpiredTokenException", "RequestExpired", "AuthFailure"),
+        *("InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch"),
+        *("InvalidAccessKeyId", "IncompleteSignature", "MissingAuthenticationToken"),
+    }
+)
+_DENIED = frozenset(
+    {"UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "OptInRequired", "Blocked"}
+)
+_AWAY = frozenset({"InternalError", "InternalFailure", "Unavailable", "ServiceUnavailable"})
+_NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, ProfileNotFound)
+_UNRENEWED = (CredentialRetrievalError, TokenRetrievalError, UnauthorizedSSOTokenError)
+
+
+def refusal_of(error: ClientError | BotoCoreError, pools: Sequence[CloudPool] = ()) -> Refusal:
+    """An error that boto3 raised."""
+    if isinstance(error, ClientError):
+        said = error.response.get("Error", {})
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return by_code(str(said.get("Code", "")), str(said.get("Message", "")), pools, status)
+    if isinstance(error, _NO_CREDENTIALS):
+        return CredentialsMissing(
+            f"no AWS credentials ({error}): set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+            "or give this machine a role"
+        )
+    if isinstance(error, _UNRENEWED):
+        return CredentialsExpired(f"the AWS credentials cannot be renewed ({error}): log in again")
+    if isinstance(error, NoRegionError):
+        return Malformed("no AWS region: set TAMER_AWS_REGION")
+    if isinstance(error, ParamValidationError):
+        return Malformed(f"boto3 refuses the request: {error}")
+    return CloudAway(f"AWS does not answer ({error}): check the network and TAMER_AWS_ENDPOINT_URL")
+
+
+def by_code(
+    code: str, message: str, pools: Sequence[CloudPool] = (), http_status: int = 0
+) -> Refusal:
+    """An error by AWS's own name for it; `http_status` decides where that is unknown."""
+    refusal = _typed(code, f"{code}: {message}" if code else message, pools, http_status)
+    refusal.code = code
+    return refusal
+
+
+def _typed(code: str, said: str, pools: Sequence[CloudPool], http_status: int) -> Refusal:
+    if code in _CAPACITY:
+        return InsufficientCapacity(f"no capacity ({said})", pools)
+    if code in _QUOTA:
+        return QuotaReached(f"a quota of the AWS account is reached ({said})", pools)
+    if code in _THROTTLED:
+        return Throttled(f"AWS asks for fewer calls ({said})", pools)
+    if code in _UNACCEPTED:
+        return CredentialsExpired(f"AWS does not accept the credentials ({said}): renew them")
+    if code in _DENIED:
+        return Denied(f"AWS does not allow it ({said}): see the control plane's role", pools)
+    if code in _AWAY or http_status >= 500 or not (code or http_status):
+        return CloudAway(f"AWS could not answer ({said or http_status})", pools)
+    return Malformed(f"AWS refuses the request ({said or http_status})", pools)

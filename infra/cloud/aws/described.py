@@ -1,0 +1,83 @@
+"""What DescribeInstances tells, as `CloudInstance`s: one for each of our ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from infra.cloud.aws.access import AwsAccess
+from infra.cloud.aws.tags import INSTANCE_TAG, OWNER_TAG, tags_as_dict, with_tag
+from infra.cloud.base import CloudInstance, CloudInstanceState, CloudPool, Market
+
+_PAGE = 1000
+_STATES = {
+    "pending": CloudInstanceState.PENDING,
+    "running": CloudInstanceState.RUNNING,
+    "shutting-down": CloudInstanceState.STOPPING,
+    "stopping": CloudInstanceState.STOPPING,
+    "stopped": CloudInstanceState.STOPPING,
+    "terminated": CloudInstanceState.TERMINATED,
+}
+_ALIVE = (CloudInstanceState.PENDING, CloudInstanceState.RUNNING)
+
+
+def described(access: AwsAccess, owner: str, instance_id: str = "") -> list[CloudInstance]:
+    """All that carry our owner's tag, of one of our ids or of all; oldest first. Raises Refusal."""
+    filters = [with_tag(OWNER_TAG, owner)]
+    if instance_id:
+        filters.append(with_tag(INSTANCE_TAG, instance_id))
+    reservations = access.pages(
+        "ec2", "describe_instances", "Reservations", Filters=filters, MaxResults=_PAGE
+    )
+    found = [_instance(each) for group in reservations for each in group.get("Instances", [])]
+    return sorted(found, key=lambda each: (each.launched_at, each.cloud_id))
+
+
+def one_each(
+    found: Iterable[CloudInstance],
+) -> tuple[Sequence[CloudInstance], Sequence[CloudInstance]]:
+    """(one instance for each of our ids, what lives beside it under the same id).
+
+    The oldest that lives stands for its id, else the newest that has ended: everybody who looks
+    chooses alike. What carries no id of ours stands for itself.
+    """
+    chosen: dict[str, CloudInstance] = {}
+    nameless, surplus = [], []
+    for each in found:
+        before = chosen.get(each.instance_id)
+        if not each.instance_id:
+            nameless.append(each)
+        elif before is None or before.state not in _ALIVE:
+            chosen[each.instance_id] = each
+        elif each.state in _ALIVE:
+            surplus.append(each)
+    return [*chosen.values(), *nameless], surplus
+
+
+def _instance(told: dict[str, Any]) -> CloudInstance:
+    tags = tags_as_dict(told.get("Tags", []))
+    # A state that EC2 invents later is one in which it does not serve.
+    state = _STATES.get(told["State"]["Name"], CloudInstanceState.STOPPING)
+    spot = told.get("InstanceLifecycle") == "spot"
+    return CloudInstance(
+        instance_id=tags.get(INSTANCE_TAG, ""),
+        cloud_id=told["InstanceId"],
+        state=state,
+        reason=_reason(told) if state not in _ALIVE else "",
+        pool=CloudPool(
+            told.get("InstanceType", ""),
+            told.get("Placement", {}).get("AvailabilityZone", ""),
+            Market.SPOT if spot else Market.ON_DEMAND,
+        ),
+        launched_at=told["LaunchTime"].timestamp() if "LaunchTime" in told else 0.0,
+    )
+
+
+def _reason(told: dict[str, Any]) -> str:
+    said = told.get("StateReason", {})
+    return (
+        said.get("Message")
+        or said.get("Code")
+        or told.get("StateTransitionReason")
+        or "terminated; EC2 says no reason"
+    )
