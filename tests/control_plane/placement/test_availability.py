@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from control_plane.placement.availability import Availability
@@ -40,6 +40,7 @@ def test_losses_count_against_the_hours_that_instances_ran() -> None:
     assert stormy.losses_per_hour(0.0) == pytest.approx(41.2 / 224)
 
 
+@settings(deadline=None)
 @given(
     events=st.lists(
         st.tuples(st.floats(-1e4, 1e6), st.sampled_from(["ok", "no", "ran", "lost"])), max_size=60

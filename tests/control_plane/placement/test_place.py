@@ -159,7 +159,7 @@ def _problems(draw: st.DrawFn) -> Problem:
     return Problem(offers, wants)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(problem=_problems())
 def test_a_plan_breaks_nothing_and_no_greedy_one_is_cheaper(problem: Problem) -> None:
     best, quick = place(problem), greedy(problem)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.performance.capacity import RequestMix, Slo, SloUnreachable, capacity
@@ -50,6 +50,7 @@ def test_a_prefix_that_is_cached_is_no_work() -> None:
     assert more.requests_per_s > capacity(_TIME, _CHAT, _SLO, kv_tokens=10**6).requests_per_s
 
 
+@settings(deadline=None)
 @given(
     prompt=st.floats(1, 8000),
     output=st.floats(1, 2000),

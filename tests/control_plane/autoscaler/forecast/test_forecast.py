@@ -5,7 +5,7 @@ from itertools import pairwise
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from control_plane.autoscaler.forecast.backtest import FORECASTERS, choose
@@ -43,6 +43,7 @@ def test_what_never_changes_is_foreseen_unchanged(forecaster: Forecaster) -> Non
 
 
 @each
+@settings(deadline=None)
 @given(values=st.lists(st.floats(0, 1e9), max_size=400), horizon_s=st.floats(0, 1e5))
 def test_a_forecast_is_a_number_and_no_debt(
     forecaster: Forecaster, values: list[float], horizon_s: float
