@@ -1,4 +1,4 @@
-"""`python -m tests.terraform.stand_in PORT`: moto's server, told two things that AWS does otherwise."""
+"""`python -m tests.terraform.stand_in PORT`: moto, told two things that AWS does otherwise."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _tell_redrive_policies_as_they_were_given() -> None:
 
     def compact(self: Any) -> dict[str, Any]:
         told: dict[str, Any] = tell(self)
-        if "RedrivePolicy" in told:
+        if told.get("RedrivePolicy"):
             policy = json.loads(told["RedrivePolicy"])
             told["RedrivePolicy"] = json.dumps(policy, separators=(",", ":"))
         return told
