@@ -16,7 +16,7 @@ _SAID = {
     "queue_lost": "the job queue lost its data",
     "consumer_lost": "the gateway was silent for too long",
     "deployment_deleted": "its deployment was deleted",
-    "deployment_failed": "its deployment has failed",
+    "deployment_failed": "its deployment has failed ('tamer explain' says why)",
     "gateway_stopped": "the gateway is being stopped",
     "model_gone": "its model is no longer served",
 }

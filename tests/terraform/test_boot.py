@@ -72,7 +72,7 @@ def _boot(folder: Path, environment: str) -> subprocess.CompletedProcess[str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("TAMER_")}
     given = {
         "PYTHONPATH": str(ROOT),
-        "TAMER_AGENT_ENV": str(agent),
+        "TAMER_AGENT_ENV_FILE": str(agent),
         "TAMER_BOOT_FOREGROUND": "1",
         "TAMER_HOME": str(folder / "home"),
         "TAMER_PYTHON": sys.executable,

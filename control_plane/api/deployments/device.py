@@ -27,7 +27,7 @@ async def require_device(session: AsyncSession, spec: DeploymentSpec, settings: 
     ]
     if gpu_count() == 0 and not any(each.startswith("cuda") for each in joined):
         message = (
-            "inside engine.options: device is 'cuda', and neither this machine nor one that has "
+            "device is 'cuda', and neither this machine nor one that has "
             "joined has a GPU; leave it out, or let one join first ('tamer worker token')"
         )
         raise invalid_field("engine.options", message)

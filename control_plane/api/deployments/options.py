@@ -39,7 +39,7 @@ def check_torch_options(options: dict[str, Any]) -> None:
     try:
         read_options(options, EngineOptions)
     except OptionRefused as error:
-        message = "inside engine.options: {reason}"
+        message = "{reason}"
         raise PydanticCustomError("engine_option", message, {"reason": str(error)}) from error
 
 

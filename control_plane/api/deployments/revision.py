@@ -21,7 +21,7 @@ async def wanted_revision(
     """Find or make the revision that a spec asks for.
 
     Raises:
-        Problem: 422 for an unknown model or a context it does not have, 409 for a model that is
+        Problem: 422 for an unknown model, or a context or precision it does not have, 409 for a model that is
             not ready.
     """
     model = await models.keep(session, spec.model)
@@ -48,11 +48,21 @@ async def _unknown(session: AsyncSession, name: str) -> str:
 def _engine_options(engine: EngineSpec, model: Model) -> dict[str, Any]:
     return {
         "dtype": engine.dtype,
-        "quantization": engine.quantization,
+        "quantization": _quantization(engine, model),
         "exact": engine.exact,
         "max_context_tokens": _context_tokens(engine, model),
         **engine.options,
     }
+
+
+def _quantization(engine: EngineSpec, model: Model) -> str:
+    if engine.quantization == "none" and model.quantization == "int8":
+        message = (
+            f"the package of model '{model.name}' holds int8 weights, and what was rounded does not "
+            "come back; leave it out, or deploy a model that was imported without it"
+        )
+        raise invalid_field("engine.quantization", message)
+    return engine.quantization
 
 
 def _context_tokens(engine: EngineSpec, model: Model) -> int:

@@ -27,7 +27,7 @@ _TYPES = (
 )
 _WRITE = f"""#!/bin/sh
 set -eu
-file="${{TAMER_AGENT_ENV:-{ENVIRONMENT_FILE}}}"
+file="${{TAMER_AGENT_ENV_FILE:-{ENVIRONMENT_FILE}}}"
 mkdir -p "$(dirname "$file")"
 umask 077
 cat > "$file" <<'TAMER_ENVIRONMENT'
@@ -36,7 +36,7 @@ TAMER_ENVIRONMENT
 """
 _START = f"""#!/bin/sh
 set -eu
-file="${{TAMER_AGENT_ENV:-{ENVIRONMENT_FILE}}}"
+file="${{TAMER_AGENT_ENV_FILE:-{ENVIRONMENT_FILE}}}"
 python="${{TAMER_PYTHON:-python3}}"
 if [ -d /run/systemd/system ] && [ "$(id -u)" = 0 ]; then
     exec systemd-run --unit=tamer-agent --property="EnvironmentFile=$file" \\

@@ -48,7 +48,7 @@ _DEEP: Any = "[" * 100_000
         ({"engine": {"options": {"dtype": "x"}}}, "engine.options", "engine.dtype"),
         ({"engine": {"options": {"x": "y" * 20_000}}}, "engine.options", "too long"),
         ({"engine": {"options": {"max_runing": 4}}}, "engine.options", "mean 'max_running'?"),
-        ({"engine": {"options": {"zzz": 4}}}, "engine.options", "inside engine.options: unknown"),
+        ({"engine": {"options": {"zzz": 4}}}, "engine.options", "unknown option 'zzz'"),
         ({"engine": {"options": {"zzz": 4}}}, "engine.options", "there are block_tokens, "),
         (
             {"engine": {"options": {"max_running": "4"}}},

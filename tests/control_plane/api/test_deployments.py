@@ -170,6 +170,17 @@ async def test_a_context_beyond_the_models_own_is_refused(
     assert made["revision"]["options"]["max_context_tokens"] == 2048
 
 
+async def test_weights_that_were_rounded_are_not_deployed_as_if_they_were_whole(
+    client: httpx.AsyncClient, make_model: MakeModel
+) -> None:
+    await make_model(quantization="int8")
+    whole = {**_CHAT, "engine": {"quantization": "none"}}
+    refused = await client.post("/deployments", json=whole)
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["field"] == "engine.quantization"
+    assert (await client.post("/deployments", json=_CHAT)).is_success
+
+
 async def test_a_gpu_is_refused_where_no_machine_has_one(
     client: httpx.AsyncClient, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,14 +35,14 @@ def run(part: Message, file: Path, **environment: str) -> str:
     program = file.parent / "part"
     program.write_text(str(part.get_payload()))
     program.chmod(0o700)
-    env = {"PATH": os.environ["PATH"], "TAMER_AGENT_ENV": str(file), **environment}
+    env = {"PATH": os.environ["PATH"], "TAMER_AGENT_ENV_FILE": str(file), **environment}
     return subprocess.run(
         [str(program)], env=env, check=True, capture_output=True, text=True
     ).stdout
 
 
 def test_the_environment_reaches_the_program_that_the_template_starts(tmp_path: Path) -> None:
-    template = encoded('#!/bin/sh\nset -a\n. "$TAMER_AGENT_ENV"\nprintenv TAMER_JOIN_TOKEN\n')
+    template = encoded('#!/bin/sh\nset -a\n. "$TAMER_AGENT_ENV_FILE"\nprintenv TAMER_JOIN_TOKEN\n')
     write, start = parts(user_data({"TAMER_JOIN_TOKEN": SECRET}, template))
     file = tmp_path / "etc" / "agent.env"
     file.parent.mkdir()
