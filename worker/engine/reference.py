@@ -15,9 +15,9 @@ _INTRODUCTION = """\
 # Options of the torch engine
 
 Written by `make docs` from the code. `dtype`, `quantization`, `max_context_tokens` and `exact` are
-fields of a deployment's `engine` (which takes `bf16` and `fp32`, too); the others stand
-in its `options`. The API checks them. Where the model is a package of int8 weights (`tamer models pack NAME --quantization
-int8`), `quantization` must be `auto` or `int8`:
+fields of a deployment's `engine` (which takes `bf16` and `fp32`, too); the others stand in its
+`options`. Where the model is a package of int8 weights (`tamer models pack NAME --quantization
+int8`), `quantization` must be `auto` or `int8`. The API checks all of them:
 
 ```yaml
 name: chat

@@ -21,8 +21,8 @@ async def wanted_revision(
     """Find or make the revision that a spec asks for.
 
     Raises:
-        Problem: 422 for an unknown model, or a context or precision it does not have, 409 for a model that is
-            not ready.
+        Problem: 422 for an unknown model, or a context or precision it does not have, 409 for a
+            model that is not ready.
     """
     model = await models.keep(session, spec.model)
     if model is None:
@@ -58,8 +58,8 @@ def _engine_options(engine: EngineSpec, model: Model) -> dict[str, Any]:
 def _quantization(engine: EngineSpec, model: Model) -> str:
     if engine.quantization == "none" and model.quantization == "int8":
         message = (
-            f"the package of model '{model.name}' holds int8 weights, and what was rounded does not "
-            "come back; leave it out, or deploy a model that was imported without it"
+            f"the package of model '{model.name}' holds int8 weights, and what was rounded does "
+            "not come back; leave it out, or deploy a model that was imported without it"
         )
         raise invalid_field("engine.quantization", message)
     return engine.quantization
