@@ -7,7 +7,7 @@
 #   PYTHON       interpreter for the virtual environment (default python3, 3.11 or newer);
 #                for `make gpu` the one that runs (default that of .venv, if it is there)
 #   TORCH_INDEX  PyTorch's CPU package index, where pip would otherwise take the CUDA build
-#   BENCH        which benchmark `make bench` runs: stack (default) or engine
+#   BENCH        which benchmark `make bench` runs: stack (default), engine, loader, cold_start
 #   ARGS         more arguments for the command behind the target
 
 PYTHON ?= python3

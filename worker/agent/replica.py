@@ -201,6 +201,9 @@ class Replica:
     async def _load(self, engine: EngineProcess) -> Stats | None:
         """Wait for `Ready`; None where the replica is no longer wanted."""
         ready = await self._unless_drained(self._hear_until(engine, Ready))
+        if ready is not None and not self._clock.has_read:
+            # An engine is ready before the last of its weights is there.
+            self._see_tiers(self._weight_bytes)
         self._clock.end()
         return ready.stats if ready is not None else None
 
@@ -225,12 +228,12 @@ class Replica:
                 self._see_progress(message)
 
     def _see_progress(self, message: Loading) -> None:
+        self._weight_bytes = message.total_bytes or self._weight_bytes
         if message.phase in _LOADING_PHASES:
             self._clock.enter(_LOADING_PHASES[message.phase])
         elif message.total_bytes == 0:
             self._clock.enter(Phase.WARM)
         elif message.done_bytes == message.total_bytes:
-            self._weight_bytes = message.total_bytes
             self._see_tiers(message.total_bytes)
             self._clock.enter(Phase.WARM)
         if not self._drain_asked.is_set():
