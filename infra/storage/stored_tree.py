@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +14,9 @@ from infra.storage.opening import check_s3
 from infra.storage.ranges import DirectoryFile, RangedFile
 from infra.storage.served import ServedTrees, served_digest
 from infra.storage.tree import TreeManifest, read_tree
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+"""A key that names content; others are names that somebody gave."""
 
 
 class StoredTree(Protocol):
@@ -113,6 +117,20 @@ def open_tree(uri: str, settings: Settings, served: ServedTrees | None = None) -
     if uri.startswith("s3://"):
         return S3Tree(uri, settings)
     return LocalTree(uri)
+
+
+def own_manifest(tree: StoredTree) -> TreeManifest:
+    """The manifest of the tree that the URI names: a store that holds another whole tree under its
+    key, by mistake or by malice, is not believed.
+
+    Raises:
+        StorageError: there is none, or it is another tree's.
+    """
+    manifest = tree.manifest()
+    key = tree.uri.rpartition("/")[2]
+    if _DIGEST.fullmatch(key) and key != manifest.digest:
+        raise Damaged(f"{tree.uri} holds another tree ({manifest.digest}): import the model again")
+    return manifest
 
 
 def read_checked(tree: StoredTree, manifest: TreeManifest, name: str) -> bytes:

@@ -15,7 +15,7 @@ from infra.storage.base import Damaged, Moved, StorageError
 from infra.storage.directory import uri_of
 from infra.storage.hedging import HedgedFile
 from infra.storage.served import ServedTrees, served_digest
-from infra.storage.stored_tree import LocalTree, StoredTree, open_tree
+from infra.storage.stored_tree import LocalTree, StoredTree, open_tree, own_manifest
 from infra.storage.tree import MANIFEST_FILE, TreeManifest
 from infra.storage.tree_cache import cached
 from infra.wire import ReplicaSpec
@@ -74,7 +74,7 @@ class Models:
         tree = open_tree(spec.model_uri, self._settings, self._served)
         if tree.folder is not None:
             return self._in_place(tree, tree.folder)
-        manifest = tree.manifest()
+        manifest = own_manifest(tree)
         if is_package(manifest):
             return self._remote(spec, StoredPackage.read(tree, manifest))
         return self._plain(spec.model_uri, manifest, moved)
@@ -90,8 +90,7 @@ class Models:
             return None
         try:
             tree = LocalTree(uri_of(folder))
-            manifest = tree.manifest()
-            return StoredPackage.read(tree, manifest) if manifest.digest == folder.name else None
+            return StoredPackage.read(tree, own_manifest(tree))
         except StorageError:
             return None  # as after a crash: the store knows it whole
 
@@ -117,7 +116,7 @@ class Models:
         """In a folder of this machine: read there, and not copied."""
         if not (folder / INDEX_FILE).is_file():
             return HeldModel(folder, "", _nothing, dict)
-        package = StoredPackage.read(tree, tree.manifest())
+        package = StoredPackage.read(tree, own_manifest(tree))
 
         def begin(landing: OwnLanding) -> PackageFetch:
             try:

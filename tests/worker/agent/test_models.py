@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from infra.settings import Settings
-from infra.storage.base import StorageAway
+from infra.storage.base import Damaged, StorageAway
 from infra.storage.directory import uri_of
 from infra.storage.opening import open_storage
 from infra.wire import ReplicaSpec
@@ -142,6 +142,20 @@ def test_weights_that_are_wrong_everywhere_are_refused_with_file_and_chunk(
     assert _weights(again) == package.data
     for model in (refused, again):
         model.release()
+
+
+def test_another_whole_model_under_the_key_of_this_one_is_refused(
+    package: RandomPackage, settings: Settings, opened: Opened, bucket: Bucket, tmp_path: Path
+) -> None:
+    uri = _put(package, settings, tmp_path / "wanted")
+    other = random_package(seed=1)
+    theirs = _put(other, settings, tmp_path / "other")
+    keys = {each: f"models/{each.rpartition('/')[2]}" for each in (uri, theirs)}
+    for name in ("model.safetensors", "package.json", "manifest.json"):
+        source = {"Bucket": bucket.name, "Key": f"{keys[theirs]}/{name}"}
+        bucket.client.copy_object(Bucket=bucket.name, Key=f"{keys[uri]}/{name}", CopySource=source)
+    with pytest.raises(Damaged, match="holds another tree"):
+        _open(opened(), uri)
 
 
 def test_a_store_that_is_away_is_said_to_be_away(
