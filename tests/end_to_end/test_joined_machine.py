@@ -90,7 +90,7 @@ def test_a_machine_serves_through_its_death_and_leaves_with_ctrl_c(
     platform.wait_for("paced", ready=1)
     [machine] = _machines(platform)
     assert (machine["name"], machine["instance"]["state"]) == ("spare", "joined")
-    assert list((box.home / "worker" / "model-cache").glob("*/manifest.json"))
+    assert list((box.home / "worker" / "model-cache").glob("packages/*/manifest.json"))
 
     def die_and_come_back() -> None:
         box.kill()
