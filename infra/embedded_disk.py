@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 _PAUSE_S = 1.0
@@ -45,12 +46,14 @@ class DiskSync:
             _sync_append_only_files(self._data_dir)
             self._refused = False
         except OSError as error:
-            if not self._refused:
-                self._say(
-                    f"warning: the disk does not take the queue's file ({error}): what is accepted "
-                    "now is lost if this machine goes down"
-                )
-            self._refused = True
+            told, self._refused = self._refused, True
+            if not told:
+                # Where it is said may be on the same disk, or closed: syncing goes on.
+                with suppress(OSError, ValueError):
+                    self._say(
+                        f"warning: the disk does not take the queue's file ({error}): what is "
+                        "accepted now is lost if this machine goes down"
+                    )
 
 
 def _sync_append_only_files(data_dir: Path) -> None:

@@ -89,7 +89,10 @@ def assemble(spec: EngineSpec) -> Assembly:
     directory = spec.model_path
     # Memory is measured, kernels are compiled and graphs recorded on weights that are not there.
     with arrival.ungated():
-        parts = put_together(model, options, max_context, eos_tokens, kv_dtype, device, directory)
+        parts = put_together(
+            *(model, options, max_context, eos_tokens, kv_dtype, device, directory),
+            coming_bytes=_coming_bytes(model, arrival),
+        )
     return replace(parts, arrival=arrival)
 
 
@@ -111,10 +114,13 @@ def put_together(
     kv_dtype: torch.dtype,
     device: torch.device,
     directory: Path | None = None,
+    coming_bytes: int = 0,
 ) -> Assembly:
     """Everything around a model; on a GPU its graphs are recorded.
 
     Args:
+        coming_bytes: what weights that have not arrived are going to take of the memory that looks
+            free now.
         directory: where its tokenizer lies; without one, jobs with grammars are refused.
 
     Raises:
@@ -125,7 +131,8 @@ def put_together(
         runner, limits = runner_on_gpu(model, options, max_context, kv_dtype, sampler)
     else:
         beside = step_bytes(model.shape, options.step_token_budget, options.max_running)
-        limits = _limits(options, max_context, token_bytes(model.shape, kv_dtype), beside)
+        each_bytes = token_bytes(model.shape, kv_dtype)
+        limits = _limits(options, max_context, each_bytes, beside, coming_bytes)
         cache = KvCache(model.shape, limits.blocks, limits.block_tokens, kv_dtype, device)
         forward = HostForward(model, cache, limits.block_tokens)
         pool = HostPool.of(cache, limits.host_blocks)
@@ -198,15 +205,25 @@ def _max_context(options: Options, shape: ModelShape) -> int:
     return options.max_context_tokens
 
 
-def _limits(options: Options, max_context: int, bytes_per_token: int, beside: int) -> Limits:
+def _coming_bytes(model: Model, arrival: Arrival) -> int:
+    """What a model's weights are going to take, of which `arrival` has brought a part."""
+    whole = sum(each.nbytes for each in model.tensors().values())
+    left = arrival.total_bytes - arrival.done_bytes
+    return whole * left // max(1, arrival.total_bytes)
+
+
+def _limits(
+    options: Options, max_context: int, bytes_per_token: int, beside: int, coming_bytes: int
+) -> Limits:
     """Size the KV cache: at least one sequence of full length, never more than there is, when
-    steps take `beside` bytes."""
+    steps take `beside` bytes and weights that are on their way `coming_bytes`."""
     per_sequence = -(-max_context // options.block_tokens)
     block_bytes = options.block_tokens * bytes_per_token
     if options.kv_cache_tokens is not None:
         blocks = options.kv_cache_tokens // options.block_tokens
     else:
-        share = min(int(available_bytes() * DEFAULT_KV_SHARE), DEFAULT_KV_BYTES)
+        left = max(0, available_bytes() - coming_bytes)
+        share = min(int(left * DEFAULT_KV_SHARE), DEFAULT_KV_BYTES)
         budget = options.kv_cache_bytes or max(share, (per_sequence + 1) * block_bytes)
         blocks = min(options.max_running * per_sequence, budget // block_bytes - 1)
     if blocks < per_sequence:
@@ -215,5 +232,7 @@ def _limits(options: Options, max_context: int, bytes_per_token: int, beside: in
             f"one sequence of max_context_tokens ({max_context}): give it {bytes_per_token} bytes "
             f"a token, or lower max_context_tokens"
         )
-    require_bytes((blocks + 1) * block_bytes + options.swap_bytes + beside, "the KV cache")
+    beside += options.swap_bytes + coming_bytes
+    what = "the KV cache beside the weights" if coming_bytes else "the KV cache"
+    require_bytes((blocks + 1) * block_bytes + beside, what)
     return options.limits(blocks, block_bytes, MIXED_PREFILL_TOKENS)

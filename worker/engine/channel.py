@@ -111,6 +111,8 @@ class AgentChannel:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self._header = b""
+        """Of a message whose body has not come."""
 
     @classmethod
     async def open(cls, connection: socket.socket) -> AgentChannel:
@@ -128,8 +130,10 @@ class AgentChannel:
     async def receive(self, kind: Any) -> Any:
         """Wait for one message of `kind`. Raises `ChannelClosed` where the engine is gone."""
         try:
-            header = await self._reader.readexactly(_HEADER_BYTES)
-            body = await self._reader.readexactly(body_bytes(header))
+            # Kept, since who waits may be cancelled between the two.
+            self._header = self._header or await self._reader.readexactly(_HEADER_BYTES)
+            body = await self._reader.readexactly(body_bytes(self._header))
+            self._header = b""
         except (ConnectionError, asyncio.IncompleteReadError) as error:
             raise ChannelClosed("the engine is gone") from error
         return unpack(body, kind)

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, UntypedStorage
 
+from worker.models.layers.linear import WeightPart
+
 
 class HostedWeights:
     """What lies in host memory anyway stays where it is.
@@ -15,11 +17,12 @@ class HostedWeights:
     pointing at its part (the way of PyTorch's FSDP, Zhao et al., 2023).
 
     Args:
-        tensors: of a model; several may be views of one storage.
+        tensors: of a model, as it gives them to be filled; several may lie in one storage.
     """
 
     def __init__(self, tensors: Iterable[object]) -> None:
-        moved = [each for each in tensors if isinstance(each, Tensor) and each.device.type != "cpu"]
+        held = [tensor for each in tensors for tensor in _held(each)]
+        moved = [each for each in held if each.device.type != "cpu"]
         self._stored = [(storage, _on_host(storage)) for storage in storages_of(moved)]
         for storage, _ in self._stored:
             storage.resize_(0)
@@ -31,6 +34,12 @@ class HostedWeights:
             storage.copy_(host, non_blocking=True)
         if torch.cuda.is_available():
             torch.cuda.synchronize()
+
+
+def _held(target: object) -> list[Tensor]:
+    if isinstance(target, WeightPart):
+        return target.weight.held
+    return [target] if isinstance(target, Tensor) else []
 
 
 def storages_of(tensors: Iterable[Tensor]) -> list[UntypedStorage]:

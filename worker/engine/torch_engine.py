@@ -78,7 +78,7 @@ class TorchEngine:
 
     def sleep(self) -> None:
         """See `SleepingEngine`. Cached prefixes are forgotten."""
-        for job_id in list(self._sequences):
+        for job_id in [*self._sequences, *self._compilations.jobs]:
             self.cancel(job_id)
         if self._slumber is not None:
             return
@@ -97,13 +97,14 @@ class TorchEngine:
 
     def wake(self) -> None:
         """See `SleepingEngine`."""
-        slumber, self._slumber = self._slumber, None
+        slumber = self._slumber
         if slumber is not None:
             slumber.weights.bring_back()
             self._begin(slumber.again())
             self._scheduler.prefix_queried_tokens = slumber.stats.prefix_queried_tokens
             self._scheduler.prefix_hit_tokens = slumber.stats.prefix_hit_tokens
             self._scheduler.preemptions = slumber.stats.preemptions
+            self._slumber = None
 
     def warm_up(self) -> None:
         """Run one short prompt, so that the bound of the first real step is a measured one. It
@@ -220,7 +221,7 @@ class TorchEngine:
         )
 
     def close(self) -> None:
-        if self._slumber is None:
+        if self._slumber is None and hasattr(self, "_assembly"):  # or it broke falling asleep
             if self._assembly.arrival is not None:
                 self._assembly.arrival.close()
             self._loop.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from sqlalchemy import select, union
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from control_plane.store.repositories.models import IMPORTING, READY
 from control_plane.store.tables import Deployment, Model, Replica, Revision
@@ -19,10 +20,14 @@ _ENDED_REPLICA = tuple(state.value for state in ReplicaState if is_final(state))
 
 
 async def digests_in_use(session: AsyncSession) -> set[str]:
-    """Of models that are there or being imported, and of revisions that a live deployment wants or
-    a live replica runs."""
+    """Of models that are there or being imported, of those that others are being packed from, and
+    of revisions that a live deployment wants or a live replica runs."""
+    packed = aliased(Model)
     statement = union(
         select(Model.digest).where(Model.state.in_((IMPORTING, READY))),
+        select(Model.digest)
+        .join(packed, packed.packed_from == Model.id)
+        .where(packed.state == IMPORTING),
         select(Revision.model_digest)
         .join(Deployment, Deployment.revision_id == Revision.id)
         .where(Deployment.state != DeploymentState.DELETED.value),

@@ -14,6 +14,7 @@ from control_plane.store.migrations.upgrade import downgrade, upgrade
 from control_plane.store.session import Database
 from control_plane.store.tables import Base
 from infra.settings import Settings
+from tests.control_plane.store.rows import add_replica
 
 
 @pytest.fixture
@@ -46,6 +47,15 @@ async def test_every_constraint_and_index_has_the_name_and_columns_that_the_tabl
 async def test_downgrade_to_base_leaves_no_table_of_ours(
     migrated: Database, empty_settings: Settings
 ) -> None:
+    await downgrade(empty_settings)
+    assert await _table_names(migrated) == {"alembic_version"}
+
+
+async def test_downgrade_goes_through_rows_that_refer_to_each_other(
+    migrated: Database, empty_settings: Settings
+) -> None:
+    async with migrated.transaction() as session:
+        await add_replica(session)
     await downgrade(empty_settings)
     assert await _table_names(migrated) == {"alembic_version"}
 

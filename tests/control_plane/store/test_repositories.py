@@ -124,9 +124,17 @@ async def test_garbage(database: Database) -> None:
         model.digest = "of the model"
         old.state = "deleted"
         await models.add(session, "other", "pypi:other", 1.0)
+        plain = await models.add(session, "plain", "pypi:plain", 1.0)
+        plain.state, plain.digest = "deleted", "being packed"
+        packed = await models.add(session, "packed", "pypi:plain", 1.0, {}, plain.id)
     with every_function_of(garbage):
         async with database.snapshot() as session:
-            assert await garbage.digests_in_use(session) == {"of the model", "wanted"}
+            used = {"of the model", "wanted"}
+            assert await garbage.digests_in_use(session) == {*used, "being packed"}
+        async with database.transaction() as session:
+            await imports.complete(session, packed.id, {"digest": "of the packed"})
+        async with database.snapshot() as session:
+            assert await garbage.digests_in_use(session) == {*used, "of the packed"}
 
 
 async def test_imports(database: Database) -> None:

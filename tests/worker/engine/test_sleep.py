@@ -11,7 +11,8 @@ import torch
 
 from infra.wire import JobSpec, Sampling
 from tests.fixtures.tiny_llama import TinyLlama
-from worker.engine.base import EngineSpec
+from worker.engine import assembly
+from worker.engine.base import EngineError, EngineSpec
 from worker.engine.kv_cache import KvCache
 from worker.engine.sleep import HostedWeights, storages_of
 from worker.engine.torch_engine import TorchEngine, build, stand_by
@@ -36,6 +37,10 @@ def output(engine: TorchEngine) -> list[int]:
     return tokens
 
 
+def refuse(*_: object) -> None:
+    raise EngineError("no room")
+
+
 def test_an_engine_says_after_its_sleep_what_it_said_before(engine: TorchEngine) -> None:
     before = output(engine)
     engine.sleep()
@@ -43,6 +48,29 @@ def test_an_engine_says_after_its_sleep_what_it_said_before(engine: TorchEngine)
     engine.wake()
     assert output(engine) == before
     assert engine.stats().output_tokens == 2 * len(before), "it goes on counting"
+
+
+def test_an_engine_that_does_not_wake_says_why_and_can_be_woken_again(
+    engine: TorchEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = output(engine)
+    engine.sleep()
+    with monkeypatch.context() as patch:
+        patch.setattr(assembly, "require_bytes", refuse)
+        with pytest.raises(EngineError, match="no room"):
+            engine.wake()
+    engine.wake()
+    assert output(engine) == before
+
+
+def test_an_engine_that_did_not_wake_can_be_closed(
+    engine: TorchEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.sleep()
+    monkeypatch.setattr(assembly, "require_bytes", refuse)
+    with pytest.raises(EngineError):
+        engine.wake()
+    engine.close()
 
 
 def test_the_kv_cache_is_freed_while_it_sleeps(engine: TorchEngine) -> None:

@@ -15,7 +15,11 @@ from tests.fixtures.tiny_decoder import TinyDecoder
 from worker.engine.assembly import assemble
 from worker.engine.base import EngineSpec
 from worker.engine.host_forward import HostForward
+from worker.kernels.native.toolchain import multiplies
 from worker.models import layer_sequence
+from worker.models.base import Placement
+from worker.models.layers import attention
+from worker.models.layers.attention import Attention, AttentionShape
 from worker.scheduling.plan import StepResult
 from worker.scheduling.scheduler import Scheduler
 from worker.scheduling.sequence import Sequence
@@ -63,6 +67,17 @@ def test_recorded_steps_are_the_plain_ones(
     plain = logits_of_steps(directory, kind)
     assert len(recorded) == len(plain)
     assert all(torch.equal(mine, its) for mine, its in zip(recorded, plain, strict=True))
+
+
+def test_a_step_whose_attention_is_the_references_is_not_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Activations of bf16 beside weights of int8, on a CPU that multiplies only the latter."""
+    placement = Placement(torch.bfloat16, torch.device("cpu"), 64, False, "int8")
+    layer = Attention(AttentionShape(width=64, heads=2, kv_heads=2, head_width=32), placement)
+    assert layer.recordable == multiplies(torch.bfloat16)
+    monkeypatch.setattr(attention, "multiplies", lambda dtype: dtype != torch.bfloat16)
+    assert not layer.recordable
 
 
 def test_a_kept_step_holds_no_cache_that_its_engine_let_go(

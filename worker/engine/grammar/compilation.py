@@ -56,6 +56,10 @@ class Compilations:
     def __len__(self) -> int:
         return len(self._open)
 
+    @property
+    def jobs(self) -> list[str]:
+        return list(self._open)
+
     def start(self, job: JobSpec, attempt: int) -> str:
         """Compile the grammar of a job, or say why it is not even tried."""
         if len(self._open) >= MAX_WAITING:

@@ -46,6 +46,10 @@ class PanelWeight:
         return self._values.nbytes + self._scales.nbytes
 
     @property
+    def held(self) -> list[Tensor]:
+        return [self._values, self._scales]
+
+    @property
     def recordable(self) -> bool:
         """Whether a product is nothing but tasks: rows need no padding."""
         return self._int8 or self.shape[1] % self._group == 0

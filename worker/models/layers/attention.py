@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from worker.kernels.kv_coding import KvScales
+from worker.kernels.native.toolchain import multiplies
 from worker.kernels.paged_attention import AttentionBatch, paged_attention
 from worker.kernels.rope import rotate_and_store
 from worker.models.base import Placement, WeightTarget
@@ -59,6 +60,7 @@ class Attention:
         self._shape = shape
         self._split = [queries, keys, keys]
         self._exact = placement.exact
+        self._dtype = placement.dtype
         self._norms = norms
         self._qkv = Linear(shape.width, self._split, placement, shape.bias)
         self._output = Linear(queries, [shape.width], placement)
@@ -67,7 +69,9 @@ class Attention:
     def recordable(self) -> bool:
         """Whether it does nothing on a CPU but to run tasks."""
         products = self._qkv.recordable and self._output.recordable
-        return products and self._norms is None and self._shape.head_width % 2 == 0
+        # Else attention is the reference's, which computes at once.
+        native = self._shape.head_width % 2 == 0 and multiplies(self._dtype)
+        return products and native and self._norms is None
 
     def tensors(self) -> dict[str, WeightTarget]:
         names = ("q_proj", "k_proj", "v_proj")

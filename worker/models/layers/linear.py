@@ -28,6 +28,10 @@ class Weight(Protocol):
     @property
     def nbytes(self) -> int: ...
 
+    @property
+    def held(self) -> list[Tensor]:
+        """All that its memory is."""
+
     def fill(self, first: int, weight: Tensor) -> None:
         """Write outputs `first ..` from a dense tensor of any float dtype."""
 
@@ -52,6 +56,10 @@ class DenseWeight:
     @property
     def nbytes(self) -> int:
         return self._values.nbytes
+
+    @property
+    def held(self) -> list[Tensor]:
+        return [self._values]
 
     def fill(self, first: int, weight: Tensor) -> None:
         self._values[first : first + len(weight)].copy_(weight)
@@ -89,6 +97,10 @@ class Int8Weight:
     @property
     def nbytes(self) -> int:
         return self._values.nbytes + self._scales.nbytes
+
+    @property
+    def held(self) -> list[Tensor]:
+        return [self._values, self._scales]
 
     def fill(self, first: int, weight: Tensor) -> None:
         part = slice(first, first + len(weight))

@@ -26,6 +26,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    with op.batch_alter_table("models") as table:
-        for name, _, _ in reversed(_COLUMNS):
-            table.drop_column(name)
+    # Not as a batch: SQLite would drop the table, to which revisions refer.
+    for name, _, _ in reversed(_COLUMNS):
+        op.drop_column("models", name)
