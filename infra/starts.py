@@ -19,7 +19,7 @@ class Phase(StrEnum):
     FETCH = "fetch"
     """Until the files of the model were there."""
     VERIFY = "verify"
-    """Waiting for chunks to be checked."""
+    """Of the wait for the weights, what those who brought them spent on checking them."""
     ENGINE = "engine"
     """Until the engine's process had its imports done: what a standby saves."""
     LOAD = "load"

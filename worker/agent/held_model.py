@@ -17,3 +17,5 @@ class HeldModel:
     """To be called once, when no engine uses it any more."""
     bytes_by_tier: Callable[[], dict[str, int]]
     """Where its weights have come from so far; nothing where files were opened in place."""
+    checking_share: Callable[[], float] = lambda: 0.0
+    """Of the time that bringing them took, what went into checking them."""

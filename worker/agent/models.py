@@ -197,7 +197,10 @@ class Models:
         def bytes_by_tier() -> dict[str, int]:
             return {"memory": package.index.data_bytes} if there else fetch.bytes_by_tier
 
-        return HeldModel(folder, fetch.landing.path, release, bytes_by_tier)
+        def checking_share() -> float:
+            return 0.0 if there else fetch.checking_share
+
+        return HeldModel(folder, fetch.landing.path, release, bytes_by_tier, checking_share)
 
 
 def _nothing() -> None:

@@ -43,6 +43,10 @@ class PackageFetch:
         self._entry = entry
         self._unshare = unshare
         self._bytes: Counter[str] = Counter()
+        self._checking = 0.0
+        """Chunks, each as much as the share of its time that went into checking it."""
+        self._landed_chunks = 0
+        self._counting = threading.Lock()
         self._stop = threading.Event()
         self._writing = WriteThrough(entry, landing) if entry is not None else None
         self._thread = threading.Thread(target=self._run, name="package-fetch", daemon=True)
@@ -51,6 +55,11 @@ class PackageFetch:
     @property
     def bytes_by_tier(self) -> dict[str, int]:
         return dict(self._bytes)
+
+    @property
+    def checking_share(self) -> float:
+        """Of the time that its threads took for what has landed."""
+        return self._checking / max(1, self._landed_chunks)
 
     def wait(self) -> None:
         """Until everything has landed, or will not."""
@@ -94,9 +103,12 @@ class PackageFetch:
         if self._writing is not None:
             self._writing.all_landed()
 
-    def _landed(self, chunk: int, tier: Tier) -> None:
+    def _landed(self, chunk: int, tier: Tier, checking: float) -> None:
         begin, end = self._index.chunk_range(chunk)
-        self._bytes[tier.name] += end - begin
+        with self._counting:
+            self._bytes[tier.name] += end - begin
+            self._checking += checking
+            self._landed_chunks += 1
         WEIGHT_BYTES.labels(tier.name).inc(end - begin)
         if self._writing is not None:
             self._writing.landed(chunk)

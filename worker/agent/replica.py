@@ -236,6 +236,8 @@ class Replica:
         elif message.done_bytes == message.total_bytes:
             self._see_tiers(message.total_bytes)
             self._clock.enter(Phase.WARM)
+            if self._model is not None:
+                self._clock.split(Phase.LOAD, Phase.VERIFY, self._model.checking_share())
         if not self._drain_asked.is_set():
             self._become(ReplicaState.LOADING, _progress(message))
 

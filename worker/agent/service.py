@@ -27,6 +27,7 @@ from worker.agent.peer_board import open_board
 from worker.agent.replica import Surroundings
 from worker.agent.standby import Standbys
 from worker.agent.supervisor import Supervisor
+from worker.loader.large_pages import shared_are_large
 
 Rejoin = Callable[[], Awaitable[JoinGrant]]
 """Asks the control plane what this process is: the same instance, unless that was given up."""
@@ -71,7 +72,12 @@ async def serve(
     supervisor = Supervisor(surroundings, settings.drain_limit_s, order.give)
     heart = Heart(jobs, grant.instance_id, build_name(), grant.heartbeat_s, news)
     with _shipped_logs(shipper, grant.instance_id):
-        _log.info("joined", instance_id=grant.instance_id, slots=slots)
+        _log.info(
+            "joined",
+            instance_id=grant.instance_id,
+            slots=slots,
+            large_pages=shared_are_large(),
+        )
         following = asyncio.create_task(supervisor.follow(AgentRegistry(jobs, grant.instance_id)))
         beating = asyncio.create_task(heart.beat_forever(supervisor))
         shipping = asyncio.create_task(shipper.ship_forever())

@@ -41,6 +41,12 @@ class StartClock:
         """A duration that somebody else has measured."""
         self._phases_s[phase.value] = self._phases_s.get(phase.value, 0.0) + seconds
 
+    def split(self, phase: Phase, part: Phase, share: float) -> None:
+        """This share of a phase that has ended was another one's."""
+        seconds = self._phases_s.get(phase.value, 0.0) * share
+        self._phases_s[phase.value] = self._phases_s.get(phase.value, 0.0) - seconds
+        self.spent(part, seconds)
+
     @property
     def has_read(self) -> bool:
         """Whether it is known where the bytes came from."""

@@ -22,8 +22,9 @@ _LOOK_AGAIN_S = 0.02
 """Pause before tiers are asked again for what they said comes soon."""
 _log = logger(__name__)
 
-Landed = Callable[[int, Tier], None]
-"""Hears each chunk that has landed and where from, in the thread that read it; must be quick."""
+Landed = Callable[[int, Tier, float], None]
+"""Hears each chunk that has landed, where from, and which share of its time went into checking it, in
+the thread that read it; must be quick."""
 
 
 class FetchStopped(RuntimeError):
@@ -45,7 +46,7 @@ class FetchReport:
 def fetch(
     landing: OwnLanding,
     tiers: Sequence[Tier],
-    landed: Landed = lambda _chunk, _tier: None,
+    landed: Landed = lambda _chunk, _tier, _checking: None,
     where: str = "model.safetensors",
     stop: threading.Event | None = None,
 ) -> FetchReport:
@@ -146,11 +147,14 @@ class _Fetch:
     def _read(self, reading: _Reading) -> None:
         chunk, tier = reading.chunk, reading.tier
         try:
+            began_s = time.monotonic()
             room = self._landing.room(chunk)
             tier.read(chunk, room)
+            read_s = time.monotonic()
             self._landing.index.check_chunk(chunk, room, strong=not tier.trusted)
+            checked_s = time.monotonic()
             self._landing.landed(chunk)
-            self._landed(chunk, tier)
+            self._landed(chunk, tier, (checked_s - read_s) / max(checked_s - began_s, 1e-9))
         except (Miss, TierFailed, DamagedChunk) as failure:
             self._ended.put(_Ended(reading, failure))
         except Exception as crash:  # noqa: BLE001 - it belongs to whoever waits for the fetch

@@ -37,6 +37,7 @@ from loadtests.benchmarks.loader.rows import fresh_rows, steady_rows, warm_row
 from loadtests.benchmarks.loader.store import store_rows
 from loadtests.benchmarks.report import Report, Row, not_measured
 from loadtests.benchmarks.s3_server import NoS3Server
+from worker.loader.large_pages import shared_are_large
 
 DISK, STORE = "disk", "store"
 _WARM_ROUNDS = 5
@@ -119,6 +120,7 @@ def _from_disk(
         report.notes.append(
             f"ceiling: direct reads, {ceiling.depth} at once; {files.size_bytes / 1e9:.2f} GB"
         )
+        report.notes.append(f"large pages of shared memory: {'on' if shared_are_large() else 'off'}")
         _note("steady")
         found = rounds.steady(line_up, read, files.size_bytes, ceiling, size.rounds)
         report.rows += steady_rows(found, line_up.reasons)

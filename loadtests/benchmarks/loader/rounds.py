@@ -24,7 +24,7 @@ class Measured:
         default_factory=lambda: defaultdict(list)
     )
     ceilings: list[float] = field(default_factory=list)
-    """Of the rounds: the mean of before and after."""
+    """Of the rounds: the better of before and after, since a disk's bad moment is no ceiling."""
 
     def add(self, name: str, kind: str, size_bytes: int, told: dict[str, float]) -> None:
         self.rates[name, kind].append(size_bytes / told["seconds"])
@@ -46,7 +46,7 @@ def steady(
             if told is not None and number > 0:
                 measured.add(name, kind, size_bytes, told)
         if number > 0:
-            measured.ceilings.append((before + ceiling.measure()) / 2)
+            measured.ceilings.append(max(before, ceiling.measure()))
     return measured
 
 

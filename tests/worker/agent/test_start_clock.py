@@ -35,6 +35,16 @@ def test_a_phase_that_is_entered_again_goes_on() -> None:
     assert clock.report().phases_s == {"load": 2.0, "warm": 1.0}
 
 
+def test_a_share_of_a_phase_was_another_one() -> None:
+    now = Clock()
+    clock = StartClock(now)
+    clock.enter(Phase.LOAD)
+    now.now_s = 4.0
+    clock.end()
+    clock.split(Phase.LOAD, Phase.VERIFY, 0.25)
+    assert clock.report().phases_s == {"load": 3.0, "verify": 1.0}
+
+
 def test_the_tier_is_the_furthest_that_bytes_came_from() -> None:
     clock = StartClock(Clock(), wakes=3)
     clock.read(Tier.STORE, 10)

@@ -77,7 +77,7 @@ def test_each_chunk_comes_from_the_nearest_tier_that_has_it(
     disk = ListedTier(package, range(5), "disk")
     store = ListedTier(package, _everything(package), "store")
     heard: dict[int, str] = {}
-    report = fetch(landing, [disk, store], lambda chunk, tier: heard.update({chunk: tier.name}))
+    report = fetch(landing, [disk, store], lambda chunk, tier, _: heard.update({chunk: tier.name}))
     assert bytes(landing.wait(0, len(package.data), LIMIT_S)) == package.data
     assert sorted(disk.asked) == list(range(5))
     assert sorted(store.asked) == list(range(5, len(package.index.chunks)))
@@ -137,7 +137,7 @@ def test_what_a_tier_will_have_soon_is_waited_for(
     peer.soon = {0, 4}
     store = ListedTier(package, _everything(package), "store")
 
-    def landed(chunk: int, _tier: object) -> None:
+    def landed(chunk: int, _tier: object, _checking: float) -> None:
         if chunk == 20:
             peer._chunks = range(1)
             peer.soon = set()
