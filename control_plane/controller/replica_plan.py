@@ -57,7 +57,14 @@ def next_step(
     began_at = replica.updated_at if replica.wakes else replica.created_at
     if state in _START[:-1] and now - began_at > limits.start_s:
         return ReplicaStep(ReplicaState.FAILED, f"not ready within {limits.start_s:.0f} s")
+    if replica.wakes and not _has_heard(instance, heartbeat):
+        return None  # it speaks of the time before it slept
     return _towards(state, _reached(instance, report), report)
+
+
+def _has_heard(instance: Instance, heartbeat: Heartbeat | None) -> bool:
+    """Whether its agent knows what it shall run now."""
+    return heartbeat is not None and heartbeat.assignment_version >= instance.assignment_version
 
 
 def _report(replica: Replica, heartbeat: Heartbeat | None) -> ReplicaReport | None:
@@ -95,8 +102,8 @@ def _end_of_draining(
 ) -> ReplicaStep | None:
     if report is not None and is_final(report.state):
         return ReplicaStep(report.state, report.reason)
-    told = heartbeat is not None and heartbeat.assignment_version >= instance.assignment_version
-    if instance.joined_at is None or (told and report is None):
+    heard = _has_heard(instance, heartbeat)
+    if instance.joined_at is None or (heard and report is None):
         return ReplicaStep(ReplicaState.TERMINATED, "drained")
     if now - replica.updated_at > limits.drain_s + limits.settling_s:
         return ReplicaStep(ReplicaState.TERMINATED, f"did not drain within {limits.drain_s:.0f} s")

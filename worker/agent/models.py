@@ -137,8 +137,9 @@ class Models:
 
         def begin(landing: OwnLanding) -> PackageFetch:
             nonlocal begun
+            fetch = self._begin(spec, package, entry, landing)
             begun = True
-            return self._begin(spec, package, entry, landing)
+            return fetch
 
         try:
             return self._held(package, folder, begin, clean)
@@ -154,6 +155,9 @@ class Models:
         landing: OwnLanding,
     ) -> PackageFetch:
         index, board = package.index, self._board
+        # What may fail comes before anybody is told of it.
+        stored = open_tree(spec.model_uri, self._settings, self._served)
+        file = stored.open(WEIGHTS_FILE, index.file_bytes)
         tiers: list[Tier] = [] if entry is None else [DiskTier(entry)]
         unshare: Callable[[], None] = _nothing
         told: list[Callable[[int, bool], None]] = []
@@ -175,8 +179,6 @@ class Models:
             for tell in told:
                 tell(chunk, begun)
 
-        stored = open_tree(spec.model_uri, self._settings, self._served)
-        file = stored.open(WEIGHTS_FILE, index.file_bytes)
         hedged = HedgedFile(file, HEDGED_READS.inc)
         tiers.append(StoreTier(index, hedged, self._settings.store_streams, reading=reading))
         return PackageFetch(f"{stored.uri}/{WEIGHTS_FILE}", landing, tiers, entry, unshare)

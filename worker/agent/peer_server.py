@@ -42,6 +42,11 @@ class SharedPackage:
             self._answers -= 1
             self._changes.notify_all()
 
+    @property
+    def withdrawn(self) -> bool:
+        """Whether answers that are under way must end."""
+        return self._withdrawn
+
     def withdraw(self) -> None:
         """Returns when nobody reads it any more: its memory may become another model's."""
         with self._changes:
@@ -176,16 +181,19 @@ def _handler_of(server: PeerServer) -> type[BaseHTTPRequestHandler]:
             ):
                 self._refuse(404)
             elif requested[2]:
-                self._send(200, memoryview(package.states()), "")
+                states = package.states()
+                self._send_head(200, len(states))
+                self.connection.sendall(states)
             elif not package.begin_answer():
                 self._refuse(404)
             else:
                 try:
-                    self._send_part(package.landing)
+                    self._send_part(package)
                 finally:
                     package.end_answer()
 
-        def _send_part(self, landing: OwnLanding) -> None:
+        def _send_part(self, package: SharedPackage) -> None:
+            landing = package.landing
             asked = _RANGE.fullmatch(self.headers.get("range", ""))
             begin, end = (int(asked[1]), int(asked[2]) + 1) if asked else (0, 0)
             if not begin < end <= landing.index.data_bytes:
@@ -195,24 +203,30 @@ def _handler_of(server: PeerServer) -> type[BaseHTTPRequestHandler]:
             else:
                 data = landing.wait(begin, end, 0.0)
                 place = f"bytes {begin}-{end - 1}/{landing.index.data_bytes}"
-                self._send(206, data, place)
-                PEER_BYTES.inc(len(data))
+                self._send_head(206, len(data), place)
+                self._send_pieces(data, package)
 
-        def _send(self, status: int, body: memoryview, place: str) -> None:
+        def _send_pieces(self, data: memoryview, package: SharedPackage) -> None:
+            """At the rate of all answers, until the package is withdrawn: whoever reads slowly must
+            not keep its memory."""
+            for begin in range(0, len(data), _PIECE_BYTES):
+                if package.withdrawn:
+                    self.close_connection = True
+                    return
+                piece = data[begin : begin + _PIECE_BYTES]
+                self.connection.sendall(piece)
+                PEER_BYTES.inc(len(piece))
+                if (pause_s := server.rate.take(len(piece))) > 0:
+                    time.sleep(pause_s)
+
+        def _send_head(self, status: int, size_bytes: int, place: str = "") -> None:
             self.send_response(status)
-            self.send_header("content-length", str(len(body)))
+            self.send_header("content-length", str(size_bytes))
             if place:
                 self.send_header("content-range", place)
             self.end_headers()
-            for begin in range(0, len(body), _PIECE_BYTES):
-                piece = body[begin : begin + _PIECE_BYTES]
-                self.connection.sendall(piece)
-                if place and (pause_s := server.rate.take(len(piece))) > 0:
-                    time.sleep(pause_s)
 
         def _refuse(self, status: int) -> None:
-            self.send_response(status)
-            self.send_header("content-length", "0")
-            self.end_headers()
+            self._send_head(status, 0)
 
     return Handler

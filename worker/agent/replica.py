@@ -129,9 +129,13 @@ class Replica:
     async def run(self) -> None:
         """Never raises: what goes wrong is the replica's state and reason."""
         try:
-            async with self._around.slots:
-                if not self._drain_asked.is_set():
-                    await self._run_in_slot()
+            slots = self._around.slots
+            if await self._unless_drained(slots.acquire()):
+                try:
+                    if not self._drain_asked.is_set():
+                        await self._run_in_slot()
+                finally:
+                    slots.release()
             self._become(ReplicaState.TERMINATED)
         except (EngineEnded, StorageError, OSError) as error:
             self._become(ReplicaState.FAILED, str(error))
@@ -280,7 +284,8 @@ class Replica:
             self._clock.end()
             return stats
         await engine.tell(Sleep())
-        if await self._unless_drained(self._hear_until(engine, Asleep)) is None:
+        asleep = await self._unless_drained(self._hear_until(engine, Asleep))
+        if asleep is None or self._drain_asked.is_set():
             return None
         self._become(ReplicaState.SLEEPING, "keeps its weights in memory")
         await self._sleep_on(engine)

@@ -57,7 +57,7 @@ class Shelf:
                 found = None
             there = found is not None
             if found is None:
-                found = _Shelved(begin(self._room(index, header)))
+                found = _Shelved(_begun(self._room(index, header), begin))
                 self._shelved[index.root] = found
             found.users += 1
             return found.fetch, there
@@ -107,3 +107,11 @@ class Shelf:
         dropped = self._shelved.pop(root).fetch
         if not dropped.close():
             self._doomed.append(dropped)
+
+
+def _begun(landing: OwnLanding, begin: Begin) -> PackageFetch:
+    try:
+        return begin(landing)
+    except BaseException:
+        landing.close()
+        raise

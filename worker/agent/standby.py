@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from subprocess import SubprocessError
 
 from infra.backoff import Backoff
 from infra.ending import end_tasks
@@ -124,7 +125,7 @@ class Standbys:
                     # One that starts is about to take it, though its slot is no longer free.
                     await self._dismiss()
                 elif standing is None and wanted and calm and _has_memory():
-                    await self._make(wanted)
+                    await self._try_to_make(wanted)
                 # Between two steps of one start it looks quiet, but not for long.
                 calm = not await set_within(self._changed, _LOOK_S) and not is_starting()
                 self._changed.clear()
@@ -140,6 +141,14 @@ class Standbys:
         if self._standby is Standby.ON or self._has_free_slot():
             return self._last
         return ""
+
+    async def _try_to_make(self, engine: str) -> None:
+        try:
+            await self._make(engine)
+        except (OSError, SubprocessError) as error:
+            # A machine without a process to spare still serves.
+            _log.warning("no standby can be started", reason=str(error))
+            await self._pause.pause()
 
     async def _make(self, engine: str) -> None:
         process = await EngineProcess.stand_by(engine, self._threads, _say)

@@ -44,8 +44,9 @@ class StartClock:
     def split(self, phase: Phase, part: Phase, share: float) -> None:
         """This share of a phase that has ended was another one's."""
         seconds = self._phases_s.get(phase.value, 0.0) * share
-        self._phases_s[phase.value] = self._phases_s.get(phase.value, 0.0) - seconds
-        self.spent(part, seconds)
+        if seconds > 0:
+            self.spent(phase, -seconds)
+            self.spent(part, seconds)
 
     @property
     def has_read(self) -> bool:

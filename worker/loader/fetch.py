@@ -23,8 +23,8 @@ _LOOK_AGAIN_S = 0.02
 _log = logger(__name__)
 
 Landed = Callable[[int, Tier, float], None]
-"""Hears each chunk that has landed, where from, and which share of its time went into checking it, in
-the thread that read it; must be quick."""
+"""Hears each chunk that has landed, where from, and which share of its time went into checking it,
+in the thread that read it; must be quick."""
 
 
 class FetchStopped(RuntimeError):

@@ -120,7 +120,9 @@ def _from_disk(
         report.notes.append(
             f"ceiling: direct reads, {ceiling.depth} at once; {files.size_bytes / 1e9:.2f} GB"
         )
-        report.notes.append(f"large pages of shared memory: {'on' if shared_are_large() else 'off'}")
+        report.notes.append(
+            f"large pages of shared memory: {'on' if shared_are_large() else 'off'}"
+        )
         _note("steady")
         found = rounds.steady(line_up, read, files.size_bytes, ceiling, size.rounds)
         report.rows += steady_rows(found, line_up.reasons)

@@ -94,6 +94,17 @@ def test_a_draining_replica_that_its_agent_forgot_has_ended() -> None:
     assert step.to is ReplicaState.TERMINATED
 
 
+@pytest.mark.parametrize(("version", "expected"), [(2, None), (3, "ready")])
+def test_what_a_replica_said_before_it_slept_does_not_wake_it(
+    version: int, expected: str | None
+) -> None:
+    woken = replica("loading")
+    woken.wakes = 1
+    heard = heartbeat("ready", version)
+    step = replica_plan.next_step(woken, instance("joined"), heard, NOW, LIMITS)
+    assert (step.to if step is not None else None) == expected
+
+
 def seen(**changes: Any) -> InstanceSeen:
     known = {
         "now": NOW,

@@ -278,6 +278,15 @@ async def test_a_replica_beyond_the_slots_waits_for_its_turn(stage: Stage) -> No
     await agent.until("replica-a", ReplicaState.TERMINATED)
 
 
+async def test_a_replica_drained_while_it_waits_for_its_turn_ends_at_once(stage: Stage) -> None:
+    agent = await ready(stage, "a")
+    await agent.assign(stage.replica("replica-a"), stage.replica("replica-b"))
+    await agent.until("replica-b", ReplicaState.REQUESTED)
+    await agent.assign(stage.replica("replica-a"), stage.replica("replica-b", draining=True))
+    await agent.until("replica-b", ReplicaState.TERMINATED)
+    await agent.until("replica-a", ReplicaState.READY)
+
+
 async def test_a_replica_drained_while_it_loads_ends_at_once(stage: Stage) -> None:
     agent = await stage.agent("instance-a")
     await agent.assign(stage.replica("replica-a", load_s=60.0))

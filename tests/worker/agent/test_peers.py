@@ -182,6 +182,23 @@ def test_withdrawn_memory_is_read_by_nobody(package: RandomPackage, server: Peer
         ending.result(LIMIT_S)
 
 
+def test_who_reads_slowly_does_not_keep_what_is_withdrawn(package: RandomPackage) -> None:
+    server = PeerServer("127.0.0.1", 0, bytes_per_s=1 << 20)
+    shared = SharedPackage(_landing(package, _everything(package)), KEY)
+    end = server.share(shared)
+    path = f"{PATH}/{package.index.root}"
+    shown = permission(KEY, server.address, path)
+    connection = open_connection(f"http://{server.address}", LIMIT_S)
+    whole = f"bytes=0-{package.index.data_bytes - 1}"
+    headers = {"authorization": shown, "range": whole}
+    assert connection.ask(f"http://{server.address}{path}", headers).status == 206
+    with ThreadPoolExecutor(1) as pool:
+        # Most of it has not been read, and nobody is going to.
+        pool.submit(end).result(LIMIT_S)
+    connection.close()
+    server.close()
+
+
 def test_a_rate_spreads_what_is_served() -> None:
     rate = Rate(1000.0)
     assert rate.take(500) == pytest.approx(0.5, abs=0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -13,12 +14,17 @@ import pytest
 from redis.asyncio import Redis
 
 from infra.embedded import EmbeddedValkey
+from infra.ending import end_tasks
+from infra.settings import Standby
 from infra.starts import Phase
 from infra.states import ReplicaState
 from infra.wire import ReplicaSpec
 from tests.fixtures.waiting import eventually, wait_until
 from tests.worker.agent.consumer import Consumer
 from tests.worker.agent.stage import Agent, Stage, staged
+from worker.agent import standby
+from worker.agent.engine_process import EngineProcess
+from worker.agent.standby import Standbys
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -68,6 +74,26 @@ async def test_a_replica_takes_the_process_that_stood_by(stage: Stage, consumer:
         "past its first token",
     )
     assert told.start is not None and told.start.phases_s[Phase.FIRST_TOKEN] < 20.0
+
+
+async def test_a_machine_that_gives_no_process_to_stand_by_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tries: list[str] = []
+
+    async def refused(engine: str, *_: object) -> EngineProcess:
+        tries.append(engine)
+        raise BlockingIOError(11, "no more processes")
+
+    monkeypatch.setattr(EngineProcess, "stand_by", refused)
+    monkeypatch.setattr(standby, "_FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(standby, "_LOOK_S", 0.001)
+    monkeypatch.setattr(standby, "ROOM_BYTES", 0)
+    standbys = Standbys(Standby.ON, 1, lambda: True, lambda: None)
+    keeping = asyncio.create_task(standbys.keep_forever(lambda: False))
+    await wait_until(lambda: len(tries) > 1 or keeping.done(), "it is tried again")
+    assert not keeping.done()
+    await end_tasks(keeping)
 
 
 async def test_a_standby_that_died_is_replaced(stage: Stage) -> None:

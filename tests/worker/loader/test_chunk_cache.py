@@ -146,7 +146,7 @@ def test_a_chunk_that_rots_is_fetched_again_and_mended(
     report = fetch(
         landing,
         [DiskTier(entry), StoreTier(package.index, stored, 2)],
-        lambda chunk, _tier: writing.landed(chunk),
+        lambda chunk, _tier, _: writing.landed(chunk),
     )
     writing.all_landed()
     assert writing.join(LIMIT_S)
