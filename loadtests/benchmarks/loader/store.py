@@ -37,7 +37,7 @@ from worker.loader.tiers.store import StoreTier
 _CHUNK_BYTES = 8 << 20
 _CONNECTION_BYTES_PER_S = 20e6
 _LATENCY_S = 0.03
-_STREAMS = 32
+_STREAMS = 64
 _CEILING_STREAMS = (4, 8, 16)
 _BUCKET = "benchmark"
 _WORKERS = 4

@@ -49,7 +49,8 @@ class PeerTier:
         self._index = index
         self._key = key
         self._addresses = addresses
-        self._swarm = Swarm(index.root, own_address, idle_since_s=time.monotonic())
+        now_s = time.monotonic()
+        self._swarm = Swarm(index.root, own_address, began_s=now_s, idle_since_s=now_s)
         self._changing = threading.Lock()
         self._files: dict[str, HttpFile] = {}
         self._gave: dict[int, str] = {}

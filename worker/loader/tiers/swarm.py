@@ -22,6 +22,8 @@ IDLE_LIMIT_S = 0.5
 """One who has read nothing for so long, though others brought chunks, helps himself."""
 FIRST_WORD_LIMIT_S = 0.5
 """So long a new member is believed to have everything that is wanted."""
+GREETING_S, FIRST_READS = 0.25, 4
+"""So long a worker reads so little from the store: others may begin now, whom it does not know."""
 DISTRUST_S = 60.0
 RETRY_S = 2.0
 
@@ -57,6 +59,7 @@ class Swarm:
 
     root: str
     own_address: str
+    began_s: float = 0.0
     members: dict[str, Member] = field(default_factory=dict)
     busy: int = 0
     """Reads of this worker, from anywhere but the disk."""
@@ -85,6 +88,8 @@ class Swarm:
         if any(each.has(chunk) for each in useful):
             return Held.HERE
         if any(not m.states and now_s - m.met_at_s < FIRST_WORD_LIMIT_S for m in useful):
+            return Held.SOON
+        if now_s - self.began_s < GREETING_S and self.busy >= FIRST_READS:
             return Held.SOON
         if self._helps_itself(now_s):
             return Held.NO

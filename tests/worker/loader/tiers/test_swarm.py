@@ -5,7 +5,9 @@ from __future__ import annotations
 from infra.peer_access import LANDED, MISSING, READING
 from worker.loader.tiers.base import Held
 from worker.loader.tiers.swarm import (
+    FIRST_READS,
     FIRST_WORD_LIMIT_S,
+    GREETING_S,
     IDLE_LIMIT_S,
     PATIENCE_S,
     Swarm,
@@ -81,3 +83,12 @@ def test_who_leaves_is_not_waited_for() -> None:
     swarm.meet(["c:1"], 0.2)
     swarm.meet([], 0.3)
     assert all(swarm.held(chunk, 0.3) is Held.NO for chunk in range(CHUNKS))
+
+
+def test_a_worker_begins_with_few_reads_since_others_may_begin_too() -> None:
+    swarm = Swarm(ROOT, "me:1", began_s=100.0, idle_since_s=100.0)
+    assert swarm.held(0, 100.0) is Held.NO
+    for _ in range(FIRST_READS):
+        swarm.began()
+    assert swarm.held(1, 100.1) is Held.SOON
+    assert swarm.held(1, 100.0 + GREETING_S) is Held.NO, "nobody came"
