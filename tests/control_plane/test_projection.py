@@ -26,7 +26,7 @@ from tests.control_plane.gateway.conftest import (
     build_tokenizer,
 )
 from tests.fixtures.database import on_postgresql_alone, on_sqlite_alone
-from tests.fixtures.postgres import PostgresCluster
+from loadtests.benchmarks.postgres_cluster import PostgresCluster
 from tests.fixtures.waiting import eventually
 
 ADMIN_KEY = "tamer_projection-admin"
