@@ -23,7 +23,8 @@ from control_plane.controller.world import World
 from control_plane.importer.errors import ImportRefused
 from control_plane.importer.text_assets import TEXT_FILE, decode_text_assets
 from control_plane.store.clock import read_clock
-from control_plane.store.repositories import deployments, keys, replicas
+from control_plane.store.repositories import deployments, keys, models, replicas, revisions
+from control_plane.store.repositories.listings import Deployed
 from control_plane.store.repositories.starts import BootSample
 from control_plane.store.session import Database
 from control_plane.store.tables import Model, Revision
@@ -76,13 +77,12 @@ class ProjectionReconciler:
             for each in live
         }
         samples = await self._boot_samples(session, serving.values(), now)
+        runs = await _revisions(session, live, [id for id, _ in serving.values()])
+        registered = await models.by_id(session, {each.model_id for each in runs.values()})
         served = []
-        for deployment, wanted in live:
+        for deployment, _ in live:
             revision_id, ready = serving[deployment.id]
-            revision = wanted
-            if revision_id != wanted.id:
-                revision = await session.get_one(Revision, revision_id)
-            model = await session.get_one(Model, revision.model_id)
+            revision = runs[revision_id]
             boot = PRIOR
             if not ready:
                 asleep = any(
@@ -90,7 +90,9 @@ class ProjectionReconciler:
                     for each in standing.get(deployment.id, ())
                 )
                 boot = next_boot_time(samples.get(revision_id, ()), asleep)
-            served.append(Served(deployment, revision, model, ready, boot))
+            served.append(
+                Served(deployment, revision, registered[revision.model_id], ready, boot)
+            )
         return served
 
     async def _boot_samples(
@@ -143,3 +145,11 @@ class ProjectionReconciler:
             await self._publisher.drop_text(digest)
             return f"model '{model.name}' is damaged: its text file has changed; import it again"
         return ""
+
+
+async def _revisions(
+    session: AsyncSession, live: Iterable[Deployed], serving: Iterable[str]
+) -> dict[str, Revision]:
+    """Those that serve: mostly those that are wanted, which are known."""
+    wanted = {each.revision.id: each.revision for each in live}
+    return wanted | await revisions.by_id(session, set(serving) - wanted.keys())

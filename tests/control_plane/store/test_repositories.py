@@ -238,6 +238,7 @@ async def test_models(database: Database) -> None:
             other = await models.add(session, "other", "pypi:tiny", 1.0, {}, tiny.id)
             assert await models.being_packed(session, tiny.id) == [other]
             assert await models.being_packed(session, other.id) == []
+            assert await models.by_id(session, {tiny.id, "mod-none"}) == {tiny.id: tiny}
 
 
 async def test_revisions(database: Database) -> None:
@@ -248,6 +249,8 @@ async def test_revisions(database: Database) -> None:
             same = await revisions.find_or_add(session, "dep-1", model, "paced", {"a": 1}, 2.0)
             other = await revisions.find_or_add(session, "dep-1", model, "paced", {"a": 2}, 2.0)
             await deployments.add(session, "dep-1", "chat", {}, other, 1.0)
+            found = await revisions.by_id(session, {one.id, "rev-none"})
+            assert found == {one.id: one}
             names = await revisions.deployment_names(session)
             assert list(names.items()) == [(one.id, None), (other.id, "chat")]
     assert same is one and other.id != one.id
