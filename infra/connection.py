@@ -175,7 +175,7 @@ async def get_many(redis: RedisClient, keys: Sequence[str]) -> list[bytes | None
     for first in range(0, len(keys), _KEYS_AT_ONCE):
         some = list(keys[first : first + _KEYS_AT_ONCE])
         if isinstance(redis, Redis):
-            found += await redis.mget(some)
+            found += cast(list[bytes | None], await redis.mget(some))
             continue
         async with redis.pipeline(transaction=False) as pipe:  # MGET stops at a shard's edge
             for key in some:

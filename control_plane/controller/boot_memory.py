@@ -1,4 +1,4 @@
-"""Remembers the last starts of each revision: they change with a start, and are asked every pass."""
+"""Remembers the last starts of each revision: they change with a start, and every pass asks."""
 
 from __future__ import annotations
 

@@ -54,9 +54,7 @@ class DeploymentReconciler:
         reports = _reports(world)
         return await each_row(found, lambda row_id: self._reconcile(found[row_id], reports))
 
-    async def _reconcile(
-        self, rows: DeploymentRows, reports: Mapping[str, ReplicaReport]
-    ) -> int:
+    async def _reconcile(self, rows: DeploymentRows, reports: Mapping[str, ReplicaReport]) -> int:
         signals = await self._watch.signals(rows.revision_ids)
         if signals is not None:
             see_queues(rows.deployment.name, signals)

@@ -84,9 +84,7 @@ class DeploymentReader:
         kept = [each for each in live.instances.values() if _stays(each)]
         former = await self._former.of(session, live.deployments, live.replicas)
         self._boots.keep_only({each.revision.id for each in live.deployments})
-        return await self._rows(
-            session, live.now, live.deployments, live.replicas, former, kept
-        )
+        return await self._rows(session, live.now, live.deployments, live.replicas, former, kept)
 
     async def one(self, session: AsyncSession, deployment_id: str) -> DeploymentRows | None:
         """As the rows are now; None if it is deleted."""

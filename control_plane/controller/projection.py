@@ -86,13 +86,10 @@ class ProjectionReconciler:
             boot = PRIOR
             if not ready:
                 asleep = any(
-                    each.state == ReplicaState.SLEEPING
-                    for each in standing.get(deployment.id, ())
+                    each.state == ReplicaState.SLEEPING for each in standing.get(deployment.id, ())
                 )
                 boot = next_boot_time(samples.get(revision_id, ()), asleep)
-            served.append(
-                Served(deployment, revision, registered[revision.model_id], ready, boot)
-            )
+            served.append(Served(deployment, revision, registered[revision.model_id], ready, boot))
         return served
 
     async def _boot_samples(

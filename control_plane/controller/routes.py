@@ -38,7 +38,7 @@ def serving_revision(deployment: Deployment, standing: Iterable[Standing]) -> tu
     if wanted is None and not ready:
         return deployment.revision_id, 0
     serving = wanted or max(ready.values(), key=lambda each: each.newest_id)
-    return serving.revision_id, serving.count
+    return serving.revision_id, serving.replicas
 
 
 def route(served: Served, missing_texts: Mapping[str, str]) -> Route:

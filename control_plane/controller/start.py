@@ -45,9 +45,7 @@ class StartLedger:
         # Nothing else waits for what the ledger says: it is no reason for another pass.
         return 0
 
-    async def _write(
-        self, start_ids: Sequence[str], reports: Mapping[str, ReplicaReport]
-    ) -> None:
+    async def _write(self, start_ids: Sequence[str], reports: Mapping[str, ReplicaReport]) -> None:
         if not start_ids:
             return
         closed = []

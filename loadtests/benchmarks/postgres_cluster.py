@@ -57,7 +57,9 @@ class PostgresCluster:
 
         Call it on the main thread: the server ends with the thread that started it.
         """
-        options = [part for name, value in self._options.items() for part in ("-c", f"{name}={value}")]
+        options = [
+            part for name, value in self._options.items() for part in ("-c", f"{name}={value}")
+        ]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [self._programs / "postgres", "-D", self._data, "-k", str(self.folder), *options],
@@ -123,6 +125,21 @@ class PostgresCluster:
 
         with ThreadPoolExecutor(1) as thread:  # which has no event loop yet
             thread.submit(asyncio.run, run()).result()
+
+    def fetch(self, database: str, statement: str, *values: Any) -> list[Any]:
+        """Rows of one question; `$1` and so on stand for the values."""
+
+        async def run() -> list[Any]:
+            connection = await asyncpg.connect(
+                host=str(self.folder), user="tamer", database=database
+            )
+            try:
+                return list(await connection.fetch(statement, *values))
+            finally:
+                await connection.close()
+
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, run()).result()
 
     @property
     def _data(self) -> str:
@@ -197,5 +214,3 @@ def _unprivileged() -> dict[str, Any]:
             continue
         return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
     raise NoPostgres(f"we are root, and there is no user {' or '.join(_UNPRIVILEGED)}")
-
-

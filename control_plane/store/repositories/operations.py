@@ -170,9 +170,7 @@ async def book_sendings(
     return [each for each in due if each.id in ours]
 
 
-async def send_in(
-    session: AsyncSession, operation_ids: Sequence[str], pause_s: float
-) -> None:
+async def send_in(session: AsyncSession, operation_ids: Sequence[str], pause_s: float) -> None:
     """Their messages did not get out: send them after a pause."""
     await session.execute(
         update(Operation)

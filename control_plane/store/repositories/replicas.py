@@ -17,14 +17,14 @@ from infra.states import ReplicaState, advance, is_final
 
 ENDED = tuple(state.value for state in ReplicaState if is_final(state))
 LIVE = tuple(state.value for state in ReplicaState if not is_final(state))
-"""Named one by one: an index finds rows in these states, not rows that are in none of the others."""
+"""Named one by one: an index finds rows that are in these states, not rows that are in no other."""
 
 
 class Standing(NamedTuple):
     deployment_id: str
     revision_id: str
     state: str
-    count: int
+    replicas: int
     newest_id: str
 
 
@@ -89,9 +89,7 @@ async def newest_of_former(
     newest = (
         select(func.max(Replica.id))
         .join(Deployment, Deployment.id == Replica.deployment_id)
-        .where(
-            Deployment.id.in_(deployment_ids), Replica.revision_id != Deployment.revision_id
-        )
+        .where(Deployment.id.in_(deployment_ids), Replica.revision_id != Deployment.revision_id)
         .group_by(Replica.deployment_id, Replica.revision_id)
     )
     found = await session.scalars(

@@ -93,9 +93,7 @@ async def last_ready(session: AsyncSession, revision_ids: Collection[str]) -> di
         .correlate(Revision)
         .scalar_subquery()
     )
-    found = await session.execute(
-        select(Revision.id, newest).where(Revision.id.in_(revision_ids))
-    )
+    found = await session.execute(select(Revision.id, newest).where(Revision.id.in_(revision_ids)))
     return {revision_id: ready_at for revision_id, ready_at in found if ready_at is not None}
 
 

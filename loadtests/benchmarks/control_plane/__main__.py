@@ -49,7 +49,9 @@ class Plan:
     ceiling_s: float = 3.0
 
 
-FULL = Plan(Size(200, 5000, 1250, 20_000), 5000.0, 2.0, rounds=3, round_s=45.0, takeovers=3, step=40)
+FULL = Plan(
+    Size(200, 5000, 1250, 20_000), 5000.0, 2.0, rounds=3, round_s=45.0, takeovers=3, step=40
+)
 QUICK = Plan(Size(20, 200, 50, 400), 200.0, 2.0, rounds=1, round_s=10.0, takeovers=1, step=8)
 
 
@@ -79,9 +81,7 @@ async def _fleet(report: Report, plan: Plan) -> None:
         watched = []
         for number in range(plan.rounds):
             _note(f"passes: round {number + 1} of {plan.rounds}")
-            watched.append(
-                await watch(cell, plan.heartbeats_per_s, plan.rises_per_s, plan.round_s)
-            )
+            watched.append(await watch(cell, plan.heartbeats_per_s, plan.rises_per_s, plan.round_s))
         taken = []
         for number in range(plan.takeovers):
             _note(f"takeover: round {number + 1} of {plan.takeovers}")
@@ -175,8 +175,7 @@ def _placement(report: Report, options: argparse.Namespace) -> None:
             "",
             goal=_GAP_GOAL,
             less_is_better=True,
-            remark="above the solver's bound; greedy was used for "
-            f"{used} of {seeds}",
+            remark=f"above the solver's bound; greedy was used for {used} of {seeds}",
         ),
         row(
             f"{name}.greedy_gap",

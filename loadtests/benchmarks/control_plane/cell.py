@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from control_plane.store.migrations.upgrade import upgrade
 from control_plane.store.session import Database
@@ -34,6 +37,8 @@ class Cell:
     settings: Settings
     environment: dict[str, str]
     database: Database
+    ask: Callable[..., list[Any]]
+    """Rows of a question to PostgreSQL, with values for $1 and so on: a judge of its own."""
     jobs: RedisClient
     fleet: Fleet
     hands: Hands
@@ -101,7 +106,8 @@ async def _cell(
         await add_machines(jobs, fleet.replicas_on)
         hands, demand = Hands(database, jobs), Demand(jobs, fleet.deployments)
         log = home / "children.log"
-        yield Cell(settings, environment, database, jobs, fleet, hands, demand, log)
+        ask = partial(cluster.fetch, name)
+        yield Cell(settings, environment, database, ask, jobs, fleet, hands, demand, log)
     finally:
         await jobs.aclose()
         await database.close()
@@ -126,9 +132,8 @@ async def wait_for(done: Callable[[], bool], limit_s: float, what: str) -> None:
     Raises:
         TooSlow: it is not done in time.
     """
-    with suppress(TimeoutError):
-        async with asyncio.timeout(limit_s):
-            while not done():
-                await asyncio.sleep(_LOOK_S)
-            return
-    raise TooSlow(f"no {what} within {limit_s:.0f} s")
+    deadline_s = time.monotonic() + limit_s
+    while not done():
+        if time.monotonic() > deadline_s:
+            raise TooSlow(f"no {what} within {limit_s:.0f} s")
+        await asyncio.sleep(_LOOK_S)

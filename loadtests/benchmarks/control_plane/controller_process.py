@@ -31,7 +31,7 @@ class FleetCloud:
         self._known: dict[str, CloudInstance] = {}
 
     async def describe(self) -> Sequence[CloudInstance]:
-        found: Any = await self._jobs.smembers(MACHINES)  # type: ignore[misc]
+        found: Any = await self._jobs.smembers(MACHINES)
         return [self._machine(each.decode()) for each in found]
 
     async def launch(self, request: LaunchRequest) -> CloudInstance:

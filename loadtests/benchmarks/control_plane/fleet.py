@@ -1,16 +1,14 @@
-"""A fleet in the store: deployments whose replicas are all ready, on instances that have joined, and
-the history of those before them. Nothing in it needs to change, until somebody asks for more."""
+"""A fleet in the store: deployments whose replicas are all ready, on instances that have joined,
+and the history of those before them. Nothing in it needs to change until somebody asks for more."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
-from sqlalchemy import insert
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store.clock import read_clock
 from control_plane.store.ids import Prefix, new_id
@@ -30,7 +28,8 @@ from infra.wire import TextAssets
 
 _TEXT = TextAssets(tokenizer_json="{}", chat_template="{{ messages }}", eos_token_ids=(2,))
 _AGE_S = 3600.0
-_BATCH = 2000
+_START_S = 60.0
+_INSTANCE_TYPE = "g6.12xlarge"
 _SPARE = 8
 """Replicas that a deployment may have beyond those that it must."""
 
@@ -68,50 +67,66 @@ async def settle(
         idle_s: how long a deployment keeps what its last peak needed.
         name: of its model, and what names of its deployments begin with.
     """
+    share = size.replicas // size.deployments
+    instance_ids = [new_id(Prefix.INSTANCE) for _ in range(size.instances)]
+    replicas_on: dict[str, list[str]] = {each: [] for each in instance_ids}
+    async with database.snapshot() as session:
+        rows = _Rows(await read_clock(session) - _AGE_S, idle_s, name)
+    folder = home / "models" / name
+    await asyncio.to_thread(_write_text, folder)
+    deployments = [rows.deployment(number, share) for number in range(size.deployments)]
+    for number in range(share * size.deployments):
+        on = instance_ids[number % size.instances]
+        replica_id = rows.replica(deployments[number % size.deployments], on)
+        replicas_on[on].append(replica_id)
+    for instance_id in instance_ids:
+        rows.instance(instance_id, "joined")
+    for number in range(size.ended):
+        rows.history(deployments[number % size.deployments])
     async with database.transaction() as session:
-        writer = _Writer(session, await read_clock(session), idle_s, name)
-        model_id = await writer.model(home / "models" / name)
-        share = size.replicas // size.deployments
-        deployments = [
-            await writer.deployment(model_id, number, share) for number in range(size.deployments)
-        ]
-        instance_ids = [new_id(Prefix.INSTANCE) for _ in range(size.instances)]
-        replicas_on: dict[str, list[str]] = {each: [] for each in instance_ids}
-        for number in range(share * size.deployments):
-            on = instance_ids[number % size.instances]
-            replica_id = writer.replica(deployments[number % size.deployments], on)
-            replicas_on[on].append(replica_id)
-        for instance_id in instance_ids:
-            writer.instance(instance_id, "joined")
-        for number in range(size.ended):
-            writer.history(deployments[number % size.deployments])
-        await writer.flush()
+        session.add(rows.model(folder))
+        await session.flush()
+        for table in rows.tables:
+            session.add_all(table)
+            await session.flush()
     return Fleet(deployments, replicas_on)
 
 
-class _Writer:
-    """Rows wait until those that they point at are there."""
+def _write_text(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "text.json").write_bytes(msgspec.json.encode(_TEXT))
 
-    def __init__(self, session: AsyncSession, now: float, idle_s: float, name: str) -> None:
-        self._session = session
-        self._now = now
+
+class _Rows:
+    """All of the same age; those that others point at before those."""
+
+    def __init__(self, at: float, idle_s: float, name: str) -> None:
+        self._at = at
         self._idle_s = idle_s
         self._name = name
-        self._rows: dict[type[Base], list[dict[str, Any]]] = {
-            table: [] for table in (Revision, Deployment, Instance, Replica, Start, Decision)
-        }
-        self._times = {"created_at": now - _AGE_S, "updated_at": now - _AGE_S}
+        self._times = {"created_at": at, "updated_at": at}
+        self._model_id = new_id(Prefix.MODEL)
+        self._revisions: list[Base] = []
+        self._deployments: list[Base] = []
+        self._instances: list[Base] = []
+        self._replicas: list[Base] = []
+        self._starts: list[Base] = []
+        self._decisions: list[Base] = []
 
-    async def flush(self) -> None:
-        for table, rows in self._rows.items():
-            for first in range(0, len(rows), _BATCH):
-                await self._session.execute(insert(table), rows[first : first + _BATCH])
+    @property
+    def tables(self) -> tuple[list[Base], ...]:
+        return (
+            self._revisions,
+            self._deployments,
+            self._instances,
+            self._replicas,
+            self._starts,
+            self._decisions,
+        )
 
-    async def model(self, folder: Path) -> str:
-        folder.mkdir(parents=True)
-        (folder / "text.json").write_bytes(msgspec.json.encode(_TEXT))
-        model = Model(
-            id=new_id(Prefix.MODEL),
+    def model(self, folder: Path) -> Model:
+        return Model(
+            id=self._model_id,
             name=self._name,
             source=f"pypi:{self._name}",
             state="ready",
@@ -122,85 +137,81 @@ class _Writer:
             vocabulary_size=100,
             **self._times,
         )
-        self._session.add(model)
-        await self._session.flush()
-        return model.id
 
-    async def deployment(self, model_id: str, number: int, replicas: int) -> Settled:
+    def deployment(self, number: int, replicas: int) -> Settled:
         deployment_id = new_id(Prefix.DEPLOYMENT)
         settled = Settled(deployment_id, f"rev-{self._name}-{number:015}", replicas)
-        self._rows[Revision].append(
-            {
-                "id": settled.revision_id,
-                "model_id": model_id,
-                "model_digest": f"digest-{self._name}",
-                "engine": "paced",
+        self._revisions.append(
+            Revision(
+                id=settled.revision_id,
+                model_id=self._model_id,
+                model_digest=f"digest-{self._name}",
+                engine="paced",
                 # One job more than there are replicas asks for one replica more.
-                "options": {"max_running": 1, "max_context_tokens": 1024},
-                "created_at": self._now - _AGE_S,
-            }
+                options={"max_running": 1, "max_context_tokens": 1024},
+                created_at=self._at,
+            )
         )
         scaling = {"min_replicas": replicas, "max_replicas": replicas + _SPARE}
-        self._rows[Deployment].append(
-            {
-                "id": deployment_id,
-                "name": f"{self._name}-{number:04}",
-                "spec": {"scaling": {**scaling, "idle_s": self._idle_s}},
-                "revision_id": settled.revision_id,
-                "state": "ready",
-                "target_replicas": replicas,
+        self._deployments.append(
+            Deployment(
+                id=deployment_id,
+                name=f"{self._name}-{number:04}",
+                spec={"scaling": {**scaling, "idle_s": self._idle_s}},
+                revision_id=settled.revision_id,
+                state="ready",
+                target_replicas=replicas,
                 **self._times,
-            }
+            )
         )
         return settled
 
     def instance(self, instance_id: str, state: str) -> None:
-        joined_at = self._now - _AGE_S
-        self._rows[Instance].append(
-            {
-                "id": instance_id,
-                "cloud": "local",
-                "instance_type": "g6.12xlarge",
-                "zone": "us-east-1a",
-                "market": "spot",
-                "usd_per_hour": 1.8,
-                "state": state,
-                "assignment_version": 1,
-                "capabilities": {"devices": ["0", "1", "2", "3"]},
-                "joined_at": joined_at,
-                "ended_at": joined_at if state == "terminated" else None,
+        self._instances.append(
+            Instance(
+                id=instance_id,
+                cloud="local",
+                instance_type=_INSTANCE_TYPE,
+                zone="us-east-1a",
+                market="spot",
+                usd_per_hour=1.8,
+                state=state,
+                assignment_version=1,
+                capabilities={"devices": ["0", "1", "2", "3"]},
+                joined_at=self._at,
+                ended_at=self._at if state == "terminated" else None,
                 **self._times,
-            }
+            )
         )
 
     def replica(self, settled: Settled, instance_id: str, state: str = "ready") -> str:
-        replica_id, at = new_id(Prefix.REPLICA), self._now - _AGE_S
-        self._rows[Replica].append(
-            {
-                "id": replica_id,
-                "deployment_id": settled.deployment_id,
-                "revision_id": settled.revision_id,
-                "instance_id": instance_id,
-                "state": state,
-                "ready_at": at,
-                "ended_at": None if state == "ready" else at,
+        replica_id = new_id(Prefix.REPLICA)
+        self._replicas.append(
+            Replica(
+                id=replica_id,
+                deployment_id=settled.deployment_id,
+                revision_id=settled.revision_id,
+                instance_id=instance_id,
+                state=state,
+                ready_at=self._at,
+                ended_at=None if state == "ready" else self._at,
                 **self._times,
-            }
+            )
         )
-        self._rows[Start].append(
-            {
-                "id": new_id(Prefix.START),
-                "replica_id": replica_id,
-                "wakes": 0,
-                "deployment_id": settled.deployment_id,
-                "revision_id": settled.revision_id,
-                "instance_id": instance_id,
-                "instance_type": "g6.12xlarge",
-                "outcome": "ready",
-                "created_at": at - 60.0,
-                "ready_at": at,
-                "closed_at": at,
-            }
+        self._starts.append(
+            Start(
+                id=new_id(Prefix.START),
+                replica_id=replica_id,
+                wakes=0,
+                deployment_id=settled.deployment_id,
+                revision_id=settled.revision_id,
+                instance_id=instance_id,
+                instance_type=_INSTANCE_TYPE,
+                outcome="ready",
+                created_at=self._at - _START_S,
+                ready_at=self._at,
+                closed_at=self._at,
+            )
         )
         return replica_id
 
@@ -208,15 +219,15 @@ class _Writer:
         instance_id = new_id(Prefix.INSTANCE)
         self.instance(instance_id, "terminated")
         self.replica(settled, instance_id, "terminated")
-        self._rows[Decision].append(
-            {
-                "id": new_id(Prefix.DECISION),
-                "deployment_id": settled.deployment_id,
-                "kind": "scale",
-                "reason": "at_min",
-                "formula": "max(0 pending jobs / 1 per replica, min 25)",
-                "inputs": {"pending_jobs": 0, "peak_pending_jobs": 0, "current_target": 25},
-                "outcome": {"target_replicas": settled.replicas, "add": 0, "drain": 0},
-                "created_at": self._now - _AGE_S,
-            }
+        self._decisions.append(
+            Decision(
+                id=new_id(Prefix.DECISION),
+                deployment_id=settled.deployment_id,
+                kind="scale",
+                reason="at_min",
+                formula="the owner's minimum",
+                inputs={"pending_jobs": 0, "current_target": settled.replicas},
+                outcome={"target_replicas": settled.replicas, "add": 0, "drain": 0},
+                created_at=self._at,
+            )
         )

@@ -90,7 +90,7 @@ class Hands:
             self._agents[instance_id] = Agent(self._jobs, instance_id)
         else:
             self._agents.pop(instance_id, None)
-            await self._jobs.srem(MACHINES, instance_id)  # type: ignore[misc]
+            await self._jobs.srem(MACHINES, instance_id)
         await ring_controller(self._jobs)
 
     async def beat(self) -> None:
@@ -102,4 +102,4 @@ class Hands:
 
 async def add_machines(jobs: RedisClient, instance_ids: Iterable[str]) -> None:
     """From now on the cloud shows them."""
-    await jobs.sadd(MACHINES, *instance_ids)  # type: ignore[misc]
+    await jobs.sadd(MACHINES, *instance_ids)

@@ -1,8 +1,8 @@
 """`python -m` this: agents that say what they said before, so many times a second.
 
 Reads one line from stdin, a JSON object {"instances": {id: [replica ids]}, "per_s": N, "for_s": S};
-per_s 0 beats as fast as it can. Writes one line at the end (for_s is over, or stdin is closed): what
-it reached. The bytes on the wire are an agent's, in pipelines of many agents.
+per_s 0 beats as fast as it can. Writes one line at the end (for_s is over, or stdin is closed):
+what it reached. The bytes on the wire are an agent's, in pipelines of many agents.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How long a plan takes, how far it is from the solver's bound, and what greedy alone would cost."""
+"""How long a plan takes, how far it is from the solver's bound, and what greedy alone costs."""
 
 from __future__ import annotations
 

@@ -158,9 +158,7 @@ class _Capacities:
     def __init__(self) -> None:
         self._known: dict[tuple[str, str, int, RequestMix], tuple[int, float] | None] = {}
 
-    def of(
-        self, kind: str, device: str, devices: int, mix: RequestMix
-    ) -> tuple[int, float] | None:
+    def of(self, kind: str, device: str, devices: int, mix: RequestMix) -> tuple[int, float] | None:
         """None where it fits nowhere, or is too slow."""
         key = (kind, device, devices, mix)
         if key not in self._known:

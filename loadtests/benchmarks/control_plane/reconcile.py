@@ -8,11 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import quantiles
 
-from sqlalchemy import func, select
-
-from control_plane.store.repositories.operations import OperationKind
-from control_plane.store.session import Database
-from control_plane.store.tables import Decision, Operation, Replica
 from loadtests.benchmarks.control_plane.cell import Cell, quiet
 from loadtests.benchmarks.control_plane.told import Pass
 
@@ -20,6 +15,18 @@ _SETTLED_PASSES = 3
 _SETTLE_LIMIT_S = 120.0
 _IN_FLIGHT = 8
 """Deployments that need one replica more, at any time."""
+
+
+_LAUNCHES = """
+    SELECT operations.id, (
+        SELECT max(decisions.created_at) FROM decisions
+        WHERE decisions.deployment_id = replicas.deployment_id AND decisions.kind = 'scale'
+          AND decisions.created_at <= replicas.created_at
+    ) AS decided_at
+    FROM operations JOIN replicas ON replicas.instance_id = operations.subject_id
+    WHERE operations.kind = 'launch_instance' AND operations.id = ANY($1)
+"""
+"""The decision that asked for the replica for which an instance was launched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,33 +71,15 @@ async def watch(cell: Cell, heartbeats_per_s: float, rises_per_s: float, for_s: 
             rises = await rising
             await cell.demand.fall_all()
             beaten = beats.stop()
-            launches_s = await _launches_s(cell.database, controller.sent)
+            launches_s = _launches_s(cell, controller.sent)
     finally:
         controller.stop()
         beats.stop()
     return Watched(passes, watched_s, rises, launches_s, beaten.per_s, beaten.latest_s)
 
 
-async def _launches_s(database: Database, sent: Mapping[str, float]) -> list[float]:
-    decided_at = (
-        select(func.max(Decision.created_at))
-        .where(
-            Decision.deployment_id == Replica.deployment_id,
-            Decision.kind == "scale",
-            Decision.created_at <= Replica.created_at,
-        )
-        .correlate(Replica)
-        .scalar_subquery()
-    )
-    async with database.snapshot() as session:
-        found = await session.execute(
-            select(Operation.id, decided_at)
-            .join(Replica, Replica.instance_id == Operation.subject_id)
-            .where(
-                Operation.kind == OperationKind.LAUNCH_INSTANCE.value, Operation.id.in_(list(sent))
-            )
-        )
-        return [sent[operation_id] - at for operation_id, at in found]
+def _launches_s(cell: Cell, sent: Mapping[str, float]) -> list[float]:
+    return [sent[each["id"]] - each["decided_at"] for each in cell.ask(_LAUNCHES, list(sent))]
 
 
 def percentile(values: Sequence[float], percent: int) -> float:

@@ -6,10 +6,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from sqlalchemy import select
-
-from control_plane.store.repositories.operations import OperationKind
-from control_plane.store.tables import Operation, Replica
 from loadtests.benchmarks.control_plane.cell import Cell, quiet, wait_for
 from loadtests.benchmarks.control_plane.told import ControllerProcess
 
@@ -17,6 +13,14 @@ _SETTLED_PASSES = 3
 _SETTLE_LIMIT_S = 120.0
 _LIMIT_S = 60.0
 _LOOK_S = 0.02
+
+
+_LAUNCHES = """
+    SELECT operations.id, replicas.deployment_id
+    FROM operations JOIN replicas ON replicas.instance_id = operations.subject_id
+    WHERE operations.kind = 'launch_instance'
+      AND operations.id = ANY($1) AND replicas.deployment_id = ANY($2)
+"""
 
 
 class DoneTwice(RuntimeError):
@@ -71,7 +75,7 @@ async def _all_sent(
     async with asyncio.timeout(_LIMIT_S):
         while True:
             sent = {**other.sent, **victim.sent}
-            found = await _launches(cell, risen, list(sent))
+            found = await asyncio.to_thread(_launches, cell, risen, list(sent))
             if len(found) > len(risen):
                 raise DoneTwice(f"{len(risen)} deployments, {len(found)} launches")
             if set(found.values()) == risen:
@@ -79,16 +83,7 @@ async def _all_sent(
             await asyncio.sleep(_LOOK_S)
 
 
-async def _launches(cell: Cell, risen: set[str], sent: list[str]) -> dict[str, str]:
+def _launches(cell: Cell, risen: set[str], sent: list[str]) -> dict[str, str]:
     """Of those that were sent, by operation, the deployment that it is for."""
-    async with cell.database.snapshot() as session:
-        rows = await session.execute(
-            select(Operation.id, Replica.deployment_id)
-            .join(Replica, Replica.instance_id == Operation.subject_id)
-            .where(
-                Operation.id.in_(sent),
-                Operation.kind == OperationKind.LAUNCH_INSTANCE.value,
-                Replica.deployment_id.in_(risen),
-            )
-        )
-        return {row[0]: row[1] for row in rows}
+    rows = cell.ask(_LAUNCHES, sent, list(risen))
+    return {each["id"]: each["deployment_id"] for each in rows}
