@@ -55,12 +55,13 @@ class Cell:
     async def at_work(self, *controllers: ControllerProcess) -> AsyncIterator[None]:
         """What these controllers send is carried out."""
         stop = asyncio.Event()
-        working = [asyncio.create_task(self.hands.work(each.sent, stop)) for each in controllers]
+        sent = [each.sent for each in controllers]
+        working = asyncio.create_task(self.hands.work(sent, stop))
         try:
             yield
         finally:
             stop.set()
-            await asyncio.gather(*working)
+            await working
 
 
 @asynccontextmanager

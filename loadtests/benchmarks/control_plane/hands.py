@@ -4,7 +4,7 @@ instance that joins and beats, a termination ends one."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from control_plane.store.repositories import instances, joins, operations
 from control_plane.store.repositories.operations import OperationKind, OperationState
@@ -63,10 +63,10 @@ class Hands:
         self._done: set[str] = set()
         self._agents: dict[str, Agent] = {}
 
-    async def work(self, sent: dict[str, float], stop: asyncio.Event) -> None:
-        """Take up what a controller says that it sent, until `stop`."""
+    async def work(self, sent: Sequence[Mapping[str, float]], stop: asyncio.Event) -> None:
+        """Take up what controllers say that they sent, until `stop`."""
         while not stop.is_set():
-            for operation_id in [each for each in list(sent) if each not in self._done]:
+            for operation_id in {id for each in sent for id in list(each)} - self._done:
                 await self.carry_out(operation_id)
             await self.beat()
             await asyncio.sleep(_TURN_S)
@@ -97,7 +97,7 @@ class Hands:
         for instance_id, agent in list(self._agents.items()):
             await agent.live()
             if agent.left:
-                del self._agents[instance_id]
+                self._agents.pop(instance_id, None)
 
 
 async def add_machines(jobs: RedisClient, instance_ids: Iterable[str]) -> None:
