@@ -4,6 +4,7 @@ the other has done all that was to be done?"""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadtests.benchmarks.control_plane.cell import Cell, quiet, wait_for
@@ -31,7 +32,7 @@ class DoneTwice(RuntimeError):
 class TakenOver:
     elapsed_s: float
     by_killed: int
-    """Launches that the killed one had sent."""
+    """Messages that the killed one had sent."""
     by_other: int
 
 
@@ -44,24 +45,33 @@ async def take_over(cell: Cell, heartbeats_per_s: float, step: int) -> TakenOver
         DoneTwice: a deployment got more than it needed.
     """
     beats = cell.beats(heartbeats_per_s)
-    victim, other = cell.controller(), cell.controller()
+    both = cell.controller(), cell.controller()
     try:
-        async with cell.at_work(victim, other):
-            for each in (victim, other):
+        async with cell.at_work(*both):
+            for each in both:
                 await quiet(each, _SETTLED_PASSES, _SETTLE_LIMIT_S)
-            victim.sent.clear()
-            other.sent.clear()
+            before = [len(each.sent) for each in both]
             risen = {(await cell.demand.rise()).deployment_id for _ in range(step)}
-            await wait_for(lambda: bool(victim.sent), _LIMIT_S, "launch by the one to be killed")
+            await wait_for(
+                lambda: any(_more(both, before)), _LIMIT_S, "message by either controller"
+            )
+            # A bell wakes one of them, and that one is at work.
+            victim, other = both if _more(both, before)[0] else both[::-1]
             killed_at = victim.kill()
             done_at = await _all_sent(cell, risen, victim, other)
             await cell.demand.fall_all()
             await quiet(other, _SETTLED_PASSES, _SETTLE_LIMIT_S)
     finally:
-        victim.kill()
-        other.stop()
+        for each in both:
+            each.stop()
         beats.stop()
-    return TakenOver(max(0.0, done_at - killed_at), len(victim.sent), len(other.sent))
+    by_killed, by_other = _more((victim, other), before if victim is both[0] else before[::-1])
+    return TakenOver(max(0.0, done_at - killed_at), by_killed, by_other)
+
+
+def _more(controllers: Sequence[ControllerProcess], before: Sequence[int]) -> list[int]:
+    """Messages of each since then."""
+    return [len(each.sent) - sent for each, sent in zip(controllers, before, strict=True)]
 
 
 async def _all_sent(
