@@ -7,7 +7,7 @@ here: everybody else gets a `RedisClient` and sends commands on one key each, or
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 from redis.asyncio import Redis, RedisCluster
@@ -33,6 +33,9 @@ _CONNECTIONS_TO_A_NODE = 10_000
 
 REDIS_AWAY = (RedisError, OSError)
 """What a Redis that is away, loading, full or slow raises; all of it is worth another try."""
+
+_KEYS_AT_ONCE = 500
+"""Of one command: others are served in between."""
 
 RedisClient = Redis | RedisCluster
 
@@ -164,6 +167,21 @@ async def at_primaries(redis: RedisClient, *command: str | int | bytes) -> list[
     await redis.initialize()
     primaries = redis.get_primaries()
     return [await redis.execute_command(*command, target_nodes=each) for each in primaries]
+
+
+async def get_many(redis: RedisClient, keys: Sequence[str]) -> list[bytes | None]:
+    """The values of these keys, in their order: by as few commands as the topology allows."""
+    found: list[bytes | None] = []
+    for first in range(0, len(keys), _KEYS_AT_ONCE):
+        some = list(keys[first : first + _KEYS_AT_ONCE])
+        if isinstance(redis, Redis):
+            found += cast(list[bytes | None], await redis.mget(some))
+            continue
+        async with redis.pipeline(transaction=False) as pipe:  # MGET stops at a shard's edge
+            for key in some:
+                pipe.get(key)
+            found += await pipe.execute()
+    return found
 
 
 StreamEntry = tuple[bytes, dict[bytes, bytes]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from infra.connection import LONGEST_WAIT_S, REDIS_AWAY, RedisClient
+from infra.connection import LONGEST_WAIT_S, REDIS_AWAY, RedisClient, get_many
 from infra.latest import Latest
 from infra.telemetry import logger
 from infra.wire import Assignment, Heartbeat, Malformed, decode, encode
@@ -39,10 +39,7 @@ class Registry:
         ids = list(instance_ids)
         if not ids:
             return {}
-        async with self._jobs.pipeline(transaction=False) as pipe:  # MGET stops at a shard's edge
-            for each in ids:
-                pipe.get(_heartbeat_key(each))
-            bodies: list[bytes | None] = await pipe.execute()
+        bodies = await get_many(self._jobs, [_heartbeat_key(each) for each in ids])
         found = {
             each: _understood(each, body)
             for each, body in zip(ids, bodies, strict=True)

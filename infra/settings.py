@@ -208,7 +208,7 @@ class Settings(BaseSettings):
     )
 
     reconcile_s: float = Field(1.0, gt=0, description="Pause between two passes of the controller.")
-    row_lease_s: float = Field(15.0, gt=0, description="A controller's hold on one row.")
+    row_lease_s: float = Field(6.0, gt=0, description="A controller's hold on one row.")
     operation_limit_s: float = Field(600.0, gt=0, description="Deadline of one long side effect.")
     import_limit_s: float = Field(21600.0, gt=0, description="Deadline of one import of a model.")
     crash_wait_s: float = Field(

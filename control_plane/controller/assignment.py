@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import msgspec
 
+from control_plane.controller.live import LiveRows
 from control_plane.controller.world import World
 from control_plane.store.repositories import instances
 from control_plane.store.session import Database
@@ -25,9 +27,12 @@ class AssignmentPublisher:
 
     name = "assignment"
 
-    def __init__(self, database: Database, registry: Registry, secret: bytes) -> None:
+    def __init__(
+        self, database: Database, live: LiveRows, registry: Registry, secret: bytes
+    ) -> None:
         """`secret`: of the control plane, from which the keys of weights are derived."""
         self._database = database
+        self._live = live
         self._registry = registry
         self._secret = secret
         self._told: dict[str, tuple[int, float]] = {}
@@ -37,12 +42,12 @@ class AssignmentPublisher:
         """Raises RedisError: an assignment could not be published."""
         if world is None:
             return 0
-        async with self._database.snapshot() as session:
-            rows = [each for each in await instances.live(session) if each.state in _LISTENING]
+        live = (await self._live.read()).instances.values()
+        rows = [each for each in live if each.state in _LISTENING]
         self._told = {row.id: self._told[row.id] for row in rows if row.id in self._told}
-        for row in rows:
-            if row.joined_at is not None and self._must_be_told(row, world):
-                await self._publish(row.id)
+        await self._publish(
+            [row.id for row in rows if row.joined_at is not None and self._must_be_told(row, world)]
+        )
         return 0
 
     def _must_be_told(self, row: Instance, world: World) -> bool:
@@ -52,12 +57,14 @@ class AssignmentPublisher:
         version, told_at = self._told.get(row.id, (0, 0.0))
         return version < row.assignment_version or time.monotonic() - told_at > _AGAIN_S
 
-    async def _publish(self, instance_id: str) -> None:
+    async def _publish(self, instance_ids: Sequence[str]) -> None:
+        if not instance_ids:
+            return
         async with self._database.snapshot() as session:
-            assignment = await instances.assignment(session, instance_id)
-        if assignment is not None:
+            found = await instances.assignments(session, instance_ids)
+        for assignment in found:
             await self._registry.assign(self._with_keys(assignment))
-            self._told[instance_id] = (assignment.version, time.monotonic())
+            self._told[assignment.instance_id] = (assignment.version, time.monotonic())
 
     def _with_keys(self, assignment: Assignment) -> Assignment:
         replicas = [

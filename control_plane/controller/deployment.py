@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from control_plane.autoscaler import decision as scaling
-from control_plane.autoscaler.boot_time import BootTime
-from control_plane.autoscaler.crash_loop import CrashPolicy, Failures
-from control_plane.controller.boot_times import SAMPLES, next_boot_time
+from control_plane.autoscaler.crash_loop import CrashPolicy
 from control_plane.controller.demand import DemandWatch
 from control_plane.controller.deployment_outcome import carry_out, explain
 from control_plane.controller.deployment_plan import DeploymentPlan, DeploymentSeen, plan
+from control_plane.controller.deployment_rows import DeploymentReader, DeploymentRows
 from control_plane.controller.hold import each_row, hold
 from control_plane.controller.limits import Limits
+from control_plane.controller.live import LiveRows
 from control_plane.controller.metrics import keep_only, see_queues
 from control_plane.controller.scaling_spec import scaling_policy
 from control_plane.controller.world import World
-from control_plane.store.clock import read_clock
-from control_plane.store.repositories import decisions, deployments, instances, replicas, starts
-from control_plane.store.repositories.starts import BootSample
 from control_plane.store.session import Database
-from control_plane.store.tables import Decision, Deployment, Instance, Replica, Revision
+from control_plane.store.tables import Deployment
 from infra.queue.queue import Signals
-from infra.states import DeploymentState, ReplicaState, advance
+from infra.states import DeploymentState, advance
 from infra.telemetry import logger
 from infra.wire import ReplicaReport
-
-_FORMER = 3
-"""Earlier revisions whose queues are watched."""
 
 log = logger(__name__)
 
@@ -39,25 +31,30 @@ class DeploymentReconciler:
     name = "deployment"
 
     def __init__(
-        self, database: Database, watch: DemandWatch, limits: Limits, crash: CrashPolicy
+        self,
+        database: Database,
+        live: LiveRows,
+        watch: DemandWatch,
+        limits: Limits,
+        crash: CrashPolicy,
     ) -> None:
         self._database = database
+        self._live = live
+        self._reader = DeploymentReader(crash.limit)
         self._watch = watch
         self._limits = limits
         self._crash = crash
 
     async def run(self, world: World | None, /) -> int:
+        live = await self._live.read()
         async with self._database.snapshot() as session:
-            live = [each.deployment for each in await deployments.all_live(session)]
-        ids = [each.id for each in live]
-        self._watch.keep_only(ids)
-        keep_only({each.name for each in live})
+            found = {each.deployment.id: each for each in await self._reader.all(session, live)}
+        self._watch.keep_only(found)
+        keep_only({each.deployment.name for each in found.values()})
         reports = _reports(world)
-        return await each_row(ids, lambda row_id: self._reconcile(row_id, reports))
+        return await each_row(found, lambda row_id: self._reconcile(found[row_id], reports))
 
-    async def _reconcile(self, deployment_id: str, reports: Mapping[str, ReplicaReport]) -> int:
-        async with self._database.snapshot() as session:
-            rows = await self._load(session, deployment_id)
+    async def _reconcile(self, rows: DeploymentRows, reports: Mapping[str, ReplicaReport]) -> int:
         signals = await self._watch.signals(rows.revision_ids)
         if signals is not None:
             see_queues(rows.deployment.name, signals)
@@ -66,14 +63,17 @@ class DeploymentReconciler:
             await self._abandon(signals, wanted.abandon)
         if not wanted.changes(rows.deployment) and not rows.is_news(wanted.decision):
             return 0
+        deployment_id = rows.deployment.id
         async with hold(self._database, Deployment, deployment_id, self._limits.lease_s) as held:
             if held is None:
                 return 0
             async with held.apply() as session:
                 # Planned again on what the rows say now that they are ours.
-                rows = await self._load(session, deployment_id)
-                wanted = self._plan(rows, signals, reports)
-                await _write(session, rows, wanted, _waited_s(signals), reports)
+                now = await self._reader.one(session, deployment_id)
+                if now is None:
+                    return 0
+                wanted = self._plan(now, signals, reports)
+                await _write(session, now, wanted, _waited_s(signals), reports)
         return 1
 
     async def _abandon(self, signals: Mapping[str, Signals], reason: str) -> None:
@@ -81,24 +81,9 @@ class DeploymentReconciler:
             if each.pending:
                 await self._watch.abandon(revision_id, reason)
 
-    async def _load(self, session: AsyncSession, deployment_id: str) -> _Rows:
-        deployment = await session.get_one(Deployment, deployment_id)
-        former = await _former(session, deployment)
-        return _Rows(
-            now=await read_clock(session),
-            deployment=deployment,
-            revision=await session.get_one(Revision, deployment.revision_id),
-            live=await replicas.live_of(session, deployment_id),
-            former=former,
-            failed=await replicas.ended_unready(session, deployment, self._crash.limit),
-            last_decision=await decisions.newest(session, deployment_id, decisions.SCALE),
-            kept=await instances.kept_for(session, deployment_id),
-            samples=await starts.boot_samples(session, deployment.revision_id, SAMPLES),
-        )
-
     def _plan(
         self,
-        rows: _Rows,
+        rows: DeploymentRows,
         signals: dict[str, Signals] | None,
         reports: Mapping[str, ReplicaReport],
     ) -> DeploymentPlan:
@@ -112,7 +97,7 @@ class DeploymentReconciler:
         seen = DeploymentSeen(
             now=rows.now,
             replicas=rows.live,
-            running={replica_id: each.running for replica_id, each in reports.items()},
+            running={each.id: reports[each.id].running for each in rows.live if each.id in reports},
             failures=rows.failures,
             demand=demand,
             pending=pending,
@@ -123,51 +108,9 @@ class DeploymentReconciler:
         return plan(deployment, seen, policy, self._crash)
 
 
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """What the store says of one deployment."""
-
-    now: float
-    """Database time."""
-    deployment: Deployment
-    revision: Revision
-    live: Sequence[Replica]
-    former: Sequence[Replica]
-    failed: Sequence[Replica]
-    """Newest first, as `replicas.ended_unready` counts them."""
-    last_decision: Decision | None
-    kept: Sequence[Instance]
-    samples: Sequence[BootSample]
-
-    @property
-    def boot(self) -> BootTime:
-        asleep = any(each.state == ReplicaState.SLEEPING for each in self.live)
-        return next_boot_time(self.samples, asleep)
-
-    @property
-    def revision_ids(self) -> set[str]:
-        """Those whose queues may hold jobs of this deployment."""
-        ran = (*self.live, *self.former)
-        return {self.deployment.revision_id, *(each.revision_id for each in ran)}
-
-    @property
-    def failures(self) -> Failures:
-        if not self.failed:
-            return Failures()
-        newest = self.failed[0]
-        return Failures(len(self.failed), newest.ended_at or 0.0, newest.reason)
-
-    def is_news(self, decision: scaling.Decision) -> bool:
-        last = self.last_decision
-        if last is None:
-            return True
-        age_s = self.now - last.created_at
-        return scaling.is_news(decision, self.deployment.target_replicas, last.reason, age_s)
-
-
 async def _write(
     session: AsyncSession,
-    rows: _Rows,
+    rows: DeploymentRows,
     wanted: DeploymentPlan,
     waited_s: float,
     reports: Mapping[str, ReplicaReport],
@@ -189,13 +132,6 @@ async def _write(
         target=decision.target,
         why=decision.reason.value,
     )
-
-
-async def _former(session: AsyncSession, deployment: Deployment) -> Sequence[Replica]:
-    """As `DeploymentSeen.former` wants them."""
-    if deployment.generation == 1:
-        return ()
-    return await replicas.newest_of_former(session, deployment, _FORMER)
 
 
 def _reports(world: World | None) -> dict[str, ReplicaReport]:

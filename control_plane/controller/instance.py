@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,6 +18,7 @@ from control_plane.controller.instance_plan import (
     next_step,
 )
 from control_plane.controller.limits import Limits
+from control_plane.controller.live import LiveRows
 from control_plane.controller.world import World
 from control_plane.store.clock import read_clock
 from control_plane.store.repositories import instances, operations, replicas
@@ -40,11 +42,22 @@ class _Plan:
         return self.step is None and not self.terminate
 
 
+@dataclass(frozen=True, slots=True)
+class _UnderWay:
+    """The newest of each kind, by instance."""
+
+    launches: Mapping[str, Operation]
+    terminations: Mapping[str, Operation]
+
+
 class InstanceReconciler:
     name = "instance"
 
-    def __init__(self, database: Database, registry: Registry, limits: Limits) -> None:
+    def __init__(
+        self, database: Database, live: LiveRows, registry: Registry, limits: Limits
+    ) -> None:
         self._database = database
+        self._live = live
         self._registry = registry
         self._limits = limits
 
@@ -52,16 +65,15 @@ class InstanceReconciler:
         """Raises RedisError: an ended instance could not be forgotten; it is tried again."""
         if world is None:
             return 0
+        live = await self._live.read()
+        replicas_on = Counter(each.instance_id for each in live.replicas)
         async with self._database.snapshot() as session:
-            now = await read_clock(session)
-            replicas_on = Counter(each.instance_id for each in await replicas.live(session))
-            ids = [
-                instance.id
-                for instance in await instances.live(session)
-                if not (
-                    await self._plan(session, instance, world, now, replicas_on[instance.id])
-                ).empty
-            ]
+            under_way = await _operations(session, live.instances.values())
+        ids = [
+            id
+            for id, instance in live.instances.items()
+            if not self._plan(instance, world, live.now, replicas_on[id], under_way).empty
+        ]
         return await each_row(ids, lambda row_id: self._reconcile(row_id, world))
 
     async def _reconcile(self, instance_id: str, world: World) -> int:
@@ -72,7 +84,8 @@ class InstanceReconciler:
                 instance = await session.get_one(Instance, instance_id)
                 now = await read_clock(session)
                 live = len(await replicas.live_on(session, instance_id))
-                plan = await self._plan(session, instance, world, now, live)
+                under_way = await _operations(session, [instance])
+            plan = self._plan(instance, world, now, live, under_way)
             if plan.empty:
                 return 0
             if plan.step is not None and is_final(plan.step.to):
@@ -88,8 +101,8 @@ class InstanceReconciler:
             )
         return 1
 
-    async def _plan(
-        self, session: AsyncSession, instance: Instance, world: World, now: float, live: int
+    def _plan(
+        self, instance: Instance, world: World, now: float, live: int, under_way: _UnderWay
     ) -> _Plan:
         """`live` is the number of replicas on it that have not ended."""
         id, state = instance.id, InstanceState(instance.state)
@@ -102,10 +115,8 @@ class InstanceReconciler:
             silent_s=world.silent_s.get(id, 0.0),
             cloud_answers=world.cloud is not None,
             machine=(world.cloud or {}).get(id),
-            launch=await _newest(session, id, OperationKind.LAUNCH_INSTANCE, state in STARTING),
-            termination=await _newest(
-                session, id, OperationKind.TERMINATE_INSTANCE, state in ENDING
-            ),
+            launch=under_way.launches.get(id),
+            termination=under_way.terminations.get(id),
         )
         step = next_step(instance, seen, self._limits)
         ended = step is not None and is_final(step.to)
@@ -128,10 +139,11 @@ class InstanceReconciler:
             )
 
 
-async def _newest(
-    session: AsyncSession, instance_id: str, kind: OperationKind, matters: bool
-) -> Operation | None:
-    """The newest operation of a kind, where the instance's state makes anything of it."""
-    if not matters:
-        return None
-    return (await operations.newest_of(session, [instance_id], kind)).get(instance_id)
+async def _operations(session: AsyncSession, among: Collection[Instance]) -> _UnderWay:
+    """Looked up where an instance's state makes anything of them."""
+    starting = [each.id for each in among if each.state in STARTING]
+    ending = [each.id for each in among if each.state in ENDING]
+    return _UnderWay(
+        await operations.newest_of(session, starting, OperationKind.LAUNCH_INSTANCE),
+        await operations.newest_of(session, ending, OperationKind.TERMINATE_INSTANCE),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from control_plane.controller.limits import Limits
+from control_plane.controller.live import LiveRows
 from control_plane.controller.world import World
 from control_plane.store.clock import read_clock
 from control_plane.store.repositories import instances, operations
@@ -21,13 +22,19 @@ class LeakAudit:
 
     name = "leak"
 
-    def __init__(self, database: Database, limits: Limits) -> None:
+    def __init__(self, database: Database, live: LiveRows, limits: Limits) -> None:
         self._database = database
+        self._live = live
         self._limits = limits
 
     async def run(self, world: World | None, /) -> int:
         machines = world.cloud if world is not None else None
-        alive = {id: each for id, each in (machines or {}).items() if each.state in _ALIVE}
+        wanted = (await self._live.read()).instances
+        alive = {
+            id: each
+            for id, each in (machines or {}).items()
+            if each.state in _ALIVE and id not in wanted
+        }
         if not alive:
             return 0
         async with self._database.snapshot() as session:

@@ -17,6 +17,7 @@ from control_plane.controller.deployment import DeploymentReconciler
 from control_plane.controller.instance import InstanceReconciler
 from control_plane.controller.leak import LeakAudit
 from control_plane.controller.limits import Limits
+from control_plane.controller.live import LiveRows
 from control_plane.controller.metrics import PASS_DURATION, RECONCILE_ERRORS
 from control_plane.controller.operation import OperationReconciler
 from control_plane.controller.projection import REPEAT_S, ProjectionReconciler
@@ -57,16 +58,17 @@ class Controller:
         registry = Registry(jobs)
         self._registry = registry
         self._pause_s = settings.reconcile_s
-        self._watch = Watch(database, registry, cloud)
+        self._live = live = LiveRows(database)
+        self._watch = Watch(live, registry, cloud)
         # From demand down to the message to Celery in one pass.
         self._reconcilers: Sequence[Reconciler] = (
-            DeploymentReconciler(database, DemandWatch(jobs), limits, crash),
-            ReplicaReconciler(database, jobs, settings.cloud, limits),
-            InstanceReconciler(database, registry, limits),
-            LeakAudit(database, limits),
+            DeploymentReconciler(database, live, DemandWatch(jobs), limits, crash),
+            ReplicaReconciler(database, live, jobs, settings.cloud, limits),
+            InstanceReconciler(database, live, registry, limits),
+            LeakAudit(database, live, limits),
             OperationReconciler(database, messages),
-            AssignmentPublisher(database, registry, control_plane_secret(settings)),
-            StartLedger(database, settings.starts_keep_s),
+            AssignmentPublisher(database, live, registry, control_plane_secret(settings)),
+            StartLedger(database, live, settings.starts_keep_s),
             *((Census(database),) if settings.metrics_port else ()),
         )
         self._projection = ProjectionReconciler(database, ProjectionPublisher(jobs), settings)
@@ -89,9 +91,16 @@ class Controller:
         """One pass over every noun; returns how many rows changed. Never raises: a reconciler that
         fails is logged, and the others go on."""
         began_s = time.monotonic()
+        self._live.forget()
         world = await self._look()
-        changed = sum([await self._run(each, world) for each in self._reconcilers])
+        changed = sum([await self._turn(each, world) for each in self._reconcilers])
         PASS_DURATION.observe(time.monotonic() - began_s)
+        return changed
+
+    async def _turn(self, reconciler: Reconciler, world: World | None) -> int:
+        changed = await self._run(reconciler, world)
+        if changed:
+            self._live.forget()
         return changed
 
     async def project(self) -> None:
@@ -112,6 +121,7 @@ class Controller:
             log.warning("not reconciled", noun=reconciler.name, error=_first_line(error))
         except Exception:
             log.exception("not reconciled", noun=reconciler.name)
+        self._live.forget()  # it may have changed something before it failed
         RECONCILE_ERRORS.labels(reconciler.name).inc()
         return 0
 

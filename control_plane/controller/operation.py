@@ -11,7 +11,7 @@ from control_plane.store.tables import Operation
 from control_plane.tasks.messages import BrokerAway, Messages
 from infra.telemetry import logger
 
-_SEND_AGAIN_S = 10.0
+_SEND_AGAIN_S = 5.0
 """A message that nobody took up by then may be lost; one too many does no harm."""
 _BROKER_PAUSE_S = 1.0
 
@@ -34,23 +34,22 @@ class OperationReconciler:
         return await self._fail(late) + await self._send_messages(due)
 
     async def _send_messages(self, due: Sequence[Operation]) -> int:
-        sent = 0
-        for operation in due:
-            async with self._database.transaction() as session:
-                booked = await operations.book_sending(session, operation, _SEND_AGAIN_S)
-            if booked:
-                await self._send(operation.id)
-                log.info("operation sent", operation_id=operation.id, kind=operation.kind)
-                sent += 1
-        return sent
+        if not due:
+            return 0
+        async with self._database.transaction() as session:
+            booked = await operations.book_sendings(session, due, _SEND_AGAIN_S)
+        for number, operation in enumerate(booked):
+            await self._send(operation, booked[number:])
+        return len(booked)
 
-    async def _send(self, operation_id: str) -> None:
+    async def _send(self, operation: Operation, unsent: Sequence[Operation]) -> None:
         try:
-            await self._messages.send(operation_id)
+            await self._messages.send(operation.id)
         except BrokerAway:
             async with self._database.transaction() as session:
-                await operations.send_in(session, operation_id, _BROKER_PAUSE_S)
+                await operations.send_in(session, [each.id for each in unsent], _BROKER_PAUSE_S)
             raise
+        log.info("operation sent", operation_id=operation.id, kind=operation.kind)
 
     async def _fail(self, late: Sequence[Operation]) -> int:
         for operation in late:

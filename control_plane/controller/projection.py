@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.autoscaler.boot_time import PRIOR
-from control_plane.controller.boot_times import SAMPLES, next_boot_time
+from control_plane.controller.boot_memory import BootMemory
+from control_plane.controller.boot_times import next_boot_time
 from control_plane.controller.routes import (
     Served,
     by_deployment,
@@ -22,7 +23,9 @@ from control_plane.controller.world import World
 from control_plane.importer.errors import ImportRefused
 from control_plane.importer.text_assets import TEXT_FILE, decode_text_assets
 from control_plane.store.clock import read_clock
-from control_plane.store.repositories import deployments, keys, replicas, starts
+from control_plane.store.repositories import deployments, keys, models, replicas, revisions
+from control_plane.store.repositories.listings import Deployed
+from control_plane.store.repositories.starts import BootSample
 from control_plane.store.session import Database
 from control_plane.store.tables import Model, Revision
 from infra.projection import ProjectionPublisher
@@ -52,16 +55,50 @@ class ProjectionReconciler:
         self._last = Projection(version=0)
         self._last_at_s = float("-inf")
         self._texts: set[str] = set()
+        self._boots = BootMemory()
 
     async def run(self, _world: World | None, /) -> int:
         """Raises RedisError: gateways could not be told."""
         async with self._database.snapshot() as session:
-            version = int(await read_clock(session) * 1000)
-            served = await _served(session)
+            now = await read_clock(session)
+            served = await self._served(session, now)
             entries = [key_entry(key) for key in await keys.valid(session)]
         missing = await self._publish_texts(each.model for each in served)
-        await self._publish(version, served, entries, missing)
+        await self._publish(int(now * 1000), served, entries, missing)
         return 0
+
+    async def _served(self, session: AsyncSession, now: float) -> list[Served]:
+        standing = by_deployment(await replicas.standing(session))
+        live = await deployments.all_live(session)
+        serving = {
+            each.deployment.id: serving_revision(
+                each.deployment, standing.get(each.deployment.id, ())
+            )
+            for each in live
+        }
+        samples = await self._boot_samples(session, serving.values(), now)
+        runs = await _revisions(session, live, [id for id, _ in serving.values()])
+        registered = await models.by_id(session, {each.model_id for each in runs.values()})
+        served = []
+        for deployment, _ in live:
+            revision_id, ready = serving[deployment.id]
+            revision = runs[revision_id]
+            boot = PRIOR
+            if not ready:
+                asleep = any(
+                    each.state == ReplicaState.SLEEPING for each in standing.get(deployment.id, ())
+                )
+                boot = next_boot_time(samples.get(revision_id, ()), asleep)
+            served.append(Served(deployment, revision, registered[revision.model_id], ready, boot))
+        return served
+
+    async def _boot_samples(
+        self, session: AsyncSession, serving: Iterable[tuple[str, int]], now: float
+    ) -> Mapping[str, Sequence[BootSample]]:
+        """Of the revisions that must start first."""
+        cold = {revision_id for revision_id, ready in serving if not ready}
+        self._boots.keep_only(cold)
+        return await self._boots.of(session, cold, now)
 
     async def _publish(
         self, version: int, served: list[Served], entries: list[KeyEntry], missing: dict[str, str]
@@ -107,21 +144,9 @@ class ProjectionReconciler:
         return ""
 
 
-async def _served(session: AsyncSession) -> list[Served]:
-    live = by_deployment(await replicas.live(session))
-    served = []
-    for deployment, wanted in await deployments.all_live(session):
-        revision_id, ready = serving_revision(deployment, live.get(deployment.id, []))
-        revision = wanted
-        if revision_id != wanted.id:
-            revision = await session.get_one(Revision, revision_id)
-        model = await session.get_one(Model, revision.model_id)
-        boot = PRIOR
-        if not ready:
-            samples = await starts.boot_samples(session, revision_id, SAMPLES)
-            asleep = any(
-                each.state == ReplicaState.SLEEPING for each in live.get(deployment.id, [])
-            )
-            boot = next_boot_time(samples, asleep)
-        served.append(Served(deployment, revision, model, ready, boot))
-    return served
+async def _revisions(
+    session: AsyncSession, live: Iterable[Deployed], serving: Iterable[str]
+) -> dict[str, Revision]:
+    """Those that serve: mostly those that are wanted, which are known."""
+    wanted = {each.revision.id: each.revision for each in live}
+    return wanted | await revisions.by_id(session, set(serving) - wanted.keys())

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.controller.hold import each_row, hold
 from control_plane.controller.limits import Limits
+from control_plane.controller.live import LiveRows
 from control_plane.controller.replica_plan import ReplicaStep, next_step
 from control_plane.controller.world import World
 from control_plane.store.clock import read_clock
@@ -31,8 +32,11 @@ log = logger(__name__)
 class ReplicaReconciler:
     name = "replica"
 
-    def __init__(self, database: Database, jobs: RedisClient, cloud: str, limits: Limits) -> None:
+    def __init__(
+        self, database: Database, live: LiveRows, jobs: RedisClient, cloud: str, limits: Limits
+    ) -> None:
         self._database = database
+        self._live = live
         self._jobs = jobs
         self._cloud = cloud
         self._limits = limits
@@ -41,15 +45,14 @@ class ReplicaReconciler:
         """Raises RedisError: a replica's end could not be told to its queue; it is tried again."""
         if world is None:
             return 0
-        async with self._database.snapshot() as session:
-            now = await read_clock(session)
-            known = {each.id: each for each in await instances.live(session)}
-            ids = [
-                replica.id
-                for replica in await replicas.live(session)
-                if _bereaved(replica, known)
-                or self._plan(replica, known.get(replica.instance_id or ""), world, now)
-            ]
+        live = await self._live.read()
+        known = live.instances
+        ids = [
+            replica.id
+            for replica in live.replicas
+            if _bereaved(replica, known)
+            or self._plan(replica, known.get(replica.instance_id or ""), world, live.now)
+        ]
         return await each_row(ids, lambda row_id: self._reconcile(row_id, world))
 
     async def _reconcile(self, replica_id: str, world: World) -> int:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from control_plane.autoscaler.boot_time import PRIOR, BootTime
-from control_plane.store.tables import ApiKey, Deployment, Model, Replica, Revision
+from control_plane.store.repositories.replicas import Standing
+from control_plane.store.tables import ApiKey, Deployment, Model, Revision
 from infra.states import DeploymentState, ReplicaState
 from infra.wire import KeyEntry, Route, Target
 
@@ -26,17 +27,18 @@ class Served:
     """Of the next start, while none is ready."""
 
 
-def serving_revision(deployment: Deployment, live: Iterable[Replica]) -> tuple[str, int]:
+def serving_revision(deployment: Deployment, standing: Iterable[Standing]) -> tuple[str, int]:
     """The revision that takes the traffic, and how many replicas of it are ready.
 
     That is the wanted one, unless it has no ready replica yet while an older one has: an update
     changes over when there is something to change to.
     """
-    ready = [each.revision_id for each in live if each.state == ReplicaState.READY]
-    wanted = ready.count(deployment.revision_id)
-    if wanted or not ready:
-        return deployment.revision_id, wanted
-    return ready[-1], ready.count(ready[-1])
+    ready = {each.revision_id: each for each in standing if each.state == ReplicaState.READY}
+    wanted = ready.get(deployment.revision_id)
+    if wanted is None and not ready:
+        return deployment.revision_id, 0
+    serving = wanted or max(ready.values(), key=lambda each: each.newest_id)
+    return serving.revision_id, serving.replicas
 
 
 def route(served: Served, missing_texts: Mapping[str, str]) -> Route:
@@ -78,8 +80,8 @@ def _unavailable(deployment: Deployment) -> str:
     return ""
 
 
-def by_deployment(live: Sequence[Replica]) -> dict[str, list[Replica]]:
-    grouped: dict[str, list[Replica]] = {}
-    for replica in live:
-        grouped.setdefault(replica.deployment_id, []).append(replica)
+def by_deployment(standing: Sequence[Standing]) -> dict[str, list[Standing]]:
+    grouped: dict[str, list[Standing]] = {}
+    for each in standing:
+        grouped.setdefault(each.deployment_id, []).append(each)
     return grouped

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from control_plane.controller.live import Live, LiveRows
 from control_plane.controller.metrics import see_start
 from control_plane.controller.start_plan import line
 from control_plane.controller.world import World
 from control_plane.store.repositories import starts
-from control_plane.store.repositories.starts import OpenStart
 from control_plane.store.session import Database
+from control_plane.store.tables import Start
+from infra.wire import ReplicaReport
 
 _PRUNE_EVERY_S = 3600.0
 
@@ -21,8 +23,9 @@ class StartLedger:
 
     name = "start"
 
-    def __init__(self, database: Database, keep_s: float) -> None:
+    def __init__(self, database: Database, live: LiveRows, keep_s: float) -> None:
         self._database = database
+        self._live = live
         self._keep_s = keep_s
         self._pruned_at_s = float("-inf")
 
@@ -30,26 +33,33 @@ class StartLedger:
         if world is None:
             return 0
         await self._prune()
+        live = await self._live.read()
         async with self._database.snapshot() as session:
-            found = await starts.unclosed(session)
-        return await self._write(found, world)
-
-    async def _write(self, found: Sequence[OpenStart], world: World) -> int:
+            unclosed = await starts.unclosed(session)
         reports = {
             report.replica_id: report
             for heartbeat in world.heartbeats.values()
             for report in heartbeat.replicas
         }
-        for start, replica, instance in found:
-            wanted = line(start, replica, instance, reports.get(replica.id))
-            if not wanted.changes(start):
-                continue
-            async with self._database.transaction() as session:
-                written = await starts.write(session, start.id, dict(wanted.values), wanted.close)
-            if written and wanted.close:
-                see_start(wanted.values["outcome"], wanted.values["phases_s"])
+        await self._write(list(_changed(unclosed, live, reports)), reports)
         # Nothing else waits for what the ledger says: it is no reason for another pass.
         return 0
+
+    async def _write(self, start_ids: Sequence[str], reports: Mapping[str, ReplicaReport]) -> None:
+        if not start_ids:
+            return
+        closed = []
+        async with self._database.transaction() as session:
+            # What made them change was read before the lines were: now they are read together.
+            for start, replica, instance in await starts.open_ones(session, start_ids):
+                wanted = line(start, replica, instance, reports.get(replica.id))
+                written = wanted.changes(start) and await starts.write(
+                    session, start.id, dict(wanted.values), wanted.close
+                )
+                if written and wanted.close:
+                    closed.append(wanted.values)
+        for values in closed:
+            see_start(values["outcome"], values["phases_s"])
 
     async def _prune(self) -> None:
         now_s = time.monotonic()
@@ -58,3 +68,18 @@ class StartLedger:
         self._pruned_at_s = now_s
         async with self._database.transaction() as session:
             await starts.prune(session, self._keep_s)
+
+
+def _changed(
+    unclosed: Sequence[Start], live: Live, reports: Mapping[str, ReplicaReport]
+) -> Iterator[str]:
+    """Lines that say something else than what was read, and those whose replica has ended."""
+    running = {each.id: each for each in live.replicas}
+    for start in unclosed:
+        replica = running.get(start.replica_id)
+        if replica is None:
+            yield start.id
+            continue
+        instance = live.instances.get(replica.instance_id or "")
+        if line(start, replica, instance, reports.get(replica.id)).changes(start):
+            yield start.id

@@ -7,9 +7,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from control_plane.controller.live import LiveRows
 from control_plane.controller.silence import Silences
-from control_plane.store.repositories import instances
-from control_plane.store.session import Database
 from infra.cloud.base import Cloud, CloudError, CloudInstance
 from infra.registry import Registry
 from infra.telemetry import logger
@@ -32,8 +31,8 @@ class Watch:
     """Looks at the start of each pass, before any row is read: a machine that the cloud shows then
     has its row already."""
 
-    def __init__(self, database: Database, registry: Registry, cloud: Cloud) -> None:
-        self._database = database
+    def __init__(self, live: LiveRows, registry: Registry, cloud: Cloud) -> None:
+        self._live = live
         self._registry = registry
         self._cloud = cloud
         self._silences = Silences()
@@ -42,8 +41,7 @@ class Watch:
     async def look(self) -> World:
         """Raises RedisError: nobody can be heard now."""
         machines = await self._describe()
-        async with self._database.snapshot() as session:
-            ids = [instance.id for instance in await instances.live(session)]
+        ids = list((await self._live.read()).instances)
         heartbeats = await self._registry.heartbeats(ids)
         silent_s = self._silences.listen(ids, heartbeats, time.monotonic())
         return World(heartbeats=heartbeats, silent_s=silent_s, cloud=machines)

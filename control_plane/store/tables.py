@@ -123,8 +123,14 @@ class Replica(Leased, Base):
     """A gang of ranks that serves one revision on one instance."""
 
     __tablename__ = "replicas"
+    __table_args__ = (
+        # Failed starts, and the last that was ready, of a generation.
+        Index("ix_replicas_failures", "deployment_id", "generation", "state", "ended_at"),
+        Index("ix_replicas_generation_ready", "deployment_id", "generation", "ready_at"),
+        Index("ix_replicas_newest_of_revision", "deployment_id", "revision_id", "id"),
+    )
     id: Mapped[str] = mapped_column(primary_key=True)
-    deployment_id: Mapped[str] = mapped_column(ForeignKey("deployments.id"), index=True)
+    deployment_id: Mapped[str] = mapped_column(ForeignKey("deployments.id"))
     revision_id: Mapped[str] = mapped_column(ForeignKey("revisions.id"))
     generation: Mapped[int] = mapped_column(default=1)
     """Of the deployment, when the replica was asked for: failures count until the spec changes."""
@@ -148,6 +154,13 @@ class Start(Base):
         UniqueConstraint("replica_id", "wakes"),
         Index("ix_starts_deployment_id", "deployment_id", "id"),
         Index("ix_starts_revision_ready", "revision_id", "ready_at"),
+        Index("ix_starts_created_at", "created_at"),
+        Index(
+            "ix_starts_unclosed",
+            "id",
+            sqlite_where=text("closed_at IS NULL"),
+            postgresql_where=text("closed_at IS NULL"),
+        ),
     )
     id: Mapped[str] = mapped_column(primary_key=True)
     replica_id: Mapped[str] = mapped_column(ForeignKey("replicas.id"))
@@ -194,7 +207,7 @@ class Instance(Leased, Base):
     join_token_expires_at: Mapped[float] = mapped_column(default=0.0)
     assignment_version: Mapped[int] = mapped_column(default=0)
     capabilities: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    kept_for: Mapped[str | None] = mapped_column(default=None)
+    kept_for: Mapped[str | None] = mapped_column(index=True, default=None)
     """The deployment at zero for which it stays although nothing runs on it."""
     created_at: Mapped[float]
     updated_at: Mapped[float]
@@ -248,7 +261,10 @@ class Decision(Base):
     """Why something was decided: inputs, formula, reason code, outcome."""
 
     __tablename__ = "decisions"
-    __table_args__ = (Index("ix_decisions_deployment_time", "deployment_id", "created_at"),)
+    __table_args__ = (
+        Index("ix_decisions_deployment_time", "deployment_id", "created_at"),
+        Index("ix_decisions_newest", "deployment_id", "kind", "created_at", "id"),
+    )
     id: Mapped[str] = mapped_column(primary_key=True)
     deployment_id: Mapped[str] = mapped_column(ForeignKey("deployments.id"))
     kind: Mapped[str]
@@ -264,6 +280,14 @@ class ApiKey(Base):
     """A secret, known only by `infra.keys.hash_secret`."""
 
     __tablename__ = "api_keys"
+    __table_args__ = (
+        Index(
+            "ix_api_keys_valid",
+            "id",
+            sqlite_where=text("revoked_at IS NULL"),
+            postgresql_where=text("revoked_at IS NULL"),
+        ),
+    )
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]
     hash: Mapped[str] = mapped_column(unique=True)

@@ -16,6 +16,7 @@ from control_plane.store.session import Database
 from infra.projection import ProjectionReader
 from infra.settings import Settings
 from infra.wire import TextAssets
+from loadtests.benchmarks.postgres_cluster import PostgresCluster
 from tests.control_plane.controller.cell import Cell
 from tests.control_plane.gateway.conftest import (
     EOS,
@@ -26,7 +27,6 @@ from tests.control_plane.gateway.conftest import (
     build_tokenizer,
 )
 from tests.fixtures.database import on_postgresql_alone, on_sqlite_alone
-from tests.fixtures.postgres import PostgresCluster
 from tests.fixtures.waiting import eventually
 
 ADMIN_KEY = "tamer_projection-admin"

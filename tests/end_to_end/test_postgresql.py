@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from loadtests.benchmarks.postgres_cluster import PostgresCluster
 from tests.control_plane.importer.tiny_model import write_directory
 from tests.fixtures.platform import Platform
-from tests.fixtures.postgres import PostgresCluster
 from tests.fixtures.waiting import block_until
 
 _FIRST_TOKEN = 10

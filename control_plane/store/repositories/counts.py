@@ -8,10 +8,10 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from control_plane.store.repositories.instances import ENDED as INSTANCE_ENDED
+from control_plane.store.repositories.instances import LIVE as INSTANCE_LIVE
 from control_plane.store.repositories.models import IS_LIVE
 from control_plane.store.repositories.operations import UNFINISHED
-from control_plane.store.repositories.replicas import ENDED as REPLICA_ENDED
+from control_plane.store.repositories.replicas import LIVE as REPLICA_LIVE
 from control_plane.store.tables import Instance, Model, Operation, Replica
 
 
@@ -20,7 +20,7 @@ async def models(session: AsyncSession) -> dict[str, int]:
 
 
 async def instances(session: AsyncSession) -> dict[str, int]:
-    live = Instance.state.not_in(INSTANCE_ENDED)
+    live = Instance.state.in_(INSTANCE_LIVE)
     return await _by_state(session, Instance.state, live)
 
 
@@ -28,7 +28,7 @@ async def replicas(session: AsyncSession) -> dict[str, dict[str, int]]:
     """Deployment id -> state -> count."""
     rows = await session.execute(
         select(Replica.deployment_id, Replica.state, func.count())
-        .where(Replica.state.not_in(REPLICA_ENDED))
+        .where(Replica.state.in_(REPLICA_LIVE))
         .group_by(Replica.deployment_id, Replica.state)
     )
     counted: dict[str, dict[str, int]] = {}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from control_plane.store.clock import read_clock
 from control_plane.store.ids import Prefix, new_id
-from control_plane.store.tables import Decision
+from control_plane.store.tables import Decision, Deployment
 
 SCALE = "scale"
 
@@ -37,12 +39,20 @@ async def add(
     return decision
 
 
-async def newest(session: AsyncSession, deployment_id: str, kind: str) -> Decision | None:
-    found = await session.scalars(
-        select(Decision)
-        .where(Decision.deployment_id == deployment_id, Decision.kind == kind)
+async def newest_of(
+    session: AsyncSession, deployment_ids: Sequence[str], kind: str
+) -> dict[str, Decision]:
+    """The newest of a kind, by deployment; one that has none is missing."""
+    of_kind = aliased(Decision)
+    newest = (
+        select(of_kind.id)
+        .where(of_kind.deployment_id == Deployment.id, of_kind.kind == kind)
         # Not by id alone: ids come from the clocks of many machines.
-        .order_by(Decision.created_at.desc(), Decision.id.desc())
+        .order_by(of_kind.created_at.desc(), of_kind.id.desc())
         .limit(1)
+        .correlate(Deployment)
+        .scalar_subquery()
     )
-    return found.one_or_none()
+    ids = select(newest).select_from(Deployment).where(Deployment.id.in_(deployment_ids))
+    found = await session.scalars(select(Decision).where(Decision.id.in_(ids)))
+    return {decision.deployment_id: decision for decision in found}

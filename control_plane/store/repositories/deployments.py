@@ -61,6 +61,13 @@ async def all_live(session: AsyncSession) -> list[Deployed]:
     return [Deployed(*row) for row in rows]
 
 
+async def live_one(session: AsyncSession, deployment_id: str) -> Deployed | None:
+    """As `all_live`, of one."""
+    rows = await session.execute(live_deployments().where(Deployment.id == deployment_id))
+    row = rows.one_or_none()
+    return None if row is None else Deployed(*row)
+
+
 async def names_that_use(session: AsyncSession, model: Model) -> list[str]:
     uses = or_(Revision.model_id == model.id, Deployment.spec["model"].as_string() == model.name)
     statement = live_deployments().with_only_columns(Deployment.name).where(uses)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import select, update
@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store.clock import database_now, read_clock
 from control_plane.store.ids import Prefix, new_id
-from control_plane.store.repositories.replicas import ENDED as REPLICA_ENDED
+from control_plane.store.repositories.replicas import LIVE as REPLICA_LIVE
 from control_plane.store.tables import Deployment, Instance, Model, Replica, Revision
 from control_plane.store.writing import write_one
 from infra.names import JOINED_CLOUD
@@ -21,18 +21,21 @@ from infra.wire import Assignment, ReplicaSpec
 STANDBY = "standby"
 """As `scaling.keep_warm` says it."""
 ENDED = tuple(state.value for state in InstanceState if is_final(state))
+LIVE = tuple(state.value for state in InstanceState if not is_final(state))
 
 
 async def live(session: AsyncSession) -> Sequence[Instance]:
     """Instances that are not known to be gone, oldest first; lost ones may still cost money."""
     found = await session.scalars(
-        select(Instance).where(Instance.state.not_in(ENDED)).order_by(Instance.id)
+        select(Instance).where(Instance.state.in_(LIVE)).order_by(Instance.id)
     )
     return found.all()
 
 
 async def by_id(session: AsyncSession, instance_ids: Sequence[str]) -> dict[str, Instance]:
     """The rows of these ids; an id that no row has is missing."""
+    if not instance_ids:
+        return {}
     found = await session.scalars(select(Instance).where(Instance.id.in_(instance_ids)))
     return {instance.id: instance for instance in found}
 
@@ -136,43 +139,66 @@ async def kept_for(session: AsyncSession, deployment_id: str) -> Sequence[Instan
 
 
 async def assignment(session: AsyncSession, instance_id: str) -> Assignment | None:
-    """What the instance must run now; None if there is no such instance.
+    """What the instance must run now; None if there is no such instance."""
+    return next(iter(await assignments(session, [instance_id])), None)
 
-    The number is read before the replicas: should they change in between, the newer content goes
-    out under the older number and again under its own, never the other way round.
+
+async def assignments(session: AsyncSession, instance_ids: Sequence[str]) -> list[Assignment]:
+    """What these instances must run now; one that there is not is missing.
+
+    Numbers are read before replicas: should those change in between, the newer content goes out
+    under the older number and again under its own, never the other way round.
     """
     numbered = await session.execute(
         select(
-            Instance.assignment_version, Instance.state, Instance.cloud, Instance.kept_for
-        ).where(Instance.id == instance_id)
+            Instance.id,
+            Instance.assignment_version,
+            Instance.state,
+            Instance.cloud,
+            Instance.kept_for,
+        ).where(Instance.id.in_(instance_ids))
     )
-    row = numbered.one_or_none()
-    if row is None:
-        return None
-    found = await session.execute(
+    rows = numbered.all()
+    running = await session.execute(
         select(Replica, Revision, Model)
         .join(Revision, Revision.id == Replica.revision_id)
         .join(Model, Model.id == Revision.model_id)
-        .where(Replica.instance_id == instance_id, Replica.state.not_in(REPLICA_ENDED))
+        .where(Replica.instance_id.in_(instance_ids), Replica.state.in_(REPLICA_LIVE))
         .order_by(Replica.id)
     )
-    return Assignment(
-        instance_id=instance_id,
-        version=row.assignment_version,
-        replicas=[
-            _spec(replica, revision, _uri(model, row.cloud)) for replica, revision, model in found
-        ],
-        leave=row.state == InstanceState.DRAINING.value,
-        standby=await _standby(session, row.kept_for) if row.kept_for else "",
+    clouds = {row.id: row.cloud for row in rows}
+    specs: dict[str, list[ReplicaSpec]] = {}
+    for replica, revision, model in running:
+        instance_id = replica.instance_id or ""
+        uri = _uri(model, clouds.get(instance_id, ""))
+        specs.setdefault(instance_id, []).append(_spec(replica, revision, uri))
+    standbys = await _standbys(session, {row.kept_for for row in rows if row.kept_for})
+    return [
+        Assignment(
+            instance_id=row.id,
+            version=row.assignment_version,
+            replicas=specs.get(row.id, []),
+            leave=row.state == InstanceState.DRAINING.value,
+            standby=standbys.get(row.kept_for or "", ""),
+        )
+        for row in rows
+    ]
+
+
+async def _standbys(session: AsyncSession, deployment_ids: Collection[str]) -> dict[str, str]:
+    """By deployment, the engine of which a process shall wait for it, where one shall."""
+    if not deployment_ids:
+        return {}
+    found = await session.execute(
+        select(Deployment.id, Deployment.spec, Revision.engine)
+        .join(Revision, Revision.id == Deployment.revision_id)
+        .where(Deployment.id.in_(deployment_ids))
     )
-
-
-async def _standby(session: AsyncSession, deployment_id: str) -> str:
-    """The engine of which a process shall wait for the deployment, if any."""
-    deployment = await session.get_one(Deployment, deployment_id)
-    if deployment.spec.get("scaling", {}).get("keep_warm") != STANDBY:
-        return ""
-    return (await session.get_one(Revision, deployment.revision_id)).engine
+    return {
+        id: engine
+        for id, spec, engine in found
+        if spec.get("scaling", {}).get("keep_warm") == STANDBY
+    }
 
 
 def _uri(model: Model, cloud: str) -> str:

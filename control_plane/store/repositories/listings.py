@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -59,11 +59,13 @@ class NamedReplica(NamedTuple):
 
 
 def live_deployments() -> Select[Deployment, Revision]:
-    """Rows of (deployment, revision)."""
+    """Rows of (deployment, revision), of those that are not deleted."""
+    # As the partial index says it: a bound value is none that the index is known to have.
+    deleted = literal(DeploymentState.DELETED.value, literal_execute=True)
     return (
         select(Deployment, Revision)
         .join(Revision, Revision.id == Deployment.revision_id)
-        .where(Deployment.state != DeploymentState.DELETED.value)
+        .where(Deployment.state != deleted)
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import select
@@ -67,3 +68,9 @@ async def being_packed(session: AsyncSession, model_id: str) -> list[Model]:
 async def ready_names(session: AsyncSession) -> list[str]:
     statement = select(Model.name).where(Model.state == READY).order_by(Model.name)
     return list(await session.scalars(statement))
+
+
+async def by_id(session: AsyncSession, model_ids: Collection[str]) -> dict[str, Model]:
+    """The rows of these ids, deleted or not."""
+    found = await session.scalars(select(Model).where(Model.id.in_(model_ids)))
+    return {model.id: model for model in found}

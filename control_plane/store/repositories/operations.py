@@ -107,6 +107,8 @@ async def newest_of(
     session: AsyncSession, subject_ids: Sequence[str], kind: OperationKind
 ) -> dict[str, Operation]:
     """The newest operation of a kind for each of these subjects."""
+    if not subject_ids:
+        return {}
     found = await session.scalars(
         select(Operation)
         .where(Operation.subject_id.in_(subject_ids), Operation.kind == kind.value)
@@ -140,27 +142,41 @@ async def overdue(session: AsyncSession) -> Sequence[Operation]:
     return found.all()
 
 
-async def book_sending(session: AsyncSession, operation: Operation, again_s: float) -> bool:
-    """Take it upon us to send the message, and not again for `again_s`; False if another did."""
-    return await write_one(
-        session,
-        update(Operation)
+async def book_sendings(
+    session: AsyncSession, due: Sequence[Operation], again_s: float
+) -> list[Operation]:
+    """Take it upon us to send these messages, and not again for `again_s`; returns those that no
+    other has taken."""
+    if not due:
+        return []
+    # Whoever books at the same time takes the others: nobody waits, and nobody waits in a circle.
+    free = (
+        select(Operation.id)
         .where(
-            Operation.id == operation.id,
+            Operation.id.in_([each.id for each in due]),
             Operation.state.in_(UNFINISHED),
-            Operation.send_after == operation.send_after,
+            Operation.send_after <= database_now(),
         )
-        .values(send_after=database_now() + again_s),
+        .with_for_update(skip_locked=True)
     )
-
-
-async def send_in(session: AsyncSession, operation_id: str, pause_s: float) -> None:
-    """The message did not get out: send it after a pause."""
-    await write_one(
-        session,
+    booked = await session.scalars(
         update(Operation)
-        .where(Operation.id == operation_id)
-        .values(send_after=database_now() + pause_s),
+        .where(Operation.id.in_(free))
+        .values(send_after=database_now() + again_s)
+        .returning(Operation.id)
+        .execution_options(synchronize_session=False)
+    )
+    ours = set(booked)
+    return [each for each in due if each.id in ours]
+
+
+async def send_in(session: AsyncSession, operation_ids: Sequence[str], pause_s: float) -> None:
+    """Their messages did not get out: send them after a pause."""
+    await session.execute(
+        update(Operation)
+        .where(Operation.id.in_(operation_ids))
+        .values(send_after=database_now() + pause_s)
+        .execution_options(synchronize_session=False)
     )
 
 

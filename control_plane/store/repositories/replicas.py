@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from control_plane.store.clock import database_now, read_clock
 from control_plane.store.ids import Prefix, new_id
@@ -15,6 +16,16 @@ from control_plane.store.writing import write_one
 from infra.states import ReplicaState, advance, is_final
 
 ENDED = tuple(state.value for state in ReplicaState if is_final(state))
+LIVE = tuple(state.value for state in ReplicaState if not is_final(state))
+"""Named one by one: an index finds rows that are in these states, not rows that are in no other."""
+
+
+class Standing(NamedTuple):
+    deployment_id: str
+    revision_id: str
+    state: str
+    replicas: int
+    newest_id: str
 
 
 async def live(session: AsyncSession) -> Sequence[Replica]:
@@ -33,52 +44,83 @@ async def live_on(session: AsyncSession, instance_id: str) -> Sequence[Replica]:
 
 
 async def _live(session: AsyncSession, *among: ColumnElement[bool]) -> Sequence[Replica]:
-    statement = select(Replica).where(Replica.state.not_in(ENDED), *among).order_by(Replica.id)
+    statement = select(Replica).where(Replica.state.in_(LIVE), *among).order_by(Replica.id)
     return (await session.scalars(statement)).all()
 
 
 async def ended_unready(
-    session: AsyncSession, deployment: Deployment, limit: int
-) -> Sequence[Replica]:
-    """Replicas that failed before they were ready, newest first: those of the deployment's present
-    generation, since one of them was ready."""
-    own = (Replica.deployment_id == deployment.id, Replica.generation == deployment.generation)
+    session: AsyncSession, deployment_ids: Sequence[str], limit: int
+) -> dict[str, list[Replica]]:
+    """By deployment, replicas that failed before they were ready, newest first: those of its
+    present generation, since one of them was ready; one without any is missing."""
+    served = aliased(Replica)
     last_ready = (
-        select(func.coalesce(func.max(Replica.ready_at), 0.0))
-        .where(*own, Replica.ready_at.is_not(None))
+        select(func.coalesce(func.max(served.ready_at), 0.0))
+        .where(
+            served.deployment_id == Deployment.id,
+            served.generation == Deployment.generation,
+            served.ready_at.is_not(None),
+        )
+        .correlate(Deployment)
         .scalar_subquery()
     )
     found = await session.scalars(
         select(Replica)
+        .join(Deployment, Deployment.id == Replica.deployment_id)
         .where(
-            *own,
-            Replica.revision_id == deployment.revision_id,
+            Deployment.id.in_(deployment_ids),
+            Replica.generation == Deployment.generation,
+            Replica.revision_id == Deployment.revision_id,
             Replica.state == ReplicaState.FAILED.value,
             Replica.ready_at.is_(None),
             Replica.ended_at > last_ready,
         )
         .order_by(Replica.ended_at.desc())
-        .limit(limit)
     )
-    return found.all()
+    # No more of them than a crash loop may have before it is given up.
+    return _at_most(limit, found)
 
 
 async def newest_of_former(
-    session: AsyncSession, deployment: Deployment, limit: int
-) -> Sequence[Replica]:
-    """The newest replica, ended or not, of each of the deployment's last other revisions."""
+    session: AsyncSession, deployment_ids: Sequence[str], limit: int
+) -> dict[str, list[Replica]]:
+    """By deployment, the newest replica, ended or not, of each of its last other revisions, newest
+    first; one that has none is missing."""
     newest = (
         select(func.max(Replica.id))
-        .where(
-            Replica.deployment_id == deployment.id,
-            Replica.revision_id != deployment.revision_id,
-        )
-        .group_by(Replica.revision_id)
-        .order_by(func.max(Replica.id).desc())
-        .limit(limit)
+        .join(Deployment, Deployment.id == Replica.deployment_id)
+        .where(Deployment.id.in_(deployment_ids), Replica.revision_id != Deployment.revision_id)
+        .group_by(Replica.deployment_id, Replica.revision_id)
     )
-    found = await session.scalars(select(Replica).where(Replica.id.in_(newest)))
-    return found.all()
+    found = await session.scalars(
+        select(Replica).where(Replica.id.in_(newest)).order_by(Replica.id.desc())
+    )
+    return _at_most(limit, found)
+
+
+def _at_most(limit: int, found: Iterable[Replica]) -> dict[str, list[Replica]]:
+    by_deployment: dict[str, list[Replica]] = {}
+    for replica in found:
+        own = by_deployment.setdefault(replica.deployment_id, [])
+        if len(own) < limit:
+            own.append(replica)
+    return by_deployment
+
+
+async def standing(session: AsyncSession) -> Sequence[Standing]:
+    """How many have not ended, by what they are of and how far they are."""
+    rows = await session.execute(
+        select(
+            Replica.deployment_id,
+            Replica.revision_id,
+            Replica.state,
+            func.count(),
+            func.max(Replica.id),
+        )
+        .where(Replica.state.in_(LIVE))
+        .group_by(Replica.deployment_id, Replica.revision_id, Replica.state)
+    )
+    return [Standing(*row) for row in rows]
 
 
 async def add(

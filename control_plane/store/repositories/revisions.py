@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import select
@@ -67,3 +68,11 @@ async def deployment_names(session: AsyncSession) -> dict[str, str | None]:
     for statement in (ran.distinct(), wanted):
         names |= {row[0]: row[1] for row in await session.execute(statement)}
     return names
+
+
+async def by_id(session: AsyncSession, revision_ids: Collection[str]) -> dict[str, Revision]:
+    """The rows of these ids."""
+    if not revision_ids:
+        return {}
+    found = await session.scalars(select(Revision).where(Revision.id.in_(revision_ids)))
+    return {revision.id: revision for revision in found}

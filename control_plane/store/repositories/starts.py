@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store.clock import database_now, read_clock
 from control_plane.store.ids import Prefix, new_id
-from control_plane.store.tables import Instance, Replica, Start
+from control_plane.store.tables import Instance, Replica, Revision, Start
 from control_plane.store.writing import write_one
 from infra.starts import Phase
 
@@ -55,13 +55,20 @@ async def launched(session: AsyncSession, replica_id: str) -> None:
     )
 
 
-async def unclosed(session: AsyncSession) -> Sequence[OpenStart]:
+async def unclosed(session: AsyncSession) -> Sequence[Start]:
     """Oldest first."""
+    return (
+        await session.scalars(select(Start).where(Start.closed_at.is_(None)).order_by(Start.id))
+    ).all()
+
+
+async def open_ones(session: AsyncSession, start_ids: Sequence[str]) -> Sequence[OpenStart]:
+    """Those of these lines that are not closed, oldest first."""
     found = await session.execute(
         select(Start, Replica, Instance)
         .join(Replica, Replica.id == Start.replica_id)
         .outerjoin(Instance, Instance.id == Replica.instance_id)
-        .where(Start.closed_at.is_(None))
+        .where(Start.id.in_(start_ids), Start.closed_at.is_(None))
         .order_by(Start.id)
     )
     return [OpenStart(*row) for row in found]
@@ -76,6 +83,18 @@ async def write(session: AsyncSession, start_id: str, values: dict[str, Any], cl
         .where(Start.id == start_id, Start.closed_at.is_(None))
         .values(**values, **closing),
     )
+
+
+async def last_ready(session: AsyncSession, revision_ids: Collection[str]) -> dict[str, float]:
+    """By revision, when a start of it was last ready; one that never was is missing."""
+    newest = (
+        select(func.max(Start.ready_at))
+        .where(Start.revision_id == Revision.id)
+        .correlate(Revision)
+        .scalar_subquery()
+    )
+    found = await session.execute(select(Revision.id, newest).where(Revision.id.in_(revision_ids)))
+    return {revision_id: ready_at for revision_id, ready_at in found if ready_at is not None}
 
 
 async def boot_samples(session: AsyncSession, revision_id: str, limit: int) -> Sequence[BootSample]:

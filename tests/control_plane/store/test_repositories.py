@@ -77,9 +77,9 @@ async def test_decisions(database: Database) -> None:
             for reason in "abc":
                 await decisions.add(session, chat.id, "scale", reason, "", {}, {})
         async with database.snapshot() as session:
-            newest = await decisions.newest(session, chat.id, "scale")
-            assert newest is not None and newest.reason == "c"
-            assert await decisions.newest(session, chat.id, "place") is None
+            newest = await decisions.newest_of(session, [chat.id], "scale")
+            assert [each.reason for each in newest.values()] == ["c"]
+            assert await decisions.newest_of(session, [chat.id], "place") == {}
 
 
 async def test_the_newest_decision_is_the_last_one_by_the_database_whoever_made_its_id(
@@ -92,8 +92,8 @@ async def test_the_newest_decision_is_the_last_one_by_the_database_whoever_made_
     async with database.transaction() as session:
         await decisions.add(session, chat.id, "scale", "later", "", {}, {})
     async with database.snapshot() as session:
-        newest = await decisions.newest(session, chat.id, "scale")
-    assert newest is not None and newest.reason == "later"
+        newest = await decisions.newest_of(session, [chat.id], "scale")
+    assert newest[chat.id].reason == "later"
 
 
 async def test_deployments(database: Database) -> None:
@@ -108,6 +108,9 @@ async def test_deployments(database: Database) -> None:
                 found = await look(session, "chat")
                 assert found is not None and found.revision.id == revision.id
                 assert await look(session, "none") is None
+            one = await deployments.live_one(session, "dep-1")
+            assert one is not None and one.revision.id == revision.id
+            assert await deployments.live_one(session, "dep-2") is None
             both = await deployments.all_live(session)
             assert [each.deployment.name for each in both] == ["answers", "chat"]
             assert await deployments.names_that_use(session, model) == ["answers", "chat"]
@@ -235,6 +238,7 @@ async def test_models(database: Database) -> None:
             other = await models.add(session, "other", "pypi:tiny", 1.0, {}, tiny.id)
             assert await models.being_packed(session, tiny.id) == [other]
             assert await models.being_packed(session, other.id) == []
+            assert await models.by_id(session, {tiny.id, "mod-none"}) == {tiny.id: tiny}
 
 
 async def test_revisions(database: Database) -> None:
@@ -245,6 +249,8 @@ async def test_revisions(database: Database) -> None:
             same = await revisions.find_or_add(session, "dep-1", model, "paced", {"a": 1}, 2.0)
             other = await revisions.find_or_add(session, "dep-1", model, "paced", {"a": 2}, 2.0)
             await deployments.add(session, "dep-1", "chat", {}, other, 1.0)
+            found = await revisions.by_id(session, {one.id, "rev-none"})
+            assert found == {one.id: one}
             names = await revisions.deployment_names(session)
             assert list(names.items()) == [(one.id, None), (other.id, "chat")]
     assert same is one and other.id != one.id

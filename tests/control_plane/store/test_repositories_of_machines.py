@@ -179,10 +179,10 @@ async def test_operations(database: Database) -> None:
         async with database.transaction() as session:
             assert [each.id for each in await operations.due(session)] == [one.id, ending.id]
             assert [each.id for each in await operations.overdue(session)] == [late.id]
-            assert await operations.book_sending(session, one, 60.0)
-            assert not await operations.book_sending(session, one, 60.0)
+            assert await operations.book_sendings(session, [one], 60.0) == [one]
+            assert await operations.book_sendings(session, [one], 60.0) == []
             assert [each.id for each in await operations.due(session)] == [ending.id]
-            await operations.send_in(session, one.id, -1.0)
+            await operations.send_in(session, [one.id], -1.0)
             assert len(await operations.due(session)) == 2
         async with database.transaction() as session:
             claimed = await operations.claim(session, one.id, 60.0)
@@ -239,10 +239,13 @@ async def test_replicas(database: Database) -> None:
                 await replicas.live_on(session, instance.id),
             ):
                 assert [each.id for each in live] == [one.id]
-            formers = await replicas.newest_of_former(session, chat, 5)
-            assert [each.id for each in formers] == [former.id]
-            ended = await replicas.ended_unready(session, chat, 5)
+            formers = await replicas.newest_of_former(session, [chat.id], 5)
+            assert [each.id for each in formers[chat.id]] == [former.id]
+            ended = (await replicas.ended_unready(session, [chat.id], 5))[chat.id]
             assert [(each.id, each.reason) for each in ended] == [(two.id, "broken")]
+            [standing] = await replicas.standing(session)
+            assert (standing.deployment_id, standing.revision_id) == (chat.id, one.revision_id)
+            assert standing[2:] == ("launching", 1, one.id)
 
 
 async def test_starts(database: Database) -> None:
@@ -253,7 +256,8 @@ async def test_starts(database: Database) -> None:
             first = await starts.begin(session, replica, 0, 1.5)
             await session.flush()
             await starts.launched(session, replica.id)
-            [opened] = await starts.unclosed(session)
+            assert [each.id for each in await starts.unclosed(session)] == [first.id]
+            [opened] = await starts.open_ones(session, [first.id])
             assert (opened.start.id, opened.replica.id) == (first.id, replica.id)
             assert opened.instance is not None and opened.instance.id == replica.instance_id
             launched_at = first.launched_at
@@ -264,6 +268,8 @@ async def test_starts(database: Database) -> None:
             assert await starts.write(session, first.id, values, close=True)
             assert not await starts.write(session, first.id, {"usd": 9.0}, close=True), "closed"
             assert await starts.unclosed(session) == []
+            last = await starts.last_ready(session, [replica.revision_id])
+            assert last == {replica.revision_id: approx(first.created_at + 3.0)}
             [sample] = await starts.boot_samples(session, replica.revision_id, 5)
             assert (sample.instance_type, sample.woken) == ("process", False)
             assert sample.seconds == approx(3.0)

@@ -1,0 +1,151 @@
+"""What the store says of deployments: of all of them for a look, of one that is held for a change.
+
+Either way with a number of statements that does not grow with rows.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.autoscaler import decision as scaling
+from control_plane.autoscaler.boot_time import BootTime
+from control_plane.autoscaler.crash_loop import Failures
+from control_plane.controller.boot_memory import BootMemory
+from control_plane.controller.boot_times import next_boot_time
+from control_plane.controller.former_memory import FormerMemory
+from control_plane.controller.live import Live
+from control_plane.store.clock import read_clock
+from control_plane.store.repositories import decisions, deployments, instances, replicas
+from control_plane.store.repositories.listings import Deployed
+from control_plane.store.repositories.starts import BootSample
+from control_plane.store.tables import Decision, Deployment, Instance, Replica, Revision
+from infra.states import InstanceState, ReplicaState
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentRows:
+    """What the store says of one deployment."""
+
+    now: float
+    """Database time."""
+    deployment: Deployment
+    revision: Revision
+    live: Sequence[Replica]
+    """Oldest first."""
+    former: Sequence[Replica]
+    """The newest replica, ended or not, of each of the last earlier revisions."""
+    failed: Sequence[Replica]
+    """Newest first, as `replicas.ended_unready` counts them."""
+    last_decision: Decision | None
+    kept: Sequence[Instance]
+    samples: Sequence[BootSample]
+
+    @property
+    def boot(self) -> BootTime:
+        asleep = any(each.state == ReplicaState.SLEEPING for each in self.live)
+        return next_boot_time(self.samples, asleep)
+
+    @property
+    def revision_ids(self) -> set[str]:
+        """Those whose queues may hold jobs of this deployment."""
+        ran = (*self.live, *self.former)
+        return {self.deployment.revision_id, *(each.revision_id for each in ran)}
+
+    @property
+    def failures(self) -> Failures:
+        if not self.failed:
+            return Failures()
+        newest = self.failed[0]
+        return Failures(len(self.failed), newest.ended_at or 0.0, newest.reason)
+
+    def is_news(self, decision: scaling.Decision) -> bool:
+        last = self.last_decision
+        if last is None:
+            return True
+        age_s = self.now - last.created_at
+        return scaling.is_news(decision, self.deployment.target_replicas, last.reason, age_s)
+
+
+class DeploymentReader:
+    """Remembers what cannot have changed since it was read."""
+
+    def __init__(self, failures: int) -> None:
+        """`failures`: how many failed starts matter."""
+        self._failures = failures
+        self._boots = BootMemory()
+        self._former = FormerMemory()
+
+    async def all(self, session: AsyncSession, live: Live) -> list[DeploymentRows]:
+        """Of everything that is live, by name."""
+        kept = [each for each in live.instances.values() if _stays(each)]
+        former = await self._former.of(session, live.deployments, live.replicas)
+        self._boots.keep_only({each.revision.id for each in live.deployments})
+        return await self._rows(session, live.now, live.deployments, live.replicas, former, kept)
+
+    async def one(self, session: AsyncSession, deployment_id: str) -> DeploymentRows | None:
+        """As the rows are now; None if it is deleted."""
+        deployed = await deployments.live_one(session, deployment_id)
+        if deployed is None:
+            return None
+        [rows] = await self._rows(
+            session,
+            await read_clock(session),
+            [deployed],
+            await replicas.live_of(session, deployment_id),
+            await self._former.read(session, [deployed.deployment]),
+            await instances.kept_for(session, deployment_id),
+        )
+        return rows
+
+    async def _rows(
+        self,
+        session: AsyncSession,
+        now: float,
+        deployed: Sequence[Deployed],
+        live: Sequence[Replica],
+        former: Mapping[str, Sequence[Replica]],
+        kept: Iterable[Instance],
+    ) -> list[DeploymentRows]:
+        ids = [each.deployment.id for each in deployed]
+        failed = await replicas.ended_unready(session, ids, self._failures)
+        newest = await decisions.newest_of(session, ids, decisions.SCALE)
+        revision_ids = [each.revision.id for each in deployed]
+        samples = await self._boots.of(session, revision_ids, now)
+        live_of, kept_for = _by_deployment(live), _by_owner(kept)
+        return [
+            DeploymentRows(
+                now=now,
+                deployment=deployment,
+                revision=revision,
+                live=live_of[deployment.id],
+                former=former.get(deployment.id, ()),
+                failed=failed.get(deployment.id, ()),
+                last_decision=newest.get(deployment.id),
+                kept=kept_for[deployment.id],
+                samples=samples.get(revision.id, ()),
+            )
+            for deployment, revision in deployed
+        ]
+
+
+def _stays(instance: Instance) -> bool:
+    return instance.kept_for is not None and instance.state == InstanceState.JOINED
+
+
+def _by_deployment(live: Iterable[Replica]) -> defaultdict[str, list[Replica]]:
+    found: defaultdict[str, list[Replica]] = defaultdict(list)
+    for replica in live:
+        found[replica.deployment_id].append(replica)
+    return found
+
+
+def _by_owner(kept: Iterable[Instance]) -> defaultdict[str, list[Instance]]:
+    found: defaultdict[str, list[Instance]] = defaultdict(list)
+    for instance in kept:
+        if instance.kept_for is not None:
+            found[instance.kept_for].append(instance)
+    return found
