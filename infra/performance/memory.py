@@ -61,3 +61,17 @@ def plan_memory(
 
 def _gib(size_bytes: int) -> str:
     return f"{size_bytes / _GIB:.1f} GiB"
+
+
+def require_weights(weight_bytes: int, device: Accelerator, devices: int = 1) -> None:
+    """What is sure before anything else of the model is known.
+
+    Raises:
+        DoesNotFit: the weights alone are more than there is.
+    """
+    usable = int(device.memory_bytes * USABLE_SHARE) * devices
+    if weight_bytes > usable:
+        raise DoesNotFit(
+            f"{_gib(weight_bytes)} of weights do not fit into {_gib(usable)} of "
+            f"{devices} x {device.name}"
+        )
