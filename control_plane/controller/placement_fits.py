@@ -8,10 +8,8 @@ from control_plane.controller.placement_rows import Placed
 from control_plane.placement.offer import Offer
 from control_plane.placement.problem import Fit
 from infra.performance.hardware import UnknownAccelerator, accelerator
-from infra.performance.memory import DoesNotFit, require_weights
+from infra.performance.memory import DoesNotFit, require_weights, weights_of
 
-_BYTES = {"int8": 1}
-"""Of a parameter; any other precision is kept in two bytes on a GPU."""
 _DEVICES = 1
 """Slots of a replica."""
 
@@ -24,7 +22,8 @@ class Load:
 
     @classmethod
     def of(cls, placed: Placed) -> Load:
-        return cls(weight_bytes(placed.model.parameters, placed.model.quantization))
+        said = placed.revision.options.get("quantization"), placed.model.quantization
+        return cls(weights_of(placed.model.parameters, "int8" in said))
 
     def on(self, offer: Offer) -> Fit | str:
         """How it fits, or why it does not. A replica is one replica wherever it runs."""
@@ -33,7 +32,3 @@ class Load:
         except (DoesNotFit, UnknownAccelerator) as error:
             return str(error)
         return Fit(offer.pool, _DEVICES, 1.0)
-
-
-def weight_bytes(parameters: int, quantization: str) -> int:
-    return parameters * _BYTES.get(quantization, 2)
