@@ -92,12 +92,12 @@ def _owned(
 
 
 def _launching(seen: InstanceSeen) -> InstanceStep | None:
+    if seen.launch is not None and seen.launch.state == OperationState.FAILED:
+        return InstanceStep(InstanceState.DRAINING, f"launch failed: {seen.launch.error}")
     if not seen.replicas:
         return InstanceStep(InstanceState.DRAINING, "no longer needed")
     if seen.launch is None or seen.launch.state in (OperationState.PENDING, OperationState.RUNNING):
         return None
-    if seen.launch.state == OperationState.FAILED:
-        return InstanceStep(InstanceState.DRAINING, f"launch failed: {seen.launch.error}")
     return InstanceStep(InstanceState.BOOTING, "")
 
 

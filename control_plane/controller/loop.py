@@ -20,6 +20,7 @@ from control_plane.controller.limits import Limits
 from control_plane.controller.live import LiveRows
 from control_plane.controller.metrics import PASS_DURATION, RECONCILE_ERRORS
 from control_plane.controller.operation import OperationReconciler
+from control_plane.controller.placement import PlacementReconciler
 from control_plane.controller.projection import REPEAT_S, ProjectionReconciler
 from control_plane.controller.reconciler import Reconciler
 from control_plane.controller.replica import ReplicaReconciler
@@ -28,7 +29,7 @@ from control_plane.controller.world import Watch, World
 from control_plane.store.session import Database
 from control_plane.tasks.messages import BrokerAway, Messages
 from control_plane.tasks.secret import control_plane_secret
-from infra.cloud.base import Cloud
+from infra.cloud.base import Catalogue, Cloud
 from infra.connection import RedisClient
 from infra.projection import ProjectionPublisher
 from infra.registry import Registry
@@ -64,6 +65,7 @@ class Controller:
         self._reconcilers: Sequence[Reconciler] = (
             DeploymentReconciler(database, live, DemandWatch(jobs), limits, crash),
             ReplicaReconciler(database, live, jobs, settings.cloud, limits),
+            *_of_market(settings, database, cloud, limits),
             InstanceReconciler(database, live, registry, limits),
             LeakAudit(database, live, limits),
             OperationReconciler(database, messages),
@@ -141,6 +143,15 @@ class Controller:
         except RedisError:
             await set_within(stop, self._pause_s)
             return False
+
+
+def _of_market(
+    settings: Settings, database: Database, cloud: Cloud, limits: Limits
+) -> Sequence[Reconciler]:
+    """Those of a cloud that sells different machines."""
+    if not isinstance(cloud, Catalogue):
+        return ()
+    return (PlacementReconciler(database, cloud, settings.cloud, limits),)
 
 
 def _first_line(error: Exception) -> str:

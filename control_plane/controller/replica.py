@@ -17,7 +17,7 @@ from control_plane.store.session import Database
 from control_plane.store.tables import Instance, Replica
 from infra.cloud.base import Market
 from infra.connection import RedisClient
-from infra.names import JOINED_CLOUD
+from infra.names import AWS_CLOUD, JOINED_CLOUD
 from infra.queue.queue import JobQueue
 from infra.states import ReplicaState, is_final
 from infra.telemetry import logger
@@ -95,6 +95,10 @@ class ReplicaReconciler:
         seen = ReplicaState(replica.state)
         if replica.instance_id is None and not is_final(step.to):
             return await self._place(session, replica, step, heard)
+        if step.to is ReplicaState.REQUESTED:
+            return await replicas.displace(
+                session, replica.id, replica.instance_id or "", step.reason
+            )
         moved = await replicas.move(session, replica.id, seen, step.to, step.reason)
         if moved and step.to in _UNDER_WAY:
             await starts.launched(session, replica.id)
@@ -106,9 +110,8 @@ class ReplicaReconciler:
     async def _place(
         self, session: AsyncSession, replica: Replica, step: ReplicaStep, heard: Collection[str]
     ) -> bool:
-        """On a machine that stayed for it, or that is there and has room; else on a new one, where
-        there are any to get: one for each replica, of the cloud's one kind, until placement
-        chooses."""
+        """On a machine that stayed for it, or that joined and has room; else on a new one, where
+        the cloud has one kind. Where it has many, placement chooses."""
         seen = ReplicaState(replica.state)
         instance = await machines.lock_kept(session, replica.deployment_id, heard)
         if instance is not None:
@@ -118,6 +121,8 @@ class ReplicaReconciler:
         if instance is not None:
             await instances.change_assignment(session, instance.id)
             await starts.launched(session, replica.id)
+        elif self._cloud == AWS_CLOUD:
+            return False
         elif self._cloud != JOINED_CLOUD:
             instance = await instances.add(
                 session, self._cloud, self._cloud, self._cloud, Market.ON_DEMAND.value

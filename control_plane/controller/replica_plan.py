@@ -43,6 +43,8 @@ def next_step(
         if state is ReplicaState.DRAINING:
             return ReplicaStep(ReplicaState.TERMINATED, "ended before it had an instance")
         return ReplicaStep(ReplicaState.LAUNCHING)
+    if instance.refused and state is ReplicaState.LAUNCHING:
+        return ReplicaStep(ReplicaState.REQUESTED, "the cloud has no such machine now")
     if InstanceState(instance.state) in _GONE:
         return _bereaved(state, instance)
     report = _report(replica, heartbeat)
@@ -54,7 +56,7 @@ def next_step(
         return _leaving(instance)
     if state is ReplicaState.SLEEPING:
         return None
-    began_at = replica.updated_at if replica.wakes else replica.created_at
+    began_at = replica.updated_at if replica.wakes else _placed_at(replica, instance)
     if state in _START[:-1] and now - began_at > limits.start_s:
         return ReplicaStep(ReplicaState.FAILED, f"not ready within {limits.start_s:.0f} s")
     if replica.wakes and not _has_heard(instance, heartbeat):
@@ -65,6 +67,11 @@ def next_step(
 def _has_heard(instance: Instance, heartbeat: Heartbeat | None) -> bool:
     """Whether its agent knows what it shall run now."""
     return heartbeat is not None and heartbeat.assignment_version >= instance.assignment_version
+
+
+def _placed_at(replica: Replica, instance: Instance) -> float:
+    """The wait for a machine that can be had is no slow start."""
+    return max(replica.created_at, instance.created_at)
 
 
 def _report(replica: Replica, heartbeat: Heartbeat | None) -> ReplicaReport | None:

@@ -11,6 +11,10 @@ import math
 from dataclasses import dataclass, replace
 
 _HALF_LIFE_S = 2 * 3600.0
+_CLOSED_S = 600.0
+"""After a refusal; longer the more of them there were lately: spot gaps last a third of an hour to
+an hour and a half in the median."""
+_MOST_REFUSALS = 6
 _PRIOR_LAUNCHES = 2.0
 _PRIOR_SUCCESSES = 1.8
 _PRIOR_HOURS = 24.0
@@ -31,21 +35,25 @@ class Availability:
     hours: float = 0.0
     """That instances have run."""
     losses: float = 0.0
+    closed_until_s: float = 0.0
+    """Nobody asks it for machines before: it has just refused one."""
 
     def launched(self, now_s: float, succeeded: bool) -> Availability:
         """A launch succeeded, or was refused for want of capacity."""
         aged = self.at(now_s)
-        return replace(
-            aged, launches=aged.launches + 1, successes=aged.successes + (1 if succeeded else 0)
-        )
+        more = replace(aged, launches=aged.launches + 1)
+        if succeeded:
+            return replace(more, successes=aged.successes + 1, closed_until_s=0.0)
+        refusals = min(_MOST_REFUSALS, max(1, round(more.launches - more.successes)))
+        return replace(more, closed_until_s=more.at_s + _CLOSED_S * refusals)
 
     def ran(self, now_s: float, hours: float) -> Availability:
         """Instances ran for so long together since this was last said."""
         aged = self.at(now_s)
         return replace(aged, hours=aged.hours + max(0.0, hours))
 
-    def lost(self, now_s: float, instances: int = 1) -> Availability:
-        """The cloud took instances away."""
+    def lost(self, now_s: float, instances: float = 1.0) -> Availability:
+        """The cloud took instances away; less than one where it may."""
         aged = self.at(now_s)
         return replace(aged, losses=aged.losses + instances)
 
@@ -63,10 +71,17 @@ class Availability:
         """What it says when so much time has passed."""
         elapsed_s = max(0.0, now_s - self.at_s)
         kept = math.exp2(-elapsed_s / _HALF_LIFE_S)
-        return Availability(
-            self.at_s + elapsed_s,
-            self.launches * kept,
-            self.successes * kept,
-            self.hours * kept,
-            self.losses * kept,
+        return replace(
+            self,
+            at_s=self.at_s + elapsed_s,
+            launches=self.launches * kept,
+            successes=self.successes * kept,
+            hours=self.hours * kept,
+            losses=self.losses * kept,
         )
+
+
+def decayed_hours(running_s: float) -> float:
+    """What the hours of an instance that has run until now, for so long, still count."""
+    half_life_h = _HALF_LIFE_S / 3600.0
+    return half_life_h / math.log(2) * (1 - math.exp2(-max(0.0, running_s) / _HALF_LIFE_S))

@@ -33,11 +33,13 @@ class Offer:
     """Of launches that are likely to succeed now."""
     losses_per_hour: float = 0.0
     """Of a running instance to the cloud, expected."""
+    quota_family: str = ""
+    """What the cloud counts it with; empty: its own family alone."""
 
     @property
     def quota(self) -> Quota:
         """What clouds count: virtual CPUs by region, family and market."""
-        family = self.pool.instance_type.split(".")[0]
+        family = self.quota_family or self.pool.instance_type.split(".")[0]
         return Quota(self.region, family, self.pool.market)
 
 

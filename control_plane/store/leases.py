@@ -14,10 +14,10 @@ from sqlalchemy import ColumnElement, and_, or_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store.clock import database_now
-from control_plane.store.tables import Deployment, Instance, Leased, Operation, Replica
+from control_plane.store.tables import Deployment, Duty, Instance, Leased, Operation, Replica
 from control_plane.store.writing import write_one
 
-LeasedTable = type[Deployment] | type[Replica] | type[Instance] | type[Operation]
+LeasedTable = type[Deployment] | type[Replica] | type[Instance] | type[Operation] | type[Duty]
 
 FREE: Mapping[str, Any] = {"lock_token": None, "lock_expires_at": 0.0}
 """The columns of a row that nobody holds."""

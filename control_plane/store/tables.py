@@ -13,6 +13,7 @@ from sqlalchemy import (
     Index,
     MetaData,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -30,7 +31,7 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map = {float: Double, dict[str, Any]: JSON, list[str]: JSON}
+    type_annotation_map = {float: Double, dict[str, Any]: JSON, list[str]: JSON, list[Any]: JSON}
 
 
 class Leased:
@@ -196,7 +197,7 @@ class Instance(Leased, Base):
     __tablename__ = "instances"
     id: Mapped[str] = mapped_column(primary_key=True)
     cloud: Mapped[str]
-    cloud_id: Mapped[str] = mapped_column(default="")
+    cloud_id: Mapped[str] = mapped_column(default="", index=True)
     instance_type: Mapped[str]
     zone: Mapped[str]
     market: Mapped[str]
@@ -209,10 +210,59 @@ class Instance(Leased, Base):
     capabilities: Mapped[dict[str, Any]] = mapped_column(default=dict)
     kept_for: Mapped[str | None] = mapped_column(index=True, default=None)
     """The deployment at zero for which it stays although nothing runs on it."""
+    alternatives: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
+    """Other pools that its launch may take: {"instance_type", "zone", "usd_per_hour"} each."""
+    refused: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """The cloud had no machine to give: who waits for it is placed anew."""
+    retiring: Mapped[str] = mapped_column(FreeText, default="", server_default="")
+    """Why its replicas are to be replaced elsewhere before it ends; empty: they are not."""
     created_at: Mapped[float]
     updated_at: Mapped[float]
     joined_at: Mapped[float | None] = mapped_column(default=None)
     ended_at: Mapped[float | None] = mapped_column(default=None)
+
+
+class Pool(Base):
+    """What the past of one pool says of its future; counts decay, see
+    `control_plane.placement.availability`."""
+
+    __tablename__ = "pools"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    """cloud/instance type/zone/market"""
+    cloud: Mapped[str]
+    instance_type: Mapped[str]
+    zone: Mapped[str]
+    market: Mapped[str]
+    at: Mapped[float] = mapped_column(default=0.0)
+    """When the counts were last written."""
+    launches: Mapped[float] = mapped_column(default=0.0)
+    successes: Mapped[float] = mapped_column(default=0.0)
+    hours: Mapped[float] = mapped_column(default=0.0)
+    losses: Mapped[float] = mapped_column(default=0.0)
+    closed_until: Mapped[float] = mapped_column(default=0.0)
+    """Nobody asks it for machines before."""
+
+
+class Quota(Base):
+    """Virtual CPUs that an account may have, as its refusals taught."""
+
+    __tablename__ = "quotas"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    """cloud/region/family/market"""
+    cloud: Mapped[str]
+    region: Mapped[str]
+    family: Mapped[str]
+    market: Mapped[str]
+    vcpus: Mapped[int] = mapped_column(default=0)
+    learned_at: Mapped[float] = mapped_column(default=0.0)
+
+
+class Duty(Leased, Base):
+    """What one controller does at a time for all rows together."""
+
+    __tablename__ = "duties"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    """placement or notices"""
 
 
 class Machine(Base):

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from control_plane.controller.pool_lessons import learn_launch, learn_quota
 from control_plane.store.repositories import instances
 from control_plane.store.repositories.operations import OperationState
 from control_plane.store.tables import Instance
 from control_plane.tasks.claim import Claim
 from control_plane.tasks.secret import control_plane_secret, join_token
-from infra.cloud.base import Cloud, LaunchRequest, Market
+from infra.cloud.base import Cloud, CloudInstance, CloudPool, LaunchRequest, Market
+from infra.cloud.refusals import InsufficientCapacity, QuotaReached, Refusal
 from infra.keys import hash_secret
 from infra.settings import Settings
+from infra.telemetry import logger
+
+_log = logger(__name__)
 
 
 async def launch_instance(claim: Claim, cloud: Cloud, settings: Settings) -> None:
     """Launch the instance that the operation names, unless nobody waits for it any more.
 
+    That the cloud has no machine to give ends the operation and teaches placement; who waits for
+    the instance is placed anew.
+
     Raises:
-        CloudError: the cloud refused or could not be reached.
+        CloudError: the cloud refused otherwise or could not be reached.
     """
     instance_id = claim.operation.subject_id
     token = join_token(control_plane_secret(settings), instance_id)
@@ -28,17 +38,25 @@ async def launch_instance(claim: Claim, cloud: Cloud, settings: Settings) -> Non
     if not wanted:  # joined already, or given up in the meantime
         async with claim.outcome(OperationState.SUCCEEDED):
             return
-    launched = await cloud.launch(
-        LaunchRequest(
-            instance_id=instance_id,
-            instance_type=instance.instance_type,
-            zone=instance.zone,
-            market=Market(instance.market),
-            user_data={"TAMER_JOIN_URL": settings.api_url, "TAMER_JOIN_TOKEN": token},
-        )
+    request = LaunchRequest(
+        instance_id=instance_id,
+        instance_type=instance.instance_type,
+        zone=instance.zone,
+        market=Market(instance.market),
+        user_data={"TAMER_JOIN_URL": settings.api_url, "TAMER_JOIN_TOKEN": token},
+        alternatives=_alternatives(instance),
     )
+    try:
+        launched = await cloud.launch(request)
+    except (InsufficientCapacity, QuotaReached) as refusal:
+        await _refused(claim, instance, request, refusal)
+        return
     async with claim.outcome(OperationState.SUCCEEDED) as session:
-        await instances.set_cloud_id(session, instance_id, launched.cloud_id)
+        await instances.launched(
+            session, instance_id, launched.cloud_id, _where(instance, launched)
+        )
+        if launched.pool is not None:
+            await learn_launch(session, instance.cloud, [launched.pool], succeeded=True)
 
 
 async def terminate_instance(claim: Claim, cloud: Cloud) -> None:
@@ -46,3 +64,35 @@ async def terminate_instance(claim: Claim, cloud: Cloud) -> None:
     await cloud.terminate(claim.operation.subject_id)
     async with claim.outcome(OperationState.SUCCEEDED):
         return
+
+
+async def _refused(
+    claim: Claim, instance: Instance, request: LaunchRequest, refusal: Refusal
+) -> None:
+    own = CloudPool(request.instance_type, request.zone, request.market)
+    asked = refusal.pools or (own, *request.alternatives)
+    async with claim.outcome(OperationState.FAILED, str(refusal)) as session:
+        await instances.refuse(session, instance.id)
+        if isinstance(refusal, QuotaReached):
+            await learn_quota(session, instance.cloud, asked)
+        else:
+            await learn_launch(session, instance.cloud, asked, succeeded=False)
+    _log.info("no machine to be had", instance_id=instance.id, reason=str(refusal))
+
+
+def _alternatives(instance: Instance) -> tuple[CloudPool, ...]:
+    market = Market(instance.market)
+    return tuple(
+        CloudPool(each["instance_type"], each["zone"], market) for each in instance.alternatives
+    )
+
+
+def _where(instance: Instance, launched: CloudInstance) -> dict[str, Any]:
+    """What the cloud chose among the alternatives, and its price."""
+    pool = launched.pool
+    if pool is None:
+        return {}
+    for each in instance.alternatives:
+        if (each["instance_type"], each["zone"]) == (pool.instance_type, pool.zone):
+            return dict(each)
+    return {}

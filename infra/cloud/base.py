@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -20,6 +20,24 @@ class CloudPool(msgspec.Struct, frozen=True, order=True):
     instance_type: str
     zone: str
     market: Market
+
+
+class CloudOffer(msgspec.Struct, frozen=True):
+    """What may be launched now."""
+
+    pool: CloudPool
+    region: str
+    accelerator: str
+    """As `infra.performance.hardware` names it; empty: the processor."""
+    devices: int
+    """Device slots: what replicas run on, each on its own."""
+    vcpus: int
+    memory_bytes: int
+    usd_per_hour: float
+    quota_family: str = ""
+    """What the provider counts virtual CPUs by, within a region and a market."""
+    score: int = 0
+    """How likely the provider thinks capacity is, 1 to 10; 0 where it does not say."""
 
 
 class LaunchRequest(msgspec.Struct, frozen=True):
@@ -94,6 +112,7 @@ class Cloud(Protocol):
     async def close(self) -> None: ...
 
 
+@runtime_checkable
 class NoticeSource(Protocol):
     """A cloud that announces what it takes away; a notice comes again until it is acknowledged."""
 
@@ -102,3 +121,11 @@ class NoticeSource(Protocol):
 
     async def acknowledge(self, notices: Sequence[Notice]) -> None:
         """They have been acted upon: they need not come again. Raises CloudError."""
+
+
+@runtime_checkable
+class Catalogue(Protocol):
+    """A cloud that sells different machines, in several places, at prices that move."""
+
+    async def offers(self) -> Sequence[CloudOffer]:
+        """Every pool that could be asked for a machine now. Raises CloudError."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from infra.performance.hardware import Accelerator
-from infra.performance.model_facts import ModelFacts, Quantization
+from infra.performance.model_facts import WEIGHT_BYTES, ModelFacts, Quantization
 
 USABLE_SHARE = 0.92
 """What the driver, the context and fragmentation leave."""
@@ -61,3 +61,22 @@ def plan_memory(
 
 def _gib(size_bytes: int) -> str:
     return f"{size_bytes / _GIB:.1f} GiB"
+
+
+def weights_of(parameters: int, int8: bool) -> int:
+    """Bytes, where no more is known of a model than the number of its parameters."""
+    return int(parameters * WEIGHT_BYTES["int8" if int8 else "none"])
+
+
+def require_weights(weight_bytes: int, device: Accelerator, devices: int = 1) -> None:
+    """What is sure before anything else of the model is known.
+
+    Raises:
+        DoesNotFit: the weights alone are more than there is.
+    """
+    usable = int(device.memory_bytes * USABLE_SHARE) * devices
+    if weight_bytes > usable:
+        raise DoesNotFit(
+            f"{_gib(weight_bytes)} of weights do not fit into {_gib(usable)} of "
+            f"{devices} x {device.name}"
+        )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.api.deployments.device import require_device
+from control_plane.api.deployments.offers import placement_notes, require_offer
 from control_plane.api.deployments.revision import wanted_revision
 from control_plane.api.deployments.spec import DeploymentSpec
 from control_plane.api.problem import Problem, invalid_field, not_found
@@ -54,6 +55,7 @@ async def apply(change: Change, spec: DeploymentSpec) -> Outcome:
         raise Problem(409, "name-taken", _taken(deployment))
     notes = _notes(spec, change.settings)
     await require_device(change.session, spec, change.settings)
+    await require_offer(change.session, spec, change.settings)
     now = await read_clock(change.session)
     revision = await wanted_revision(change.session, deployment.id, spec, now)
     written = spec.model_dump(mode="json")
@@ -88,6 +90,7 @@ async def delete(change: Change, name: str) -> Deployed:
 async def _create(change: Change, spec: DeploymentSpec) -> Outcome:
     notes = _notes(spec, change.settings)
     await require_device(change.session, spec, change.settings)
+    await require_offer(change.session, spec, change.settings)
     now = await read_clock(change.session)
     deployment_id = new_id(Prefix.DEPLOYMENT)
     revision = await wanted_revision(change.session, deployment_id, spec, now)
@@ -111,18 +114,19 @@ async def _record(change: Change, action: str, deployment: Deployment, revision:
 
 
 def _notes(spec: DeploymentSpec, settings: Settings) -> list[str]:
-    """Limits on money: true by themselves where machines cost nothing, refused elsewhere until
-    spending is metered (a limit that does not act would be worse than none)."""
+    """Limits on money: true by themselves where machines cost nothing; a budget is refused
+    elsewhere until spending is metered (a limit that does not act would be worse than none)."""
+    free = settings.cloud in (LOCAL_CLOUD, JOINED_CLOUD)
     limits = {
         "budget.usd_per_day": spec.budget.usd_per_day,
-        "placement.max_usd_per_hour": spec.placement.max_usd_per_hour,
+        "placement.max_usd_per_hour": spec.placement.max_usd_per_hour if free else None,
     }
     stated = [field for field, limit in limits.items() if limit is not None]
-    if stated and settings.cloud not in (LOCAL_CLOUD, JOINED_CLOUD):
+    if stated and not free:
         message = f"spending on the cloud '{settings.cloud}' is not metered yet: leave it out"
         raise invalid_field(stated[0], message)
     said = f"machines of the {settings.cloud} cloud cost nothing, so it holds"
-    return [f"{field}: {said}" for field in stated]
+    return [*(f"{field}: {said}" for field in stated), *placement_notes(spec, settings)]
 
 
 def _unknown(name: str) -> Problem:

@@ -22,8 +22,9 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from control_plane.api.deployments.engines import engine_hint, engine_names
 from control_plane.api.deployments.options import check_options, check_torch_options
-from control_plane.api.strict import PLAIN_TEXT_PATTERN, StrictBody
+from control_plane.api.strict import PLAIN_TEXT_PATTERN, StrictBody, nearest
 from infra.names import NAME_PATTERN, NAME_RULE
+from infra.performance.hardware import ACCELERATORS
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, description=NAME_RULE)]
 Positive = Annotated[float, Field(gt=0)]
@@ -134,11 +135,31 @@ class ScalingSpec(StrictBody):
         return self
 
 
+def _known_accelerator(name: str) -> str:
+    if name not in ACCELERATORS:
+        raise PydanticCustomError(
+            "unknown_accelerator",
+            "there is no such accelerator; {hint}",
+            {"hint": nearest(name, list(ACCELERATORS))},
+        )
+    return name
+
+
+Place = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")]
+Choice = Field(max_length=64)
+
+
 class PlacementSpec(StrictBody):
-    accelerators: Annotated[list[str], _NoEffectBeyond([])] = []
-    regions: Annotated[list[str], _NoEffectBeyond([])] = []
-    spot: Annotated[str, _NoEffectBeyond("prefer")] = "prefer"
+    """Empty lists allow everything."""
+
+    accelerators: Annotated[list[Annotated[str, AfterValidator(_known_accelerator)]], Choice] = []
+    regions: Annotated[list[Place], Choice] = []
+    zones: Annotated[list[Place], Choice] = []
+    instance_types: Annotated[list[Place], Choice] = []
+    spot: Literal["prefer", "only", "never"] = "prefer"
+    """prefer: on-demand machines bridge what spot does not give, and are given back."""
     max_usd_per_hour: Positive | None = None
+    """For all replicas together."""
 
 
 class BudgetSpec(StrictBody):

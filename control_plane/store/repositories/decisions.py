@@ -14,6 +14,7 @@ from control_plane.store.ids import Prefix, new_id
 from control_plane.store.tables import Decision, Deployment
 
 SCALE = "scale"
+PLACE = "place"
 
 
 async def add(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select, update
@@ -41,8 +41,19 @@ async def by_id(session: AsyncSession, instance_ids: Sequence[str]) -> dict[str,
 
 
 async def add(
-    session: AsyncSession, cloud: str, instance_type: str, zone: str, market: str
+    session: AsyncSession,
+    cloud: str,
+    instance_type: str,
+    zone: str,
+    market: str,
+    usd_per_hour: float = 0.0,
+    alternatives: Sequence[Mapping[str, Any]] = (),
 ) -> Instance:
+    """One to launch.
+
+    Args:
+        alternatives: as `Instance.alternatives` says.
+    """
     now = await read_clock(session)
     instance = Instance(
         id=new_id(Prefix.INSTANCE),
@@ -50,6 +61,8 @@ async def add(
         instance_type=instance_type,
         zone=zone,
         market=market,
+        usd_per_hour=usd_per_hour,
+        alternatives=list(alternatives),
         state=InstanceState.REQUESTED.value,
         assignment_version=1,
         created_at=now,
@@ -100,11 +113,50 @@ async def expect_join(
     )
 
 
-async def set_cloud_id(session: AsyncSession, instance_id: str, cloud_id: str) -> None:
+async def launched(
+    session: AsyncSession, instance_id: str, cloud_id: str, where: Mapping[str, Any]
+) -> None:
+    """The cloud has made it.
+
+    Args:
+        where: columns of the place and price that it took, if it had a choice.
+    """
     await write_one(
         session,
-        update(Instance).where(Instance.id == instance_id).values(cloud_id=cloud_id),
+        update(Instance).where(Instance.id == instance_id).values(cloud_id=cloud_id, **where),
     )
+
+
+async def refuse(session: AsyncSession, instance_id: str) -> None:
+    """The cloud had no machine to give."""
+    await write_one(
+        session, update(Instance).where(Instance.id == instance_id).values(refused=True)
+    )
+
+
+async def retire(session: AsyncSession, instance_id: str, reason: str) -> bool:
+    """Have its replicas replaced elsewhere; False, and nothing written, where it leaves already."""
+    return await write_one(
+        session,
+        update(Instance)
+        .where(
+            Instance.id == instance_id,
+            Instance.state == InstanceState.JOINED.value,
+            Instance.retiring == "",
+        )
+        .values(retiring=reason),
+    )
+
+
+async def by_cloud_id(session: AsyncSession, cloud: str, cloud_id: str) -> Instance | None:
+    """The newest that is this machine of the cloud's."""
+    found = await session.scalars(
+        select(Instance)
+        .where(Instance.cloud == cloud, Instance.cloud_id == cloud_id)
+        .order_by(Instance.id.desc())
+        .limit(1)
+    )
+    return found.first()
 
 
 async def change_assignment(session: AsyncSession, instance_id: str) -> None:

@@ -167,3 +167,52 @@ async def move(
         .where(Replica.id == replica_id, Replica.state == seen.value)
         .values(state=to.value, reason=reason, updated_at=database_now(), **values),
     )
+
+
+async def unplaced(session: AsyncSession, limit: int) -> Sequence[Replica]:
+    """Those that wait for an instance, oldest first."""
+    statement = (
+        select(Replica)
+        .where(Replica.state == ReplicaState.REQUESTED.value, Replica.instance_id.is_(None))
+        .order_by(Replica.id)
+        .limit(limit)
+    )
+    return (await session.scalars(statement)).all()
+
+
+async def place(session: AsyncSession, replica_id: str, instance_id: str) -> bool:
+    """Give an instance to one that waits for it; False, and nothing written, if it does not."""
+    return await write_one(
+        session,
+        update(Replica)
+        .where(
+            Replica.id == replica_id,
+            Replica.state == ReplicaState.REQUESTED.value,
+            Replica.instance_id.is_(None),
+        )
+        .values(
+            state=ReplicaState.LAUNCHING.value,
+            reason="",
+            instance_id=instance_id,
+            updated_at=database_now(),
+        ),
+    )
+
+
+async def displace(session: AsyncSession, replica_id: str, instance_id: str, reason: str) -> bool:
+    """Its instance is not to be had: it waits for another one."""
+    return await write_one(
+        session,
+        update(Replica)
+        .where(
+            Replica.id == replica_id,
+            Replica.state == ReplicaState.LAUNCHING.value,
+            Replica.instance_id == instance_id,
+        )
+        .values(
+            state=ReplicaState.REQUESTED.value,
+            reason=reason,
+            instance_id=None,
+            updated_at=database_now(),
+        ),
+    )

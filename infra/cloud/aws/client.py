@@ -13,11 +13,13 @@ from infra.cloud.aws.boot import user_data
 from infra.cloud.aws.described import described, one_each
 from infra.cloud.aws.event_queue import EventQueue
 from infra.cloud.aws.launch_template import LaunchTemplate, open_template
+from infra.cloud.aws.offers import Offers
 from infra.cloud.aws.placement_scores import PlacementScores
 from infra.cloud.aws.spot_prices import SpotPrices
 from infra.cloud.base import (
     CloudInstance,
     CloudInstanceState,
+    CloudOffer,
     LaunchRequest,
     Notice,
 )
@@ -36,7 +38,8 @@ _METADATA_URL = "http://169.254.169.254"
 
 
 class AwsCloud:
-    """An `infra.cloud.base.Cloud` and `NoticeSource`; it belongs to the event loop that uses it."""
+    """An `infra.cloud.base.Cloud`, `Catalogue` and `NoticeSource`, of the event loop that uses
+    it."""
 
     def __init__(self, settings: Settings, access: AwsAccess | None = None) -> None:
         """`access` is the process's own unless it is given."""
@@ -51,6 +54,7 @@ class AwsCloud:
         self._events = EventQueue(self._access, settings.aws_events_queue_url)
         self.spot_prices = SpotPrices(self._access)
         self.placement_scores = PlacementScores(self._access)
+        self._offers = Offers(self._access, self._subnets, self.spot_prices, self.placement_scores)
 
     async def launch(self, request: LaunchRequest) -> CloudInstance:
         """See `Cloud`.
@@ -71,6 +75,11 @@ class AwsCloud:
     async def terminate(self, instance_id: str) -> None:
         """See `Cloud`; ends every machine with this id. Raises Refusal."""
         await self._access.do(lambda: self._end(instance_id))
+
+    async def offers(self) -> Sequence[CloudOffer]:
+        """See `Catalogue`; types and zones are asked again every hour, prices every minute. Raises
+        Refusal."""
+        return await self._offers.now()
 
     async def notices(self) -> Sequence[Notice]:
         """See `NoticeSource`. Raises Refusal."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,17 @@ _NEVER = threading.Event()
 
 
 class Cell:
-    def __init__(self, settings: Settings, database: Database, jobs: Redis) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        jobs: Redis,
+        cloud: MemoryCloud | None = None,
+    ) -> None:
         self.settings = settings
         self.database = database
         self.jobs = jobs
-        self.cloud = MemoryCloud()
+        self.cloud = cloud or MemoryCloud()
         self.mailbox = Mailbox()
         self.controller = self.new_controller()
         self.projections = ProjectionReader(jobs)
@@ -63,8 +69,17 @@ class Cell:
             row.max_context_tokens, row.vocabulary_size = 2048, 100
         return row
 
-    async def deploy(self, model: Model, name: str = "chat", **scaling: Any) -> Deployment:
-        spec = {"scaling": {"min_replicas": 0, "max_replicas": 2, "idle_s": 60.0, **scaling}}
+    async def deploy(
+        self,
+        model: Model,
+        name: str = "chat",
+        placement: Mapping[str, Any] | None = None,
+        **scaling: Any,
+    ) -> Deployment:
+        spec: dict[str, Any] = {
+            "scaling": {"min_replicas": 0, "max_replicas": 2, "idle_s": 60.0, **scaling},
+            "placement": dict(placement or {}),
+        }
         async with self.database.transaction() as session:
             now = await read_clock(session)
             options = {"max_context_tokens": 1024, "max_running": 2}

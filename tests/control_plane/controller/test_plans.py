@@ -35,6 +35,7 @@ def instance(state: str, *, joined: bool = True, age_s: float = 1.0, reason: str
         state=state,
         reason=reason,
         assignment_version=3,
+        created_at=NOW - 3600.0,
         joined_at=NOW - age_s if joined else None,
         updated_at=NOW - age_s,
     )
@@ -76,6 +77,20 @@ def test_a_replica_follows_its_instance_and_its_agent(
     heard = heartbeat(reported) if reported else None
     step = replica_plan.next_step(replica(state), on, heard, NOW, LIMITS)
     assert (step.to.value if step else None) == expected
+
+
+def test_a_replica_whose_machine_is_not_to_be_had_waits_for_another() -> None:
+    refused = instance("draining", joined=False, reason="launch failed: no capacity")
+    refused.refused = True
+    step = replica_plan.next_step(replica("launching"), refused, None, NOW, LIMITS)
+    assert step is not None and step.to is ReplicaState.REQUESTED
+
+
+def test_the_wait_for_a_machine_is_no_slow_start() -> None:
+    late = instance("joined")
+    late.created_at = NOW - 10.0
+    old = replica("loading", age_s=1801)
+    assert replica_plan.next_step(old, late, heartbeat("loading"), NOW, LIMITS) is None
 
 
 def test_a_replica_that_is_never_ready_fails_at_its_limit() -> None:

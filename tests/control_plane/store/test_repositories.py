@@ -5,25 +5,27 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from control_plane.store import repositories
+from control_plane.store import leases, repositories
 from control_plane.store.clock import read_clock
 from control_plane.store.repositories import (
     audit,
     counts,
     decisions,
     deployments,
+    duties,
     garbage,
     imports,
     keys,
     listings,
     machines,
     models,
+    pools,
     revisions,
     starts,
 )
 from control_plane.store.repositories.listings import Page
 from control_plane.store.session import Database
-from control_plane.store.tables import Model, Revision
+from control_plane.store.tables import Duty, Model, Revision
 from tests.control_plane.store import test_repositories_of_machines
 from tests.control_plane.store.exercised import every_function_of, functions_of
 from tests.control_plane.store.rows import (
@@ -254,3 +256,31 @@ async def test_revisions(database: Database) -> None:
             names = await revisions.deployment_names(session)
             assert list(names.items()) == [(one.id, None), (other.id, "chat")]
     assert same is one and other.id != one.id
+
+
+async def test_pools(database: Database) -> None:
+    with every_function_of(pools):
+        async with database.transaction() as session:
+            row = await pools.lock(session, "aws", "g6.xlarge", "us-east-1a", "spot")
+            row.launches, row.closed_until = 2.0, 100.0
+        async with database.transaction() as session:
+            again = await pools.lock(session, "aws", "g6.xlarge", "us-east-1a", "spot")
+            assert (again.launches, again.losses) == (2.0, 0.0)
+            for vcpus in (8, 12):
+                await pools.learn_quota(session, "aws", "us-east-1", "g", "spot", vcpus)
+        async with database.snapshot() as session:
+            assert [each.id for each in await pools.of_cloud(session, "aws")] == [again.id]
+            assert await pools.of_cloud(session, "local") == []
+            assert [each.vcpus for each in await pools.quotas(session, "aws", 0.0)] == [12]
+            later = await read_clock(session) + 60.0
+            assert await pools.quotas(session, "aws", later) == []
+
+
+async def test_duties(database: Database) -> None:
+    with every_function_of(duties):
+        for _ in range(2):
+            async with database.transaction() as session:
+                await duties.ensure(session, duties.PLACEMENT)
+    async with database.transaction() as session:
+        assert await leases.take(session, Duty, duties.PLACEMENT, 60.0) is not None
+        assert await leases.take(session, Duty, duties.PLACEMENT, 60.0) is None

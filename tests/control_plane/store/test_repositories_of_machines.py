@@ -39,10 +39,15 @@ async def test_instances(database: Database) -> None:
             assert await instances.move(session, one.id, requested, launching, "now")
             assert not await instances.move(session, one.id, requested, launching, "again")
             assert await instances.expect_join(session, one.id, "hash", 60.0)
-            await instances.set_cloud_id(session, one.id, "local-1")
+            await instances.launched(session, one.id, "local-1", {"zone": "there"})
             await instances.change_assignment(session, one.id)
+            await instances.refuse(session, one.id)
+            assert not await instances.retire(session, one.id, "dear"), "it has not joined"
         async with database.snapshot() as session:
             [row] = await instances.live(session)
+            assert (row.zone, row.refused, row.retiring) == ("there", True, "")
+            assert await instances.by_cloud_id(session, "local", "local-1") is row
+            assert await instances.by_cloud_id(session, "local", "local-2") is None
             assert (await instances.by_id(session, [one.id, "ins-none"])) == {one.id: row}
             assert (row.state, row.join_token_hash, row.cloud_id) == (
                 "launching",
@@ -58,6 +63,8 @@ async def test_instances(database: Database) -> None:
             assert not await instances.keep(session, one.id, kept_for), "it has not joined"
             (await session.get_one(Instance, one.id)).state = "joined"
             await session.flush()
+            assert await instances.retire(session, one.id, "dear")
+            assert not await instances.retire(session, one.id, "dearer")
             assert await instances.keep(session, one.id, kept_for)
             assert [each.id for each in await instances.kept_for(session, kept_for)] == [one.id]
             told = await instances.assignment(session, one.id)
@@ -232,6 +239,12 @@ async def test_replicas(database: Database) -> None:
             assert moved
             assert not await replicas.move(session, one.id, requested, launching, "again")
             assert await replicas.move(session, two.id, requested, failed, "broken")
+            assert await replicas.displace(session, one.id, instance.id, "none to be had")
+            assert not await replicas.displace(session, one.id, instance.id, "again")
+            assert [each.id for each in await replicas.unplaced(session, 5)] == [one.id]
+            assert await replicas.place(session, one.id, instance.id)
+            assert not await replicas.place(session, one.id, instance.id)
+            assert await replicas.unplaced(session, 5) == []
         async with database.snapshot() as session:
             for live in (
                 await replicas.live(session),

@@ -1,0 +1,115 @@
+"""Whether anything that a cloud sells could ever carry what a spec asks for, by what is known
+before a price is asked: what exists, what fits, and the least that it can cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.api.deployments.spec import DeploymentSpec
+from control_plane.api.problem import invalid_field
+from control_plane.api.strict import nearest
+from control_plane.store.repositories import models
+from infra.instance_types import InstanceType, aws_instance_types
+from infra.names import AWS_CLOUD
+from infra.performance.hardware import accelerator
+from infra.performance.memory import DoesNotFit, require_weights, weights_of
+from infra.settings import Settings, zone_pairs
+
+_LEAST_SPOT_SHARE = 0.1
+"""AWS: spot machines are up to 90 % cheaper."""
+
+
+async def require_offer(session: AsyncSession, spec: DeploymentSpec, settings: Settings) -> None:
+    """Where the cloud sells different machines, one has to be allowed, large enough and cheap
+    enough.
+
+    Raises:
+        Problem: 422, with the numbers.
+    """
+    if settings.cloud != AWS_CLOUD:
+        return
+    _require_places(spec, settings)
+    allowed = _allowed(spec, aws_instance_types(settings.aws_region).values())
+    model = await models.find(session, spec.model)
+    if model is None:
+        return  # refused with its own words
+    int8 = "int8" in (spec.engine.quantization, model.quantization)
+    fitting = _fitting(allowed, weights_of(model.parameters, int8))
+    _require_price(spec, fitting)
+
+
+def placement_notes(spec: DeploymentSpec, settings: Settings) -> list[str]:
+    """What has no effect where machines are of one kind."""
+    if settings.cloud == AWS_CLOUD:
+        return []
+    stated = spec.placement.model_fields_set - {"max_usd_per_hour"}
+    said = f"the cloud '{settings.cloud}' has machines of one kind, so there is nothing to choose"
+    return [f"placement.{field}: {said}" for field in sorted(stated)]
+
+
+def _require_places(spec: DeploymentSpec, settings: Settings) -> None:
+    region, placement = settings.aws_region, spec.placement
+    if region and placement.regions and region not in placement.regions:
+        message = f"this control plane launches in {region} (TAMER_AWS_REGION): allow it"
+        raise invalid_field("placement.regions", message)
+    zones = zone_pairs(settings.aws_subnets)
+    if zones and placement.zones and not set(zones) & set(placement.zones):
+        message = f"there are subnets in {', '.join(sorted(zones))} only (TAMER_AWS_SUBNETS)"
+        raise invalid_field("placement.zones", message)
+
+
+def _allowed(spec: DeploymentSpec, sold: Iterable[InstanceType]) -> Sequence[InstanceType]:
+    placement, sold = spec.placement, list(sold)
+    names = [each.name for each in sold]
+    for index, name in enumerate(placement.instance_types):
+        if name not in names:
+            message = f"no such type with an accelerator is known; {nearest(name, names)}"
+            raise invalid_field(f"placement.instance_types.{index}", message)
+    found = [
+        each
+        for each in sold
+        if (not placement.instance_types or each.name in placement.instance_types)
+        and (not placement.accelerators or each.accelerator in placement.accelerators)
+    ]
+    if not found:
+        told = ", ".join(sorted({each.accelerator for each in sold}))
+        message = f"no allowed instance type has one of these; the cloud sells {told}"
+        raise invalid_field("placement.accelerators", message)
+    return found
+
+
+def _fitting(allowed: Sequence[InstanceType], weight_bytes: int) -> Sequence[InstanceType]:
+    refused: dict[str, str] = {}
+    for name in {each.accelerator for each in allowed}:
+        try:
+            require_weights(weight_bytes, accelerator(name))
+        except DoesNotFit as error:
+            refused[name] = str(error)
+    found = [each for each in allowed if each.accelerator not in refused]
+    if not found:
+        largest = max(refused, key=lambda name: accelerator(name).memory_bytes)
+        message = f"{refused[largest]}, the largest that is allowed: allow a larger one, or int8"
+        raise invalid_field("placement.accelerators", message)
+    return found
+
+
+def _require_price(spec: DeploymentSpec, fitting: Sequence[InstanceType]) -> None:
+    limit = spec.placement.max_usd_per_hour
+    if limit is None:
+        return
+    cheapest = min(fitting, key=_slot_usd)
+    spot = spec.placement.spot != "never"
+    least = _slot_usd(cheapest) * (_LEAST_SPOT_SHARE if spot else 1.0)
+    if limit < least:
+        market = "spot, at the largest discount there is" if spot else "on demand"
+        message = (
+            f"${limit:g} an hour is less than one replica can cost: ${least:.4g} "
+            f"on {cheapest.name} ({cheapest.accelerator}), {market}; raise it"
+        )
+        raise invalid_field("placement.max_usd_per_hour", message)
+
+
+def _slot_usd(kind: InstanceType) -> float:
+    return kind.usd_per_hour / kind.devices

@@ -1,0 +1,143 @@
+"""From rows and offers to the placement programme (pure).
+
+A deployment's demand is the number of its replicas, as the autoscaler says; those that run are
+where they are, and moving one costs a start.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from control_plane.controller.placement_fits import Load
+from control_plane.controller.placement_rows import Placed, PlacementRows
+from control_plane.controller.placement_spec import placement_policy
+from control_plane.controller.pool_lessons import availability
+from control_plane.placement.availability import Availability, decayed_hours
+from control_plane.placement.offer import Market, Offer, Pool, Quota
+from control_plane.placement.problem import Fit, Problem, Want
+from control_plane.store.tables import Instance
+from infra.cloud.base import CloudOffer
+
+_START_S = 240.0
+"""Machine time that a move costs: two machines run while the new one starts."""
+_DISTURBANCE_USD = 0.02
+"""What a move costs besides: caches that are cold, sequences that change their place."""
+_LEAST_SHARE = 0.55
+_SCORES = 10
+"""The best that a provider gives; the worst halves what is expected of a launch."""
+
+
+def problem_of(
+    rows: PlacementRows, told: Sequence[CloudOffer], waiting: Mapping[str, int] | None = None
+) -> Problem:
+    """The programme over all deployments.
+
+    Args:
+        waiting: by deployment id, how many of those that wait are placed now; all, unless given.
+    """
+    offers = offers_of(rows, told)
+    have = Counter(pool_of_instance(each) for each in rows.instances)
+    obtainable = {
+        pool: have[pool]
+        for pool, known in _known(rows).items()
+        if known.closed_until_s > rows.now and pool in offers
+    }
+    wants = []
+    for placed in rows.placed:
+        count = len(placed.waiting) if waiting is None else waiting[placed.deployment.id]
+        wants.append(_want(placed, offers, obtainable, count))
+    quotas = {
+        Quota(each.region, each.family, _market(each.market)): each.vcpus for each in rows.quotas
+    }
+    return Problem(offers, wants, quotas, obtainable)
+
+
+def offers_of(rows: PlacementRows, told: Sequence[CloudOffer]) -> dict[Pool, Offer]:
+    """Prices of now, with what pools taught."""
+    known, ran = _known(rows), _hours_running(rows)
+    offers = {}
+    for each in told:
+        pool = Pool(each.pool.instance_type, each.pool.zone, _market(each.pool.market))
+        past = known.get(pool, Availability()).ran(rows.now, ran.get(pool, 0.0))
+        spot = pool.market == "spot"
+        offers[pool] = Offer(
+            pool=pool,
+            region=each.region,
+            accelerator=each.accelerator,
+            devices=each.devices,
+            memory_bytes=each.memory_bytes,
+            vcpus=each.vcpus,
+            usd_per_hour=each.usd_per_hour,
+            launch_share=past.launch_share(rows.now) * _trust(each.score),
+            losses_per_hour=past.losses_per_hour(rows.now) if spot else 0.0,
+            quota_family=each.quota_family,
+        )
+    return offers
+
+
+def _want(
+    placed: Placed, offers: Mapping[Pool, Offer], obtainable: Mapping[Pool, int], waiting: int
+) -> Want:
+    policy, load = placement_policy(placed.deployment.spec), Load.of(placed)
+    fits: dict[Pool, Fit] = {}
+    refused: dict[Pool, str] = {}
+    for pool, offer in offers.items():
+        said = policy.refusal(offer) or load.on(offer)
+        if isinstance(said, Fit):
+            fits[pool] = said
+        else:
+            refused[pool] = said
+    running = Counter(
+        pool for _, instance in placed.running if (pool := pool_of_instance(instance)) in fits
+    )
+    demand = waiting + running.total()
+    cheapest = min((offers[pool].usd_per_hour / offers[pool].devices for pool in fits), default=0.0)
+    return Want(
+        deployment=placed.deployment.id,
+        demand=float(demand),
+        fits=fits,
+        kept_share=_kept_share(demand, fits, obtainable),
+        max_replicas=demand,
+        max_usd_per_hour=policy.max_usd_per_hour,
+        running=dict(running),
+        start_usd=cheapest * _START_S / 3600 + _DISTURBANCE_USD,
+        refused=refused,
+    )
+
+
+def _kept_share(demand: int, fits: Mapping[Pool, Fit], obtainable: Mapping[Pool, int]) -> float:
+    """Half of the replicas, as far as they can be divided, where there are pools to spread over."""
+    open_pools = [pool for pool in fits if obtainable.get(pool, 1) > 0]
+    if demand < 2 or len(open_pools) < 2:
+        return 0.0
+    return (demand // 2) / demand
+
+
+def _known(rows: PlacementRows) -> dict[Pool, Availability]:
+    return {
+        Pool(each.instance_type, each.zone, _market(each.market)): availability(each)
+        for each in rows.pools
+    }
+
+
+def _hours_running(rows: PlacementRows) -> dict[Pool, float]:
+    hours: dict[Pool, float] = {}
+    for each in rows.instances:
+        pool = pool_of_instance(each)
+        hours[pool] = hours.get(pool, 0.0) + decayed_hours(rows.now - each.created_at)
+    return hours
+
+
+def pool_of_instance(instance: Instance) -> Pool:
+    return Pool(instance.instance_type, instance.zone, _market(instance.market))
+
+
+def _market(name: str) -> Market:
+    return "spot" if name == "spot" else "on-demand"
+
+
+def _trust(score: int) -> float:
+    if not score:
+        return 1.0
+    return _LEAST_SHARE + (1 - _LEAST_SHARE) * score / _SCORES

@@ -1,0 +1,101 @@
+"""What the store says of placement: who waits for a machine, what runs where, what pools taught."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.store.clock import read_clock
+from control_plane.store.repositories import deployments, instances, pools, replicas
+from control_plane.store.tables import Deployment, Instance, Model, Pool, Quota, Replica, Revision
+from infra.states import InstanceState, ReplicaState
+
+_QUOTA_KNOWN_S = 3600.0
+"""Accounts are given more; then one refusal teaches it again."""
+_STAYING = (
+    InstanceState.REQUESTED,
+    InstanceState.LAUNCHING,
+    InstanceState.BOOTING,
+    InstanceState.JOINED,
+)
+_LEAVING = (ReplicaState.DRAINING,)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """One deployment's replicas that have not ended and do not leave."""
+
+    deployment: Deployment
+    revision: Revision
+    model: Model
+    waiting: Sequence[Replica]
+    """Without an instance, oldest first."""
+    running: Sequence[tuple[Replica, Instance]]
+    """On instances that stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementRows:
+    now: float
+    """Database time."""
+    placed: Sequence[Placed]
+    instances: Sequence[Instance]
+    """Of the cloud, that stay."""
+    slots_taken: dict[str, int]
+    """Replicas on each instance that have not ended."""
+    pools: Sequence[Pool]
+    quotas: Sequence[Quota]
+
+    @property
+    def waits(self) -> bool:
+        return any(each.waiting for each in self.placed)
+
+
+async def anybody_waits(session: AsyncSession) -> bool:
+    return bool(await replicas.unplaced(session, 1))
+
+
+async def load(session: AsyncSession, cloud: str) -> PlacementRows:
+    now = await read_clock(session)
+    live = await replicas.live(session)
+    staying = {
+        each.id: each
+        for each in await instances.live(session)
+        if each.cloud == cloud and each.state in _STAYING and not each.retiring and not each.refused
+    }
+    taken: dict[str, int] = {}
+    for replica in live:
+        if replica.instance_id is not None:
+            taken[replica.instance_id] = taken.get(replica.instance_id, 0) + 1
+    by_deployment: dict[str, list[Replica]] = {}
+    for replica in live:
+        if replica.state not in _LEAVING:
+            by_deployment.setdefault(replica.deployment_id, []).append(replica)
+    placed = []
+    for found in await deployments.all_live(session):
+        own = by_deployment.get(found.deployment.id, [])
+        if not own:
+            continue
+        placed.append(
+            Placed(
+                found.deployment,
+                found.revision,
+                await session.get_one(Model, found.revision.model_id),
+                [each for each in own if each.instance_id is None],
+                [
+                    (each, staying[each.instance_id])
+                    for each in own
+                    if each.instance_id is not None and each.instance_id in staying
+                ],
+            )
+        )
+    return PlacementRows(
+        now,
+        placed,
+        list(staying.values()),
+        taken,
+        await pools.of_cloud(session, cloud),
+        await pools.quotas(session, cloud, now - _QUOTA_KNOWN_S),
+    )

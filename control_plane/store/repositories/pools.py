@@ -1,0 +1,58 @@
+"""What pools and quotas taught (`control_plane.placement.availability`), kept over restarts.
+
+Times are the database's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.store.clock import read_clock
+from control_plane.store.insertion import insert_unless_there
+from control_plane.store.tables import Pool, Quota
+
+
+async def of_cloud(session: AsyncSession, cloud: str) -> Sequence[Pool]:
+    found = await session.scalars(select(Pool).where(Pool.cloud == cloud).order_by(Pool.id))
+    return found.all()
+
+
+async def lock(
+    session: AsyncSession, cloud: str, instance_type: str, zone: str, market: str
+) -> Pool:
+    """The row of a pool, new or old, locked until the end of the transaction."""
+    id = "/".join((cloud, instance_type, zone, market))
+    await insert_unless_there(
+        session,
+        Pool,
+        Pool.id,
+        id=id,
+        cloud=cloud,
+        instance_type=instance_type,
+        zone=zone,
+        market=market,
+    )
+    return (await session.scalars(select(Pool).where(Pool.id == id).with_for_update())).one()
+
+
+async def learn_quota(
+    session: AsyncSession, cloud: str, region: str, family: str, market: str, vcpus: int
+) -> None:
+    """So many virtual CPUs run, and one machine more was refused."""
+    id, now = "/".join((cloud, region, family, market)), await read_clock(session)
+    await insert_unless_there(
+        session, Quota, Quota.id, id=id, cloud=cloud, region=region, family=family, market=market
+    )
+    row = (await session.scalars(select(Quota).where(Quota.id == id).with_for_update())).one()
+    row.vcpus, row.learned_at = vcpus, now
+
+
+async def quotas(session: AsyncSession, cloud: str, since: float) -> Sequence[Quota]:
+    """Learned since then."""
+    found = await session.scalars(
+        select(Quota).where(Quota.cloud == cloud, Quota.learned_at >= since).order_by(Quota.id)
+    )
+    return found.all()

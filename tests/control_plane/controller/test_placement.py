@@ -1,0 +1,136 @@
+"""Placement end to end: real store, real queue, a cloud that sells different machines."""
+
+from __future__ import annotations
+
+import pytest
+from redis.asyncio import Redis
+
+from control_plane.store.repositories import replicas
+from control_plane.store.session import Database
+from control_plane.store.tables import Decision, Deployment, Instance
+from infra.cloud.base import CloudPool, Market
+from infra.settings import Settings
+from tests.control_plane.controller.cell import Cell
+from tests.control_plane.controller.market_cloud import A, B, MarketCloud, offer
+
+SPOT_A = CloudPool("g6.xlarge", A, Market.SPOT)
+SPOT_B = CloudPool("g6.xlarge", B, Market.SPOT)
+STEADY = CloudPool("g6.xlarge", A, Market.ON_DEMAND)
+
+
+class Traded(Cell):
+    cloud: MarketCloud
+
+    async def placings(self, deployment: Deployment) -> list[Decision]:
+        return [each for each in await self.decisions(deployment) if each.kind == "place"]
+
+    async def pools(self) -> list[CloudPool]:
+        return [pool_of(each) for each in await self.instances()]
+
+
+def pool_of(instance: Instance) -> CloudPool:
+    return CloudPool(instance.instance_type, instance.zone, Market(instance.market))
+
+
+@pytest.fixture
+async def traded(store_settings: Settings, database: Database, valkey: Redis) -> Traded:
+    changes = {
+        "cloud": "aws",
+        "instance_lost_s": 30.0,
+        "join_limit_s": 30.0,
+        "drain_limit_s": 0.5,
+        "crash_wait_s": 0.01,
+        "crash_limit": 2,
+    }
+    return Traded(store_settings.model_copy(update=changes), database, valkey, MarketCloud())
+
+
+async def test_a_replica_gets_the_cheapest_machine_and_its_price(traded: Traded) -> None:
+    chat = await traded.deploy(await traded.model(), min_replicas=1)
+    await traded.until_state(chat, "ready")
+    [instance] = await traded.instances()
+    assert pool_of(instance) == SPOT_A
+    assert instance.usd_per_hour == 0.30
+    [decision] = await traded.placings(chat)
+    assert decision.reason == "cheapest"
+    assert decision.outcome["chosen"] == ["1 x g6.xlarge us-east-1a spot at $0.3000/h"]
+    assert any("on-demand" in each for each in decision.outcome["rejected"])
+
+
+async def test_two_replicas_are_spread_over_two_pools(traded: Traded) -> None:
+    chat = await traded.deploy(await traded.model(), min_replicas=2)
+    await traded.until_state(chat, "ready")
+    assert sorted(await traded.pools()) == [SPOT_A, SPOT_B]
+
+
+async def test_a_launch_may_take_a_near_equal_and_the_row_says_where_it_went(
+    traded: Traded,
+) -> None:
+    traded.cloud.empty = {SPOT_A}
+    chat = await traded.deploy(await traded.model(), min_replicas=1)
+    await traded.until_state(chat, "ready")
+    [instance] = await traded.instances()
+    assert (pool_of(instance), instance.usd_per_hour) == (SPOT_B, 0.32)
+    [request] = traded.cloud.requests.values()
+    assert request.alternatives == (SPOT_B,)
+
+
+async def test_a_spot_gap_is_bridged_on_demand_and_is_no_failed_start(traded: Traded) -> None:
+    traded.cloud.empty = {SPOT_A, SPOT_B}
+    chat = await traded.deploy(await traded.model(), min_replicas=1)
+    await traded.until_state(chat, "ready")
+    [instance] = [each for each in await traded.instances() if each.state == "joined"]
+    assert (pool_of(instance), instance.usd_per_hour) == (STEADY, 0.80)
+    assert (await traded.placings(chat))[-1].reason == "spot_gap"
+    async with traded.database.snapshot() as session:
+        assert await replicas.ended_unready(session, chat, 5) == []
+
+
+async def test_what_waits_for_spot_alone_says_so(traded: Traded) -> None:
+    traded.cloud.empty = {SPOT_A, SPOT_B}
+    chat = await traded.deploy(await traded.model(), min_replicas=1, placement={"spot": "only"})
+
+    async def told() -> bool:
+        return any(each.reason == "impossible" for each in await traded.placings(chat))
+
+    await traded.until(told)
+    [replica] = await traded.replicas()
+    assert replica.state == "requested"
+    assert "nothing can carry it" in replica.reason
+    assert traded.cloud.launches == 0
+
+
+async def test_a_refused_quota_is_learned_and_the_other_market_is_used(traded: Traded) -> None:
+    model = await traded.model()
+    chat = await traded.deploy(model, min_replicas=1)
+    await traded.until_state(chat, "ready")
+    traded.cloud.spent = {Market.SPOT}
+    second = await traded.deploy(model, "other", min_replicas=1)
+    await traded.until_state(second, "ready")
+    assert STEADY in await traded.pools()
+    assert (await traded.placings(second))[-1].inputs["quotas"] == {"us-east-1 g spot": 4}
+
+
+async def test_deployments_share_the_slots_of_one_machine(traded: Traded) -> None:
+    traded.cloud.sold = [
+        offer("g6.12xlarge", A, Market.ON_DEMAND, 1.0, devices=4),
+        offer("g6.xlarge", A, Market.ON_DEMAND, 0.8),
+    ]
+    model = await traded.model()
+    one = await traded.deploy(model, "one", min_replicas=1)
+    two = await traded.deploy(model, "two", min_replicas=1)
+    await traded.until_state(one, "ready")
+    await traded.until_state(two, "ready")
+    assert [each.instance_type for each in await traded.instances()] == ["g6.12xlarge"]
+
+
+async def test_what_exceeds_the_price_limit_waits_with_the_numbers(traded: Traded) -> None:
+    chat = await traded.deploy(
+        await traded.model(), min_replicas=2, placement={"max_usd_per_hour": 0.5}
+    )
+
+    async def told() -> bool:
+        return any(each.reason == "impossible" for each in await traded.placings(chat))
+
+    await traded.until(told)
+    assert await traded.pools() == [SPOT_A]
