@@ -83,7 +83,7 @@ async def test_a_spot_gap_is_bridged_on_demand_and_is_no_failed_start(traded: Tr
     assert (pool_of(instance), instance.usd_per_hour) == (STEADY, 0.80)
     assert (await traded.placings(chat))[-1].reason == "spot_gap"
     async with traded.database.snapshot() as session:
-        assert await replicas.ended_unready(session, chat, 5) == []
+        assert await replicas.ended_unready(session, [chat.id], 5) == {}
 
 
 async def test_what_waits_for_spot_alone_says_so(traded: Traded) -> None:
