@@ -193,11 +193,14 @@ class Settings(BaseSettings):
     heartbeat_s: float = Field(1.0, gt=0, description="How often agents report.")
     instance_lost_s: float = Field(10.0, gt=0, description="Silence after which an agent is lost.")
     join_limit_s: float = Field(
-        120.0, gt=0, description="Time an instance has from its launch to its join."
+        120.0,
+        gt=0,
+        description="Time an instance of the local cloud has from its launch to its join, and any "
+        "agent for its attempts.",
     )
     join_token_s: float = Field(3600.0, gt=0, description="Life of a one-time join token.")
     start_limit_s: float = Field(
-        1800.0, gt=0, description="Time a replica has from its request until it is ready."
+        1800.0, gt=0, description="Time a replica has for each step of its start: to boot, to load."
     )
     drain_limit_s: float = Field(
         30.0, ge=0, description="Time a draining replica has to finish what it runs."
@@ -281,6 +284,21 @@ class Settings(BaseSettings):
     )
     aws_calls_per_s: float = Field(
         10.0, gt=0, description="The most calls to AWS a second, of one process, on average."
+    )
+    aws_describe_s: float = Field(
+        5.0, ge=0, description="How often a controller asks EC2 which machines there are."
+    )
+    aws_unseen_s: float = Field(
+        60.0,
+        gt=0,
+        description="Time after a launch in which EC2 need not show the machine yet; one that "
+        "is not shown after it, and does not speak, is replaced.",
+    )
+    aws_join_limit_s: float = Field(
+        0.0,
+        ge=0,
+        description="Time a machine has from its launch to its join; 0: four times the slowest of "
+        "the last 20 joins, within 3 to 30 minutes, and 15 minutes while few are known.",
     )
     imds_url: str = Field(
         "",

@@ -3,8 +3,7 @@
 pytest_plugins = [
     "tests.fixtures.byte_tokenizer",
     "tests.fixtures.database",
-    "tests.fixtures.ec2.metadata",
-    "tests.fixtures.ec2.region",
+    "tests.fixtures.ec2_region",
     "tests.fixtures.hub_server",
     "tests.fixtures.neighbour",
     "tests.fixtures.openai_stream",
@@ -14,6 +13,7 @@ pytest_plugins = [
     "tests.fixtures.s3_server",
     "tests.fixtures.smollm2",
     "tests.fixtures.spans",
+    "tests.fixtures.spot_platform",
     "tests.fixtures.tiny_decoder",
     "tests.fixtures.tiny_llama",
     "tests.fixtures.triton_kernels",

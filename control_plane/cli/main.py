@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from control_plane.cli import (
     audit,
     chat,
+    configure,
     dead_letters,
     deploy,
     diff,
@@ -72,6 +73,7 @@ def build_app() -> typer.Typer:
     app.add_typer(dead_letters.app, name="dead-letters")
     app.add_typer(worker.app, name="worker")
     app.command()(down.down)
+    app.command()(configure.configure)
     for entry_point in sorted(entry_points(group=_COMMANDS), key=lambda each: each.name):
         _add(app, entry_point)
     offer_formats(app)

@@ -21,6 +21,7 @@ from infra.states import DeploymentState, ReplicaState
 
 _ABANDONED = {Halt.DELETING: "deployment_deleted", Halt.CRASH_LOOP: "deployment_failed"}
 _ONCE_READY = (DeploymentState.READY, DeploymentState.DEGRADED)
+_UNPLACED = (ReplicaState.REQUESTED, ReplicaState.LAUNCHING)
 _AWAY = (ReplicaState.DRAINING, ReplicaState.SLEEPING)
 _LEAST_WORTH_FIRST = tuple(ReplicaState)
 """Their order is the order of a replica's life."""
@@ -197,9 +198,12 @@ def _state(
     if ready >= target:
         return DeploymentState.READY, ""
     reason = f"{ready} of {target} replicas ready"
+    waiting = [each.reason for each in current if each.state in _UNPLACED and each.reason]
     if seen.failures.count:
         reason += f"; starts that failed in a row: {seen.failures.count}, the last: "
         reason += seen.failures.last_reason
+    elif waiting:
+        reason += f"; the next one waits: {waiting[-1]}"
     if any(each.state == ReplicaState.READY for each in old):
         return DeploymentState.UPDATING, reason
     return _short(deployment, ready, failing=bool(seen.failures.count)), reason

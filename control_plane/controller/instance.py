@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -13,12 +14,15 @@ from control_plane.controller.instance_plan import (
     ENDING,
     STARTING,
     InstanceSeen,
-    InstanceStep,
     needs_termination,
     next_step,
 )
+from control_plane.controller.instance_step import Cause, InstanceStep
+from control_plane.controller.join_limit import SAMPLES, join_limit_s
 from control_plane.controller.limits import Limits
 from control_plane.controller.live import LiveRows
+from control_plane.controller.metrics import INSTANCE_STEPS
+from control_plane.controller.provisioning import explain_step
 from control_plane.controller.world import World
 from control_plane.store.clock import read_clock
 from control_plane.store.repositories import instances, operations, replicas
@@ -28,6 +32,8 @@ from control_plane.store.tables import Instance, Operation
 from infra.registry import Registry
 from infra.states import InstanceState, is_final
 from infra.telemetry import logger
+
+_MEASURE_EVERY_S = 60.0
 
 log = logger(__name__)
 
@@ -54,12 +60,16 @@ class InstanceReconciler:
     name = "instance"
 
     def __init__(
-        self, database: Database, live: LiveRows, registry: Registry, limits: Limits
+        self, database: Database, live: LiveRows, registry: Registry, limits: Limits, cloud: str
     ) -> None:
+        """`cloud`: the configured one, of whose boots the join limit follows."""
         self._database = database
         self._live = live
         self._registry = registry
         self._limits = limits
+        self._cloud = cloud
+        self._measured = not limits.join_s
+        self._measured_at_s = float("-inf")
 
     async def run(self, world: World | None, /) -> int:
         """Raises RedisError: an ended instance could not be forgotten; it is tried again."""
@@ -68,6 +78,7 @@ class InstanceReconciler:
         live = await self._live.read()
         replicas_on = Counter(each.instance_id for each in live.replicas)
         async with self._database.snapshot() as session:
+            await self._measure_joins(session)
             under_way = await _operations(session, live.instances.values())
         ids = [
             id
@@ -91,8 +102,10 @@ class InstanceReconciler:
             if plan.step is not None and is_final(plan.step.to):
                 await self._registry.forget(instance_id)
             async with held.apply() as session:
-                await self._write(session, instance, plan)
+                await self._write(session, instance, plan, now)
         if plan.step is not None:
+            if plan.step.cause is not None:
+                INSTANCE_STEPS.labels(plan.step.cause.value).inc()
             log.info(
                 "instance",
                 instance_id=instance_id,
@@ -100,6 +113,15 @@ class InstanceReconciler:
                 reason=plan.step.reason,
             )
         return 1
+
+    async def _measure_joins(self, session: AsyncSession) -> None:
+        """Now and then: how long machines of this cloud take to join."""
+        now_s = time.monotonic()
+        if not self._measured or now_s - self._measured_at_s < _MEASURE_EVERY_S:
+            return
+        self._measured_at_s = now_s
+        joins_s = await instances.newest_joins_s(session, self._cloud, SAMPLES)
+        self._limits = replace(self._limits, join_s=join_limit_s(joins_s))
 
     def _plan(
         self, instance: Instance, world: World, now: float, live: int, under_way: _UnderWay
@@ -114,6 +136,7 @@ class InstanceReconciler:
             heartbeat=world.heartbeats.get(id),
             silent_s=world.silent_s.get(id, 0.0),
             cloud_answers=world.cloud is not None,
+            cloud_age_s=world.cloud_age_s,
             machine=(world.cloud or {}).get(id),
             launch=under_way.launches.get(id),
             termination=under_way.terminations.get(id),
@@ -122,14 +145,18 @@ class InstanceReconciler:
         ended = step is not None and is_final(step.to)
         return _Plan(step, not ended and needs_termination(instance, seen, self._limits))
 
-    async def _write(self, session: AsyncSession, instance: Instance, plan: _Plan) -> None:
+    async def _write(
+        self, session: AsyncSession, instance: Instance, plan: _Plan, now: float
+    ) -> None:
         if plan.terminate:
             await operations.add_termination(session, instance.id, self._limits.operation_s)
         if plan.step is None:
             return
         step, seen = plan.step, InstanceState(instance.state)
-        moved = await instances.move(session, instance.id, seen, step.to, step.reason)
-        if moved and step.to is InstanceState.LAUNCHING:
+        if not await instances.move(session, instance.id, seen, step.to, step.reason):
+            return
+        await explain_step(session, instance, step, now)
+        if step.cause is Cause.LAUNCH:
             await operations.add(
                 session,
                 OperationKind.LAUNCH_INSTANCE,

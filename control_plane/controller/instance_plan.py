@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from control_plane.controller.instance_step import Cause, InstanceStep
 from control_plane.controller.limits import Limits
 from control_plane.store.repositories.operations import OperationState
 from control_plane.store.tables import Instance, Operation
@@ -27,18 +28,14 @@ class InstanceSeen:
     heartbeat: Heartbeat | None
     silent_s: float
     cloud_answers: bool
+    cloud_age_s: float
+    """Since the cloud was asked: what was launched later it does not show."""
     machine: CloudInstance | None
     """As the cloud describes it; None where it does not know it or does not answer."""
     launch: Operation | None
     """The newest; looked up in `STARTING` states."""
     termination: Operation | None
     """The newest; looked up in `ENDING` states."""
-
-
-@dataclass(frozen=True, slots=True)
-class InstanceStep:
-    to: InstanceState
-    reason: str
 
 
 def next_step(instance: Instance, seen: InstanceSeen, limits: Limits) -> InstanceStep | None:
@@ -48,16 +45,22 @@ def next_step(instance: Instance, seen: InstanceSeen, limits: Limits) -> Instanc
         return _owned(state, instance, seen, limits)
     if state is InstanceState.REQUESTED:
         if not seen.replicas:
-            return InstanceStep(InstanceState.TERMINATED, "no longer needed")
-        return InstanceStep(InstanceState.LAUNCHING, "")
+            return InstanceStep(InstanceState.TERMINATED, "no longer needed", Cause.NOT_NEEDED)
+        return InstanceStep(InstanceState.LAUNCHING, "", Cause.LAUNCH)
     if state in ENDING:
         return _end(state, instance, seen, limits)
-    if seen.machine is not None and seen.machine.state is CloudInstanceState.TERMINATED:
-        return InstanceStep(InstanceState.LOST, seen.machine.reason or "terminated by the cloud")
+    if _ended_by_cloud(state, seen.machine):
+        reason = (seen.machine and seen.machine.reason) or "terminated by the cloud"
+        return InstanceStep(InstanceState.LOST, reason, Cause.ENDED_BY_CLOUD)
     if state is InstanceState.LAUNCHING:
-        return _launching(seen)
-    if _unknown_to_the_cloud(instance, seen, limits):
-        return InstanceStep(InstanceState.LOST, "the cloud does not know it")
+        return _launching(instance, seen)
+    unseen_s = seen.now - seen.cloud_age_s - instance.updated_at
+    # A machine that still speaks to us is there, whatever the cloud says.
+    missing = seen.cloud_answers and seen.machine is None and seen.heartbeat is None
+    if missing and unseen_s > limits.unseen_s:
+        known = {"unseen_s": round(unseen_s, 1), "limit_s": limits.unseen_s}
+        reason = "the cloud does not know it"
+        return InstanceStep(InstanceState.LOST, reason, Cause.UNKNOWN_TO_CLOUD, known)
     if state is InstanceState.BOOTING:
         return _booting(instance, seen, limits)
     return _joined(state, instance, seen, limits)
@@ -85,27 +88,46 @@ def _owned(
     if state is InstanceState.DRAINING and seen.heartbeat is None and not seen.replicas:
         return InstanceStep(InstanceState.TERMINATED, instance.reason)
     if seen.silent_s > limits.instance_lost_s:
-        return InstanceStep(InstanceState.LOST, f"silent for {seen.silent_s:.0f} s")
+        return _silent(seen, limits)
     if state is InstanceState.JOINED and seen.heartbeat is not None and seen.heartbeat.leaving:
-        return InstanceStep(InstanceState.DRAINING, "its agent leaves")
+        return InstanceStep(InstanceState.DRAINING, "its agent leaves", Cause.AGENT_LEFT)
     return None
 
 
-def _launching(seen: InstanceSeen) -> InstanceStep | None:
+def _ended_by_cloud(state: InstanceState, machine: CloudInstance | None) -> bool:
+    """One that is shut down has an agent that leaves in order, unless it has none yet."""
+    if machine is None:
+        return False
+    if machine.state is CloudInstanceState.STOPPING:
+        return state is InstanceState.BOOTING
+    return machine.state is CloudInstanceState.TERMINATED
+
+
+def _launching(instance: Instance, seen: InstanceSeen) -> InstanceStep | None:
     if seen.launch is not None and seen.launch.state == OperationState.FAILED:
-        return InstanceStep(InstanceState.DRAINING, f"launch failed: {seen.launch.error}")
+        reason = f"launch failed: {seen.launch.error}"
+        # Where no machine was to be had, the launch itself has told why.
+        cause = None if instance.refused else Cause.LAUNCH_REFUSED
+        return InstanceStep(InstanceState.DRAINING, reason, cause)
     if not seen.replicas:
-        return InstanceStep(InstanceState.DRAINING, "no longer needed")
-    if seen.launch is None or seen.launch.state in (OperationState.PENDING, OperationState.RUNNING):
+        return InstanceStep(InstanceState.DRAINING, "no longer needed", Cause.NOT_NEEDED)
+    if seen.launch is None:
         return None
+    if seen.launch.state in (OperationState.PENDING, OperationState.RUNNING):
+        if not seen.launch.error or seen.launch.error == instance.reason:
+            return None
+        return InstanceStep(InstanceState.LAUNCHING, seen.launch.error, Cause.LAUNCH_WAITS)
     return InstanceStep(InstanceState.BOOTING, "")
 
 
 def _booting(instance: Instance, seen: InstanceSeen, limits: Limits) -> InstanceStep | None:
     if not seen.replicas:
-        return InstanceStep(InstanceState.DRAINING, "no longer needed")
-    if seen.now - instance.updated_at > limits.join_s:
-        return InstanceStep(InstanceState.DRAINING, f"did not join within {limits.join_s:.0f} s")
+        return InstanceStep(InstanceState.DRAINING, "no longer needed", Cause.NOT_NEEDED)
+    waited_s = seen.now - instance.updated_at
+    if waited_s > limits.join_s:
+        known = {"waited_s": round(waited_s, 1), "limit_s": limits.join_s}
+        reason = f"did not join within {limits.join_s:.0f} s"
+        return InstanceStep(InstanceState.DRAINING, reason, Cause.NEVER_JOINED, known)
     return None
 
 
@@ -113,20 +135,20 @@ def _joined(
     state: InstanceState, instance: Instance, seen: InstanceSeen, limits: Limits
 ) -> InstanceStep | None:
     if seen.silent_s > limits.instance_lost_s:
-        return InstanceStep(InstanceState.LOST, f"silent for {seen.silent_s:.0f} s")
+        return _silent(seen, limits)
     if seen.heartbeat is not None and seen.heartbeat.leaving:
-        return InstanceStep(InstanceState.DRAINING, "its agent leaves")
+        return InstanceStep(InstanceState.DRAINING, "its agent leaves", Cause.AGENT_LEFT)
     if not seen.replicas and not instance.kept_for:
-        return InstanceStep(InstanceState.DRAINING, "empty")
+        return InstanceStep(InstanceState.DRAINING, "empty", Cause.EMPTY)
     if state is InstanceState.JOINED and seen.machine is not None and seen.machine.noticed:
-        return InstanceStep(InstanceState.NOTICED, "the cloud takes it away")
+        return InstanceStep(InstanceState.NOTICED, "the cloud takes it away", Cause.NOTICED)
     return None
 
 
-def _unknown_to_the_cloud(instance: Instance, seen: InstanceSeen, limits: Limits) -> bool:
-    """A machine that still speaks to us is there, whatever the cloud says."""
-    missing = seen.cloud_answers and seen.machine is None and seen.heartbeat is None
-    return missing and seen.now - instance.updated_at > limits.settling_s
+def _silent(seen: InstanceSeen, limits: Limits, while_: str = "") -> InstanceStep:
+    known = {"silent_s": round(seen.silent_s, 1), "limit_s": limits.instance_lost_s}
+    reason = f"silent for {seen.silent_s:.0f} s{while_}"
+    return InstanceStep(InstanceState.LOST, reason, Cause.SILENT, known)
 
 
 def _end(
@@ -138,7 +160,7 @@ def _end(
         return InstanceStep(InstanceState.TERMINATED, instance.reason)
     joined = instance.joined_at is not None
     if state is InstanceState.DRAINING and joined and seen.silent_s > limits.instance_lost_s:
-        return InstanceStep(InstanceState.LOST, f"silent for {seen.silent_s:.0f} s while draining")
+        return _silent(seen, limits, " while draining")
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from control_plane.controller.limits import Limits
 from control_plane.controller.live import LiveRows
+from control_plane.controller.metrics import LEAKED_MACHINES
 from control_plane.controller.world import World
 from control_plane.store.clock import read_clock
 from control_plane.store.repositories import instances, operations
@@ -18,7 +19,8 @@ log = logger(__name__)
 
 
 class LeakAudit:
-    """The other direction, rows that the cloud does not know, is the instance reconciler's."""
+    """The other direction, rows whose machine the cloud does not know, is the instances' own:
+    the cause `unknown_to_cloud` of its steps."""
 
     name = "leak"
 
@@ -28,11 +30,12 @@ class LeakAudit:
         self._limits = limits
 
     async def run(self, world: World | None, /) -> int:
-        machines = world.cloud if world is not None else None
+        if world is None or not world.cloud:
+            return 0
         wanted = (await self._live.read()).instances
         alive = {
             id: each
-            for id, each in (machines or {}).items()
+            for id, each in world.cloud.items()
             if each.state in _ALIVE and id not in wanted
         }
         if not alive:
@@ -42,7 +45,8 @@ class LeakAudit:
             rows = await instances.by_id(session, list(alive))
         for row in rows.values():
             ended = row.state == InstanceState.TERMINATED
-            if not ended or now - (row.ended_at or now) < self._limits.settling_s:
+            seen_after_s = now - world.cloud_age_s - (row.ended_at or now)
+            if not ended or seen_after_s < self._limits.settling_s:
                 del alive[row.id]
         return sum([await self._terminate(machine) for machine in alive.values()])
 
@@ -53,6 +57,7 @@ class LeakAudit:
             )
         if operation.attempts or operation.send_after:
             return 0  # under way
+        LEAKED_MACHINES.inc()
         log.error(
             "a machine runs that nobody asked for; terminating it",
             instance_id=machine.instance_id,

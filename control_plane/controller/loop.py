@@ -60,13 +60,13 @@ class Controller:
         self._registry = registry
         self._pause_s = settings.reconcile_s
         self._live = live = LiveRows(database)
-        self._watch = Watch(live, registry, cloud)
+        self._watch = Watch(live, registry, cloud, limits.describe_every_s)
         # From demand down to the message to Celery in one pass.
         self._reconcilers: Sequence[Reconciler] = (
             DeploymentReconciler(database, live, DemandWatch(jobs), limits, crash),
             ReplicaReconciler(database, live, jobs, settings.cloud, limits),
             *_of_market(settings, database, cloud, limits),
-            InstanceReconciler(database, live, registry, limits),
+            InstanceReconciler(database, live, registry, limits, settings.cloud),
             LeakAudit(database, live, limits),
             OperationReconciler(database, messages),
             AssignmentPublisher(database, live, registry, control_plane_secret(settings)),
@@ -88,6 +88,7 @@ class Controller:
                 self._news.set()
         self._news.set()
         await projecting
+        await self._watch.close()
 
     async def reconcile(self) -> int:
         """One pass over every noun; returns how many rows changed. Never raises: a reconciler that

@@ -5,7 +5,7 @@ Every controller shows the whole store and every queue: take the maximum over co
 
 from __future__ import annotations
 
-from infra.metrics.registry import counter, histogram
+from infra.metrics.registry import counter, gauge, histogram
 from infra.metrics.snapshot import SnapshotGauge
 from infra.queue.queue import Signals
 
@@ -37,6 +37,19 @@ QUEUE_WAIT = SnapshotGauge(
 REPLICAS = SnapshotGauge("replicas", "Replicas that have not ended.", ("deployment", "state"))
 INSTANCES = SnapshotGauge("instances", "Instances that have not ended.", ("state",))
 OPERATIONS = SnapshotGauge("operations", "Operations that have not ended.", ("kind", "state"))
+
+INSTANCE_STEPS = counter(
+    "instance_steps",
+    "Decisions about instances by cause: launch, empty, never_joined, ended_by_cloud, silent, "
+    "unknown_to_cloud and so on.",
+    ("cause",),
+)
+LEAKED_MACHINES = counter(
+    "leaked_machines", "Machines that ran although no row wanted them; each was terminated."
+)
+NAMELESS_MACHINES = gauge(
+    "nameless_machines", "Machines that carry our owner's tag and no id: nobody ends them."
+)
 
 
 def see_queues(deployment: str, signals: dict[str, Signals]) -> None:

@@ -44,7 +44,7 @@ def next_step(
             return ReplicaStep(ReplicaState.TERMINATED, "ended before it had an instance")
         return ReplicaStep(ReplicaState.LAUNCHING)
     if instance.refused and state is ReplicaState.LAUNCHING:
-        return ReplicaStep(ReplicaState.REQUESTED, "the cloud has no such machine now")
+        return ReplicaStep(ReplicaState.REQUESTED, instance.reason)
     if InstanceState(instance.state) in _GONE:
         return _bereaved(state, instance)
     report = _report(replica, heartbeat)
@@ -56,22 +56,21 @@ def next_step(
         return _leaving(instance)
     if state is ReplicaState.SLEEPING:
         return None
-    began_at = replica.updated_at if replica.wakes else _placed_at(replica, instance)
-    if state in _START[:-1] and now - began_at > limits.start_s:
+    reached = _reached(instance, report)
+    if state is reached is ReplicaState.LAUNCHING:
+        # The launch has a deadline of its own; why it takes so long, the instance says.
+        told = (instance.reason or "") == (replica.reason or "")
+        return None if told else ReplicaStep(state, instance.reason)
+    if state in _START[:-1] and now - replica.updated_at > limits.start_s:
         return ReplicaStep(ReplicaState.FAILED, f"not ready within {limits.start_s:.0f} s")
     if replica.wakes and not _has_heard(instance, heartbeat):
         return None  # it speaks of the time before it slept
-    return _towards(state, _reached(instance, report), report)
+    return _towards(state, reached, report)
 
 
 def _has_heard(instance: Instance, heartbeat: Heartbeat | None) -> bool:
     """Whether its agent knows what it shall run now."""
     return heartbeat is not None and heartbeat.assignment_version >= instance.assignment_version
-
-
-def _placed_at(replica: Replica, instance: Instance) -> float:
-    """The wait for a machine that can be had is no slow start."""
-    return max(replica.created_at, instance.created_at)
 
 
 def _report(replica: Replica, heartbeat: Heartbeat | None) -> ReplicaReport | None:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from control_plane.controller.live import LiveRows
+from control_plane.controller.sight import CloudSight
 from control_plane.controller.silence import Silences
-from infra.cloud.base import Cloud, CloudError, CloudInstance
+from infra.cloud.base import Cloud, CloudInstance
 from infra.registry import Registry
-from infra.telemetry import logger
 from infra.wire import Heartbeat
-
-_CLOUD_LIMIT_S = 2.0
-
-log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,38 +20,31 @@ class World:
     silent_s: Mapping[str, float] = field(default_factory=dict)
     cloud: Mapping[str, CloudInstance] | None = None
     """By our instance id; None where the cloud could not be asked: then nothing follows from it."""
+    cloud_age_s: float = 0.0
+    """How long ago the cloud was asked."""
 
 
 class Watch:
     """Looks at the start of each pass, before any row is read: a machine that the cloud shows then
     has its row already."""
 
-    def __init__(self, live: LiveRows, registry: Registry, cloud: Cloud) -> None:
+    def __init__(
+        self, live: LiveRows, registry: Registry, cloud: Cloud, describe_every_s: float
+    ) -> None:
         self._live = live
         self._registry = registry
-        self._cloud = cloud
+        self._sight = CloudSight(cloud, describe_every_s)
         self._silences = Silences()
-        self._cloud_answers = True
 
     async def look(self) -> World:
         """Raises RedisError: nobody can be heard now."""
-        machines = await self._describe()
+        sighting = await self._sight.look()
         ids = list((await self._live.read()).instances)
         heartbeats = await self._registry.heartbeats(ids)
         silent_s = self._silences.listen(ids, heartbeats, time.monotonic())
-        return World(heartbeats=heartbeats, silent_s=silent_s, cloud=machines)
+        if sighting is None:
+            return World(heartbeats=heartbeats, silent_s=silent_s)
+        return World(heartbeats, silent_s, sighting.machines, sighting.age_s)
 
-    async def _describe(self) -> Mapping[str, CloudInstance] | None:
-        try:
-            async with asyncio.timeout(_CLOUD_LIMIT_S):
-                found = await self._cloud.describe()
-        except (CloudError, TimeoutError) as error:
-            if self._cloud_answers:
-                log.warning("the cloud does not answer", error=str(error) or "no answer in time")
-            self._cloud_answers = False
-            return None
-        self._cloud_answers = True
-        for machine in found:
-            if not machine.instance_id:
-                log.error("a machine of ours carries no id", cloud_id=machine.cloud_id)
-        return {machine.instance_id: machine for machine in found if machine.instance_id}
+    async def close(self) -> None:
+        await self._sight.close()

@@ -109,8 +109,9 @@ class Claim:
             yield session
         self.ended_as = state.value
 
-    async def give_back(self, error: str, pause_s: float) -> None:
-        """Let the operation be tried again after a pause."""
+    async def give_back(self, error: str, pause_s: float, allow_s: float = 0.0) -> None:
+        """Let it be tried again after a pause; it has at least `allow_s` from then on."""
         async with self.database.transaction() as session:
-            await operations.postpone(session, self.operation.id, self._token, error, pause_s)
+            id, token = self.operation.id, self._token
+            await operations.postpone(session, id, token, error, pause_s, allow_s)
         self.ended_as = "given_back"

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from control_plane.store.repositories import imports, operations
 from control_plane.store.repositories.operations import OperationKind, OperationState
 from control_plane.store.session import Database
+from control_plane.store.tables import Operation
 from control_plane.tasks.claim import Claim, ClaimLost, Interrupted
 from control_plane.tasks.garbage import collect_garbage
 from control_plane.tasks.launch import launch_instance, terminate_instance
@@ -73,7 +74,9 @@ async def _attempt(claim: Claim, settings: Settings, cloud_of: Callable[[Setting
         await claim.give_back(str(error), pause_s=0.0)
     except CloudError as error:
         said.warning("cloud error", error=str(error), retryable=error.retryable)
-        await _after_error(claim, str(error), again=error.retryable)
+        # A cloud that is away, or does not know us, refuses everything: no launch is late by that.
+        allow_s = settings.operation_limit_s if _launches(operation) else 0.0
+        await _after_error(claim, str(error), again=error.retryable, allow_s=allow_s)
     except StorageAway as error:
         said.warning("storage error", error=str(error))
         await _after_error(claim, str(error), again=operation.attempts < _CRASH_LIMIT)
@@ -105,10 +108,10 @@ async def _work(claim: Claim, settings: Settings, cloud_of: Callable[[Settings],
         await cloud.close()
 
 
-async def _after_error(claim: Claim, error: str, *, again: bool) -> None:
+async def _after_error(claim: Claim, error: str, *, again: bool, allow_s: float = 0.0) -> None:
     if again:
         pause_s = min(2.0 ** (claim.operation.attempts - 1), _LONGEST_PAUSE_S)
-        await claim.give_back(error, pause_s)
+        await claim.give_back(error, pause_s, allow_s)
         return
     try:
         async with claim.outcome(OperationState.FAILED, error) as session:
@@ -116,6 +119,10 @@ async def _after_error(claim: Claim, error: str, *, again: bool) -> None:
                 await imports.fail(session, claim.operation.subject_id, error)
     except ClaimLost:
         log.warning("operation was taken over", operation_id=claim.operation.id)
+
+
+def _launches(operation: Operation) -> bool:
+    return operation.kind == OperationKind.LAUNCH_INSTANCE.value
 
 
 async def _ring(settings: Settings) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from control_plane.controller.instance_step import Cause, InstanceStep
 from control_plane.controller.pool_lessons import learn_launch, learn_quota
+from control_plane.controller.provisioning import explain_step
+from control_plane.store.clock import read_clock
 from control_plane.store.repositories import instances
 from control_plane.store.repositories.operations import OperationState
 from control_plane.store.tables import Instance
@@ -14,6 +17,7 @@ from infra.cloud.base import Cloud, CloudInstance, CloudPool, LaunchRequest, Mar
 from infra.cloud.refusals import InsufficientCapacity, QuotaReached, Refusal
 from infra.keys import hash_secret
 from infra.settings import Settings
+from infra.states import InstanceState
 from infra.telemetry import logger
 
 _log = logger(__name__)
@@ -72,7 +76,9 @@ async def _refused(
     own = CloudPool(request.instance_type, request.zone, request.market)
     asked = refusal.pools or (own, *request.alternatives)
     async with claim.outcome(OperationState.FAILED, str(refusal)) as session:
-        await instances.refuse(session, instance.id)
+        await instances.refuse(session, instance.id, str(refusal))
+        step = InstanceStep(InstanceState.DRAINING, str(refusal), Cause.LAUNCH_REFUSED)
+        await explain_step(session, instance, step, await read_clock(session))
         if isinstance(refusal, QuotaReached):
             await learn_quota(session, instance.cloud, asked)
         else:

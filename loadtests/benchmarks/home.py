@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -34,7 +34,8 @@ class NotRunning(RuntimeError):
 class Home:
     """Started on entering, with its model imported; stopped and removed on leaving."""
 
-    def __init__(self) -> None:
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        """`environment` comes on top of what every Tamer of a benchmark gets."""
         self._folder = tempfile.TemporaryDirectory(prefix="tamer-bench-")
         self.path = Path(self._folder.name) / "home"
         self.spans = Path(self._folder.name) / "spans.jsonl"
@@ -53,6 +54,7 @@ class Home:
             "TAMER_TRACE_FILE": str(self.spans),
             "OTEL_TRACES_SAMPLER": "parentbased_always_off",
             "OTEL_BSP_SCHEDULE_DELAY": "100",
+            **(environment or {}),
         }
         self._api = httpx.Client(
             base_url=f"{self.url}/api/v1",

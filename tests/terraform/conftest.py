@@ -18,6 +18,7 @@ from tests.fixtures.waiting import block_until
 from tests.terraform.working_copy import SOURCE, WorkingCopy, copied, provider_environment
 
 REGION = "eu-west-1"
+WHEEL = "https://example.com/tamer-0.1.0-py3-none-any.whl"
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +68,7 @@ def applied(aws: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Work
         "TF_VAR_region": REGION,
         "TF_VAR_image_id": "ami-0123456789abcdef0",
         "TF_VAR_owner": "tests",
-        "TF_VAR_wheel_url": "https://example.com/tamer-0.1.0-py3-none-any.whl",
+        "TF_VAR_wheel_url": WHEEL,
     }
     access = {
         "AWS_ENDPOINT_URL": aws,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import tomllib
 from typing import Any
 
@@ -11,10 +12,12 @@ import boto3
 import pytest
 
 from infra.settings import Settings
-from tests.terraform.conftest import REGION
+from loadtests.ec2.user_data import rendered
+from tests.terraform.conftest import REGION, WHEEL
 from tests.terraform.working_copy import WorkingCopy
 
 EXAMPLE = "examples/minimal"
+_SETTING = re.compile(r"^export (\w+)=\"\$\{\w+:-(.*)\}\"$", re.MULTILINE)
 
 
 @pytest.fixture
@@ -81,6 +84,9 @@ def test_the_template_asks_for_imdsv2_and_boots_the_wheel(
     assert data["MetadataOptions"]["HttpPutResponseHopLimit"] == 1
     script = base64.b64decode(data["UserData"]).decode()
     assert script.startswith("#!/bin/bash\n")
+    settings = dict(_SETTING.findall(script))
+    assert settings["TAMER_STORAGE_URL"].startswith("s3://")
+    assert script == rendered(settings, wheel_url=WHEEL), "as the end-to-end tests boot it"
     assert "tamer-0.1.0-py3-none-any.whl" in script
 
 

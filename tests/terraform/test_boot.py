@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import threading
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from loadtests.ec2.user_data import rendered
 from tests.terraform.working_copy import SOURCE
 
 ROOT = SOURCE.parent
@@ -56,13 +56,9 @@ def control_plane() -> Iterator[ControlPlane]:
 
 
 def _script(folder: Path) -> Path:
-    """The template, rendered for a wheel and one setting, as templatefile does it."""
-    text = (SOURCE / "modules/gpu_workers/user_data.sh.tftpl").read_text()
-    text = re.sub(r"%\{ for .*? ~\}\n(.*?)%\{ endfor ~\}\n", r"\1", text, flags=re.S)
-    given = {"name": "TAMER_PEER_PORT", "value": "7443", "wheel_url": "", "container_image": ""}
-    text = re.sub(r"(?<!\$)\$\{(\w+)\}", lambda found: given[found[1]], text)
+    """For an image that has Tamer, and one setting."""
     script = folder / "user-data"
-    script.write_text(text.replace("$${", "${"))
+    script.write_text(rendered({"TAMER_PEER_PORT": "7443"}))
     return script
 
 

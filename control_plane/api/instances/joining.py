@@ -12,7 +12,9 @@ from control_plane.api.machines.addresses import Addresses, addresses
 from control_plane.api.machines.joining import join_machine
 from control_plane.api.problem import Problem, invalid_field
 from control_plane.store.repositories import audit, joins
+from control_plane.store.tables import Instance
 from infra.keys import hash_secret
+from infra.names import LOCAL_CLOUD
 from infra.registry import ring_controller
 from infra.states import IllegalTransition, InstanceState, advance
 from infra.wire import WIRE_VERSION, JoinGrant, JoinRequest
@@ -50,7 +52,8 @@ async def join(context: Context, request: JoinRequest, host: str) -> JoinGrant:
     reach = Addresses(settings.jobs, settings.tokens)
     async with context.database.transaction() as session:
         instance_id = await _become(session, request)
-        if request.credential:
+        instance = await session.get_one(Instance, instance_id)
+        if instance.cloud != LOCAL_CLOUD:
             # What it raises takes back the join: the token is as good as before.
             reach = addresses(settings, host)
     await ring_controller(context.jobs)

@@ -9,6 +9,7 @@ import typer
 from rich.text import Text
 
 from control_plane.cli.credentials import find_server
+from control_plane.cli.doctor.cloud import examine_cloud
 from control_plane.cli.doctor.database import examine_database
 from control_plane.cli.doctor.finding import Finding, Level
 from control_plane.cli.doctor.machine import examine_machine, examine_port
@@ -39,6 +40,7 @@ async def _examine(settings: Settings) -> list[Finding]:
     found = list(examine_machine(settings))
     found.append(examine_database(settings))
     found += [each async for each in examine_redis(settings)]
+    found += await examine_cloud(settings)
     server = [each async for each in examine_server(settings)]
     reached = any(each.subject == "api" and each.level is Level.OK for each in server)
     ours = reached and find_server(settings).url == settings.api_url

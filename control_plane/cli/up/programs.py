@@ -75,8 +75,14 @@ class Platform:
             "TAMER_HOME": str(self.settings.home),
             "TAMER_HOST": self.settings.host,
             "TAMER_PORT": self.url.rsplit(":", 1)[1],
-            "TAMER_URL": self.url,
+            "TAMER_URL": self._url_for_machines,
         }
+
+    @property
+    def _url_for_machines(self) -> str:
+        """Processes of this machine join here, whatever server its commands speak to."""
+        elsewhere = self.settings.cloud != LOCAL_CLOUD and self.settings.url
+        return elsewhere or self.url
 
     async def _valkey_answers(self) -> bool:
         client = Redis(

@@ -15,6 +15,7 @@ from control_plane.store.tables import Decision, Deployment
 
 SCALE = "scale"
 PLACE = "place"
+PROVISION = "provision"
 
 
 async def add(

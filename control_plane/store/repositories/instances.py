@@ -32,6 +32,17 @@ async def live(session: AsyncSession) -> Sequence[Instance]:
     return found.all()
 
 
+async def newest_joins_s(session: AsyncSession, cloud: str, most: int) -> Sequence[float]:
+    """Seconds from the request of an instance to its join, of the newest that joined."""
+    found = await session.execute(
+        select(Instance.created_at, Instance.joined_at)
+        .where(Instance.cloud == cloud, Instance.joined_at.is_not(None))
+        .order_by(Instance.id.desc())
+        .limit(most)
+    )
+    return [joined_at - created_at for created_at, joined_at in found if joined_at is not None]
+
+
 async def by_id(session: AsyncSession, instance_ids: Sequence[str]) -> dict[str, Instance]:
     """The rows of these ids; an id that no row has is missing."""
     if not instance_ids:
@@ -127,10 +138,11 @@ async def launched(
     )
 
 
-async def refuse(session: AsyncSession, instance_id: str) -> None:
+async def refuse(session: AsyncSession, instance_id: str, reason: str) -> None:
     """The cloud had no machine to give."""
     await write_one(
-        session, update(Instance).where(Instance.id == instance_id).values(refused=True)
+        session,
+        update(Instance).where(Instance.id == instance_id).values(refused=True, reason=reason),
     )
 
 

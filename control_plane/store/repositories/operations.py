@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import and_, func, not_, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, func, not_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store.clock import database_now, read_clock
@@ -244,9 +244,19 @@ async def finish(
 
 
 async def postpone(
-    session: AsyncSession, operation_id: str, token: str, error: str, pause_s: float
+    session: AsyncSession,
+    operation_id: str,
+    token: str,
+    error: str,
+    pause_s: float,
+    allow_s: float = 0.0,
 ) -> bool:
-    """Give the work back for another attempt after a pause; False if the claim is lost."""
+    """Give the work back for another attempt after a pause; False if the claim is lost.
+
+    Args:
+        allow_s: it has at least so long from then on, where it is not its fault that it is late.
+    """
+    longer = {"deadline_at": _at_least(pause_s + allow_s)} if allow_s else {}
     return await guarded_update(
         session,
         Operation,
@@ -254,10 +264,17 @@ async def postpone(
         token,
         state=OperationState.PENDING.value,
         error=error,
+        **longer,
         send_after=database_now() + pause_s,
         updated_at=database_now(),
         **FREE,
     )
+
+
+def _at_least(left_s: float) -> ColumnElement[float]:
+    """A deadline that leaves so much time."""
+    earliest = database_now() + left_s
+    return case((Operation.deadline_at < earliest, earliest), else_=Operation.deadline_at)
 
 
 async def expire(session: AsyncSession, operation_id: str, error: str) -> bool:

@@ -216,3 +216,14 @@ async def displace(session: AsyncSession, replica_id: str, instance_id: str, rea
             updated_at=database_now(),
         ),
     )
+
+
+async def deployments_on(session: AsyncSession, instance_id: str) -> Sequence[str]:
+    """The deployments of all replicas that an instance has, or had."""
+    found = await session.scalars(
+        select(Replica.deployment_id)
+        .where(Replica.instance_id == instance_id)
+        .distinct()
+        .order_by(Replica.deployment_id)
+    )
+    return found.all()

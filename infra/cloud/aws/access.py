@@ -38,8 +38,8 @@ _ATTEMPTS = 3
 _TURN_LIMIT_S = 20.0
 _WORK_LIMIT_S = 60.0
 _THREADS = 8
-_CREDENTIALS_PAUSE_S = 30.0
-"""For so long nobody asks again with credentials that AWS has just refused."""
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 30.0
+"""For so long nobody asks again with credentials that AWS has just refused; doubled each time."""
 
 _LOADER = create_loader()
 """Keeps the description of EC2, which takes half a second to read, for clients made anew."""
@@ -57,6 +57,7 @@ class AwsAccess:
         self._clients: dict[str, Any] = {}
         self._refused: Refusal | None = None
         self._refused_until_s = 0.0
+        self._pause_s = _FIRST_PAUSE_S
 
     @property
     def region(self) -> str:
@@ -93,6 +94,7 @@ class AwsAccess:
             refusal = refusal_of(error)
             self._remember(refusal)
             raise refusal from error
+        self._pause_s = _FIRST_PAUSE_S
         return answer
 
     def pages(
@@ -146,7 +148,8 @@ class AwsAccess:
             return
         with self._lock:
             self._refused = refusal
-            self._refused_until_s = time.monotonic() + _CREDENTIALS_PAUSE_S
+            self._refused_until_s = time.monotonic() + self._pause_s
+            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
             self._clients.clear()  # the next ones look for credentials anew
 
 

@@ -27,9 +27,9 @@ async def instance_id(store: Database) -> str:
     return await _launch(store)
 
 
-async def _launch(store: Database, ttl_s: float = 60.0) -> str:
+async def _launch(store: Database, ttl_s: float = 60.0, cloud: str = "local") -> str:
     async with store.transaction() as session:
-        instance = await instances.add(session, "local", "process", "here", "on-demand")
+        instance = await instances.add(session, cloud, "process", "here", "on-demand")
         await instances.move(
             session, instance.id, InstanceState.REQUESTED, InstanceState.LAUNCHING, ""
         )
@@ -139,3 +139,15 @@ async def test_instances_list_shows_ended_ones_only_when_asked(
     assert (await client.get("/instances")).json()["data"] == []
     assert len((await client.get("/instances", params={"ended": True})).json()["data"]) == 1
     assert (await client.get("/instances/ins-none")).status_code == 404
+
+
+async def test_an_instance_elsewhere_is_told_what_to_set_where_it_could_not_reach_the_queue(
+    anonymous: httpx.AsyncClient, store: Database
+) -> None:
+    instance_id = await _launch(store, cloud="aws")
+    answer = await anonymous.post(_JOIN, json=_request())
+    assert answer.status_code == 409
+    assert "TAMER_AGENT_JOBS_URL" in answer.json()["detail"]
+    async with store.snapshot() as session:
+        row = await session.get_one(Instance, instance_id)
+    assert row.state == "launching", "its token is as good as before"

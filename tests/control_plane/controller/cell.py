@@ -167,10 +167,11 @@ class Cell:
         async with self.database.snapshot() as session:
             return list(await instances.live(session))
 
-    async def decisions(self, deployment: Deployment) -> list[Decision]:
-        """Oldest first."""
+    async def decisions(self, deployment: Deployment, kind: str = "scale") -> list[Decision]:
+        """Of one kind, oldest first."""
         async with self.database.snapshot() as session:
-            return (await listings.decisions(session, deployment.id, Page(100))).rows[::-1]
+            found = (await listings.decisions(session, deployment.id, Page(100))).rows[::-1]
+        return [each for each in found if each.kind == kind]
 
 
 def _models() -> Any:

@@ -12,6 +12,7 @@ from control_plane.autoscaler.policy import ScalingPolicy
 from control_plane.controller import deployment_plan, instance_plan, replica_plan
 from control_plane.controller.deployment_plan import DeploymentSeen
 from control_plane.controller.instance_plan import InstanceSeen
+from control_plane.controller.instance_step import Cause, InstanceStep
 from control_plane.controller.limits import Limits
 from control_plane.store.tables import Deployment, Instance, Operation, Replica
 from infra.cloud.base import CloudInstance, CloudInstanceState
@@ -127,6 +128,7 @@ def seen(**changes: Any) -> InstanceSeen:
         "heartbeat": None,
         "silent_s": 0.0,
         "cloud_answers": True,
+        "cloud_age_s": 0.0,
         "machine": CloudInstance("ins-1", "m", CloudInstanceState.RUNNING),
         "launch": None,
         "termination": None,
@@ -135,6 +137,7 @@ def seen(**changes: Any) -> InstanceSeen:
 
 
 GONE = CloudInstance("ins-1", "m", CloudInstanceState.TERMINATED, "killed")
+STOPPING = CloudInstance("ins-1", "m", CloudInstanceState.STOPPING, "user asked")
 NOTICED = CloudInstance("ins-1", "m", CloudInstanceState.RUNNING, noticed=True)
 
 
@@ -171,7 +174,10 @@ def test_a_machine_that_joined_is_believed_alone_and_stays_when_it_is_empty(
 
 
 def operation(state: str) -> Operation:
-    return Operation(state=state, error="because")
+    return Operation(state=state, error="because" if state != "running" else "")
+
+
+WAITS = operation("pending")
 
 
 @pytest.mark.parametrize(
@@ -183,11 +189,16 @@ def operation(state: str) -> Operation:
         (instance("launching", joined=False), seen(launch=operation("succeeded")), "booting"),
         (instance("launching", joined=False), seen(launch=operation("failed")), "draining"),
         (instance("launching", joined=False), seen(replicas=0), "draining"),
+        (instance("launching", joined=False), seen(launch=WAITS), "launching"),
+        (instance("launching", joined=False, reason="because"), seen(launch=WAITS), None),
         (instance("booting", joined=False), seen(), None),
         (instance("booting", joined=False, age_s=121), seen(), "draining"),
         (instance("booting", joined=False), seen(machine=GONE), "lost"),
         (instance("booting", joined=False, age_s=4), seen(machine=None), None),
         (instance("booting", joined=False, age_s=6), seen(machine=None), "lost"),
+        (instance("booting", joined=False, age_s=6), seen(machine=None, cloud_age_s=2.0), None),
+        (instance("booting", joined=False), seen(machine=STOPPING), "lost"),
+        (instance("joined", age_s=99), seen(machine=STOPPING), None),
         (instance("booting", joined=False, age_s=6), seen(machine=None, cloud_answers=False), None),
         (instance("joined", age_s=99), seen(silent_s=9.0), None),
         (instance("joined", age_s=99), seen(silent_s=11.0), "lost"),
@@ -341,3 +352,28 @@ def test_an_old_revision_goes_when_the_new_one_is_ready_and_its_queue_is_empty()
     assert planned(deployment(target=1), ready, 1, pending={"old": 1}).drain == ()
     assert planned(deployment(target=1), ready, 1, pending={"old": 0}).drain == (old,)
     assert planned(deployment(target=1), loading, 1).state == "updating"
+
+
+def test_a_step_says_why_by_code_formula_and_numbers() -> None:
+    row = instance("booting", joined=False, age_s=121)
+    step = instance_plan.next_step(row, seen(), LIMITS)
+    assert step is not None
+    assert step.cause is Cause.NEVER_JOINED
+    assert step.formula == "waited_s > limit_s"
+    assert step.inputs == {"waited_s": 121.0, "limit_s": 120}
+
+
+def test_every_cause_has_its_formula() -> None:
+    for cause in Cause:
+        assert InstanceStep(InstanceState.LOST, "", cause).formula
+
+
+def test_a_replica_says_why_its_launch_waits_and_is_not_late_meanwhile() -> None:
+    waits = instance("launching", joined=False, reason="AWS does not accept the credentials")
+    row = replica("launching", age_s=9999)
+    step = replica_plan.next_step(row, waits, None, NOW, LIMITS)
+    assert step == replica_plan.ReplicaStep(ReplicaState.LAUNCHING, waits.reason)
+    row.reason = waits.reason
+    assert replica_plan.next_step(row, waits, None, NOW, LIMITS) is None
+    reason = planned(deployment("deploying", 1), [row], 1).reason
+    assert "the next one waits: AWS does not accept the credentials" in reason

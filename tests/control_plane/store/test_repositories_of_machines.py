@@ -41,12 +41,13 @@ async def test_instances(database: Database) -> None:
             assert await instances.expect_join(session, one.id, "hash", 60.0)
             await instances.launched(session, one.id, "local-1", {"zone": "there"})
             await instances.change_assignment(session, one.id)
-            await instances.refuse(session, one.id)
+            await instances.refuse(session, one.id, "no capacity")
             assert not await instances.retire(session, one.id, "dear"), "it has not joined"
         async with database.snapshot() as session:
             [row] = await instances.live(session)
             assert (row.zone, row.refused, row.retiring) == ("there", True, "")
             assert await instances.by_cloud_id(session, "local", "local-1") is row
+            assert await instances.newest_joins_s(session, "local", 9) == []
             assert await instances.by_cloud_id(session, "local", "local-2") is None
             assert (await instances.by_id(session, [one.id, "ins-none"])) == {one.id: row}
             assert (row.state, row.join_token_hash, row.cloud_id) == (
@@ -238,6 +239,7 @@ async def test_replicas(database: Database) -> None:
             )
             assert moved
             assert not await replicas.move(session, one.id, requested, launching, "again")
+            assert await replicas.deployments_on(session, instance.id) == [chat.id]
             assert await replicas.move(session, two.id, requested, failed, "broken")
             assert await replicas.displace(session, one.id, instance.id, "none to be had")
             assert not await replicas.displace(session, one.id, instance.id, "again")

@@ -15,6 +15,7 @@ from control_plane.store.tables import Instance, Model, Operation
 from control_plane.tasks.claim import Claim, ClaimLost
 from control_plane.tasks.execution import execute
 from infra.cloud.base import CloudError, CloudInstance, LaunchRequest
+from infra.cloud.refusals import CredentialsExpired, Refusal
 from infra.settings import Settings
 from infra.storage.directory import local_path
 from tests.control_plane.importer.tiny_model import write_directory
@@ -133,3 +134,36 @@ async def test_a_launch_is_repeated_with_the_same_token_and_then_given_up(
         states.append((await operation_of(database, operation.id)).state)
     assert states == ["pending", "failed"]
     assert cloud.requests[0] == cloud.requests[1]
+
+
+class Refusing:
+    def __init__(self, refusal: Refusal) -> None:
+        self.refusal = refusal
+
+    async def launch(self, _: LaunchRequest) -> CloudInstance:
+        raise self.refusal
+
+    async def close(self) -> None:
+        return None
+
+
+async def _launch(database: Database, limit_s: float) -> str:
+    async with database.transaction() as session:
+        instance = await instances.add(session, "local", "local", "local", "on-demand")
+        row = await session.get_one(Instance, instance.id)
+        row.state = "launching"
+        kind = OperationKind.LAUNCH_INSTANCE
+        key = f"launch:{instance.id}"
+        return (await operations.add(session, kind, instance.id, key, limit_s)).id
+
+
+async def test_a_launch_is_not_late_because_the_cloud_does_not_know_us(
+    settings: Settings, database: Database
+) -> None:
+    operation_id = await _launch(database, limit_s=60.0)
+    before = await operation_of(database, operation_id)
+    cloud = Refusing(CredentialsExpired("renew them"))
+    await execute(operation_id, settings, threading.Event(), lambda _: cloud)  # type: ignore[arg-type,return-value]
+    waits = await operation_of(database, operation_id)
+    assert (waits.state, waits.error) == ("pending", "renew them")
+    assert waits.deadline_at >= before.created_at + settings.operation_limit_s

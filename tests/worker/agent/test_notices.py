@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from infra.embedded import EmbeddedValkey
 from infra.ending import end_tasks
 from infra.states import ReplicaState
-from tests.fixtures.ec2.metadata import Metadata
+from loadtests.ec2.metadata import Metadata
 from tests.fixtures.waiting import wait_until
 from tests.worker.agent.stage import staged
 from worker.agent.notices import Notices

@@ -26,8 +26,9 @@ from infra.cloud.refusals import (
     Throttled,
 )
 from infra.settings import Settings
-from tests.fixtures.ec2.market import Place
-from tests.fixtures.ec2.region import REGION, Region
+from loadtests.ec2.market import Place
+from loadtests.ec2.moto import REGION
+from tests.fixtures.ec2_region import Region
 from tests.infra.cloud.contract import CloudContract, MakeRequest, find, wait_for_state
 
 KIND = "g6.xlarge"

@@ -11,7 +11,9 @@ from infra.cloud.aws.access import AwsAccess
 from infra.cloud.aws.client import AwsCloud
 from infra.cloud.base import NoticeKind
 from infra.cloud.refusals import CloudAway
-from tests.fixtures.ec2.region import REBALANCE, REGION, Region
+from loadtests.ec2.moto import REGION
+from loadtests.ec2.region import REBALANCE
+from tests.fixtures.ec2_region import Region
 
 
 @pytest.fixture

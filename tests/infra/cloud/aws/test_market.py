@@ -8,7 +8,8 @@ from infra.cloud.aws.access import AwsAccess
 from infra.cloud.aws.placement_scores import PlacementScores
 from infra.cloud.aws.spot_prices import SpotPrices
 from infra.cloud.base import CloudPool, Market
-from tests.fixtures.ec2.region import REGION, Region
+from loadtests.ec2.moto import REGION
+from tests.fixtures.ec2_region import Region
 
 KIND = "g6.xlarge"
 

@@ -1,0 +1,1 @@
+"""What befalls a deployment on spot machines, end to end on the EC2 stand-in."""
