@@ -22,7 +22,7 @@ class Traded(Cell):
     cloud: MarketCloud
 
     async def placings(self, deployment: Deployment) -> list[Decision]:
-        return [each for each in await self.decisions(deployment) if each.kind == "place"]
+        return await self.decisions(deployment, "place")
 
     async def pools(self) -> list[CloudPool]:
         return [pool_of(each) for each in await self.instances()]

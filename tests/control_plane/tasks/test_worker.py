@@ -141,7 +141,7 @@ async def test_the_work_of_a_worker_killed_in_the_middle_is_sent_again_and_finis
     assert await machines(settings) == []
     start_worker()
     async with database.transaction() as session:  # instead of waiting for ten seconds
-        await operations.send_in(session, operation.id, 0.0)
+        await operations.send_in(session, [operation.id], 0.0)
 
     async def sent_again() -> int:
         return await operations_reconciler.run(None)
