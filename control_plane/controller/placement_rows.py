@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from control_plane.controller.live import Live
 from control_plane.store.clock import read_clock
 from control_plane.store.repositories import deployments, instances, pools, replicas
 from control_plane.store.tables import Deployment, Instance, Model, Pool, Quota, Replica, Revision
@@ -53,11 +54,14 @@ class PlacementRows:
         return any(each.waiting for each in self.placed)
 
 
-async def anybody_waits(session: AsyncSession) -> bool:
-    return bool(await replicas.unplaced(session, 1))
+def anybody_waits(live: Live) -> bool:
+    return any(
+        each.instance_id is None and each.state == ReplicaState.REQUESTED for each in live.replicas
+    )
 
 
 async def load(session: AsyncSession, cloud: str) -> PlacementRows:
+    """As the store says now: what the pass read may be older than the last plan."""
     now = await read_clock(session)
     live = await replicas.live(session)
     staying = {
