@@ -42,7 +42,8 @@ async def test_spot_offers_have_live_prices_and_on_demand_ones_those_of_the_list
 
 async def test_zones_without_a_subnet_are_not_offered(region: Region, tmp_path: Path) -> None:
     subnet = next(id for id, zone in region.layer.zones.items() if zone == ZONE)
-    settings = region.settings(tmp_path, "owner", aws_subnets=f"{ZONE}={subnet}")
+    settings = region.settings(tmp_path, "owner")
+    settings = settings.model_copy(update={"aws_subnets": f"{ZONE}={subnet}"})
     cloud = AwsCloud(settings, AwsAccess(REGION, settings.aws_endpoint_url, 1000.0))
     assert {each.pool.zone for each in await cloud.offers()} == {ZONE}
     await cloud.close()
