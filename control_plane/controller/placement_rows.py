@@ -13,8 +13,6 @@ from control_plane.store.repositories import deployments, instances, pools, repl
 from control_plane.store.tables import Deployment, Instance, Model, Pool, Quota, Replica, Revision
 from infra.states import InstanceState, ReplicaState
 
-_QUOTA_KNOWN_S = 3600.0
-"""Accounts are given more; then one refusal teaches it again."""
 _STAYING = (
     InstanceState.REQUESTED,
     InstanceState.LAUNCHING,
@@ -101,5 +99,5 @@ async def load(session: AsyncSession, cloud: str) -> PlacementRows:
         list(staying.values()),
         taken,
         await pools.of_cloud(session, cloud),
-        await pools.quotas(session, cloud, now - _QUOTA_KNOWN_S),
+        await pools.quotas(session, cloud),
     )

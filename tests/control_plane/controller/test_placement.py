@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import pytest
 from redis.asyncio import Redis
+from sqlalchemy import select
 
 from control_plane.store.repositories import pools, replicas
 from control_plane.store.session import Database
-from control_plane.store.tables import Decision, Deployment, Instance, Pool
+from control_plane.store.tables import Decision, Deployment, Instance, Pool, Quota
 from infra.cloud.base import CloudPool, Market, NoticeKind
 from infra.settings import Settings
 from tests.control_plane.controller.cell import Cell
@@ -24,7 +25,7 @@ class Traded(Cell):
     cloud: MarketCloud
 
     async def placings(self, deployment: Deployment) -> list[Decision]:
-        return [each for each in await self.decisions(deployment) if each.kind == "place"]
+        return await self.decisions(deployment, "place")
 
     async def lessons(self) -> Sequence[Pool]:
         async with self.database.snapshot() as session:
@@ -171,6 +172,24 @@ async def test_a_refused_quota_is_learned_and_the_other_market_is_used(traded: T
     await traded.until_state(second, "ready")
     assert STEADY in await traded.pools()
     assert (await traded.placings(second))[-1].inputs["quotas"] == {"us-east-1 g spot": 4}
+
+
+async def test_a_quota_that_is_reached_everywhere_is_the_reason_and_is_asked_again(
+    traded: Traded,
+) -> None:
+    traded.cloud.spent = {Market.SPOT, Market.ON_DEMAND}
+    chat = await traded.deploy(await traded.model(), min_replicas=1)
+
+    async def told() -> bool:
+        return any("quota of the AWS account" in each.reason for each in await traded.replicas())
+
+    await traded.until(told)
+    assert traded.cloud.launches == 0
+    async with traded.database.transaction() as session:
+        for quota in await session.scalars(select(Quota)):
+            quota.until = 0.0
+    traded.cloud.spent.clear()
+    await traded.until_state(chat, "ready")
 
 
 async def test_deployments_share_the_slots_of_one_machine(traded: Traded) -> None:

@@ -14,7 +14,8 @@ from infra.cloud.base import Catalogue, CloudPool, Market
 from infra.cloud.refusals import CloudAway
 from infra.instance_types import aws_instance_types
 from infra.performance.hardware import ACCELERATORS
-from tests.fixtures.ec2.region import REGION, Region
+from loadtests.ec2.moto import REGION
+from tests.fixtures.ec2_region import Region
 
 ZONE = "us-east-1a"
 
