@@ -85,7 +85,7 @@ _REPLICA: Mapping[str, frozenset[str]] = {
     "requested": frozenset({"launching", "booting", "loading", "draining", "terminated", "failed"}),
     # Again: the cloud had no machine to give.
     "launching": frozenset({"requested", "booting", "loading", "draining", "terminated", "failed"}),
-    "booting": frozenset({"loading", "draining", "terminated", "failed"}),
+    "booting": frozenset({"requested", "loading", "draining", "terminated", "failed"}),
     "loading": frozenset({"ready", "draining", "terminated", "failed"}),
     "ready": frozenset({"sleeping", "draining", "terminated", "failed"}),
     "sleeping": frozenset({"loading", "ready", "draining", "terminated", "failed"}),

@@ -22,6 +22,7 @@ from control_plane.controller.join_limit import SAMPLES, join_limit_s
 from control_plane.controller.limits import Limits
 from control_plane.controller.live import LiveRows
 from control_plane.controller.metrics import INSTANCE_STEPS
+from control_plane.controller.pool_lessons import learn_hours, learn_loss
 from control_plane.controller.provisioning import explain_step
 from control_plane.controller.world import World
 from control_plane.store.clock import read_clock
@@ -156,6 +157,7 @@ class InstanceReconciler:
         if not await instances.move(session, instance.id, seen, step.to, step.reason):
             return
         await explain_step(session, instance, step, now)
+        await _learn(session, instance, seen, step)
         if step.cause is Cause.LAUNCH:
             await operations.add(
                 session,
@@ -164,6 +166,17 @@ class InstanceReconciler:
                 f"launch:{instance.id}",
                 self._limits.operation_s,
             )
+
+
+async def _learn(
+    session: AsyncSession, instance: Instance, seen: InstanceState, step: InstanceStep
+) -> None:
+    """What its end says of its pool; a machine that was announced is counted already."""
+    taken = step.cause is Cause.ENDED_BY_CLOUD and seen is not InstanceState.NOTICED
+    if taken or step.cause is Cause.NOTICED:
+        await learn_loss(session, instance)
+    if step.to is InstanceState.TERMINATED:
+        await learn_hours(session, instance)
 
 
 async def _operations(session: AsyncSession, among: Collection[Instance]) -> _UnderWay:

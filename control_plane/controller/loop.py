@@ -19,6 +19,7 @@ from control_plane.controller.leak import LeakAudit
 from control_plane.controller.limits import Limits
 from control_plane.controller.live import LiveRows
 from control_plane.controller.metrics import PASS_DURATION, RECONCILE_ERRORS
+from control_plane.controller.notice import NoticeReconciler
 from control_plane.controller.operation import OperationReconciler
 from control_plane.controller.placement import PlacementReconciler
 from control_plane.controller.projection import REPEAT_S, ProjectionReconciler
@@ -29,7 +30,7 @@ from control_plane.controller.world import Watch, World
 from control_plane.store.session import Database
 from control_plane.tasks.messages import BrokerAway, Messages
 from control_plane.tasks.secret import control_plane_secret
-from infra.cloud.base import Catalogue, Cloud
+from infra.cloud.base import Catalogue, Cloud, NoticeSource
 from infra.connection import RedisClient
 from infra.projection import ProjectionPublisher
 from infra.registry import Registry
@@ -65,7 +66,7 @@ class Controller:
         self._reconcilers: Sequence[Reconciler] = (
             DeploymentReconciler(database, live, DemandWatch(jobs), limits, crash),
             ReplicaReconciler(database, live, jobs, settings.cloud, limits),
-            *_of_market(settings, database, cloud, limits),
+            *_of_market(settings, database, live, cloud, limits),
             InstanceReconciler(database, live, registry, limits, settings.cloud),
             LeakAudit(database, live, limits),
             OperationReconciler(database, messages),
@@ -147,12 +148,15 @@ class Controller:
 
 
 def _of_market(
-    settings: Settings, database: Database, cloud: Cloud, limits: Limits
+    settings: Settings, database: Database, live: LiveRows, cloud: Cloud, limits: Limits
 ) -> Sequence[Reconciler]:
-    """Those of a cloud that sells different machines."""
-    if not isinstance(cloud, Catalogue):
-        return ()
-    return (PlacementReconciler(database, cloud, settings.cloud, limits),)
+    """Those of a cloud that sells different machines, and that tells what it takes back."""
+    found: list[Reconciler] = []
+    if isinstance(cloud, NoticeSource):
+        found.append(NoticeReconciler(database, cloud, settings.cloud, limits))
+    if isinstance(cloud, Catalogue):
+        found.append(PlacementReconciler(database, live, cloud, settings.cloud, limits))
+    return found
 
 
 def _first_line(error: Exception) -> str:

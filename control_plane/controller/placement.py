@@ -12,6 +12,7 @@ import time
 from control_plane.controller import placement_outcome
 from control_plane.controller.hold import Hold, LeaseLost, hold
 from control_plane.controller.limits import Limits
+from control_plane.controller.live import LiveRows
 from control_plane.controller.offer_watch import OfferWatch
 from control_plane.controller.placement_plan import PlacementPlan, plan_placement
 from control_plane.controller.placement_rows import PlacementRows, anybody_waits, load
@@ -32,9 +33,10 @@ class PlacementReconciler:
     name = "placement"
 
     def __init__(
-        self, database: Database, catalogue: Catalogue, cloud: str, limits: Limits
+        self, database: Database, live: LiveRows, catalogue: Catalogue, cloud: str, limits: Limits
     ) -> None:
         self._database = database
+        self._live = live
         self._watch = OfferWatch(catalogue)
         self._cloud = cloud
         self._limits = limits
@@ -43,9 +45,8 @@ class PlacementReconciler:
     async def run(self, world: World | None, /) -> int:
         if world is None or time.monotonic() < self._rest_until_s:
             return 0
-        async with self._database.snapshot() as session:
-            if not await anybody_waits(session):
-                return 0
+        if not anybody_waits(await self._live.read()):
+            return 0
         async with self._database.transaction() as session:
             await duties.ensure(session, duties.PLACEMENT)
         lease_s = self._limits.lease_s
@@ -77,7 +78,7 @@ class PlacementReconciler:
             changed = len(placed)
             for each in rows.placed:
                 left = [replica for replica in each.waiting if replica.id not in placed]
-                why = made.impossible.get(each.deployment.id, "")
+                why = made.why_not(each.deployment.id)
                 told = await placement_outcome.tell(session, left, why) if why else 0
                 if told or any(replica.id in placed for replica in each.waiting):
                     await placement_outcome.explain(session, each, made)

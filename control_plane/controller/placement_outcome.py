@@ -70,7 +70,7 @@ async def explain(session: AsyncSession, placed: Placed, made: PlacementPlan) ->
     }
     if id in made.impossible:
         outcome["waiting"] = len(placed.waiting) - where.total()
-        outcome["because"] = made.impossible[id]
+        outcome["because"] = made.why_not(id)
     outcome["rejected"] = [
         f"{_name(pool)}: {why}"
         for pool, why in list(made.plan.rejected.get(id, {}).items())[:_TOLD]

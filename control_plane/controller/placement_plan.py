@@ -54,11 +54,16 @@ class PlacementPlan:
     impossible: Mapping[str, str] = field(default_factory=dict)
     """By deployment id, why some of its replicas go on waiting."""
 
-    @property
-    def placed(self) -> set[str]:
-        """Ids of replicas that get an instance."""
-        groups = [*(each.replicas for each in self.new), *self.onto.values()]
-        return {replica.id for group in groups for replica in group}
+    def why_not(self, deployment_id: str) -> str:
+        """Why some of its replicas go on waiting, in a sentence; empty where none do."""
+        reason = self.impossible.get(deployment_id, "")
+        reached = ", ".join(
+            f"{quota.region} {quota.family} {quota.market}: {vcpus} virtual CPUs"
+            for quota, vcpus in sorted(self.problem.quotas.items())
+        )
+        if reason and reached:
+            return f"{reason}; a quota of the AWS account is reached ({reached})"
+        return reason
 
 
 def plan_placement(rows: PlacementRows, told: Sequence[CloudOffer]) -> PlacementPlan:

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from control_plane.controller.live import Live
 from control_plane.store.clock import read_clock
 from control_plane.store.repositories import deployments, instances, pools, replicas
 from control_plane.store.tables import Deployment, Instance, Model, Pool, Quota, Replica, Revision
 from infra.states import InstanceState, ReplicaState
 
-_QUOTA_KNOWN_S = 3600.0
-"""Accounts are given more; then one refusal teaches it again."""
 _STAYING = (
     InstanceState.REQUESTED,
     InstanceState.LAUNCHING,
@@ -53,11 +52,14 @@ class PlacementRows:
         return any(each.waiting for each in self.placed)
 
 
-async def anybody_waits(session: AsyncSession) -> bool:
-    return bool(await replicas.unplaced(session, 1))
+def anybody_waits(live: Live) -> bool:
+    return any(
+        each.instance_id is None and each.state == ReplicaState.REQUESTED for each in live.replicas
+    )
 
 
 async def load(session: AsyncSession, cloud: str) -> PlacementRows:
+    """As the store says now: what the pass read may be older than the last plan."""
     now = await read_clock(session)
     live = await replicas.live(session)
     staying = {
@@ -97,5 +99,5 @@ async def load(session: AsyncSession, cloud: str) -> PlacementRows:
         list(staying.values()),
         taken,
         await pools.of_cloud(session, cloud),
-        await pools.quotas(session, cloud, now - _QUOTA_KNOWN_S),
+        await pools.quotas(session, cloud),
     )

@@ -39,17 +39,19 @@ async def learn_launch(
 
 
 async def learn_loss(session: AsyncSession, instance: Instance, losses: float = 1.0) -> None:
-    """The cloud takes it back, or (less than one) may do so."""
+    """The cloud takes a spot instance back, or (less than one) may do so."""
     pool = pool_of(instance)
-    if pool is None or pool.market is not Market.SPOT:
-        return
-    ran = decayed_hours(await read_clock(session) - instance.created_at) if losses >= 1 else 0.0
-    await _learn(
-        session,
-        instance.cloud,
-        pool,
-        lambda known, now: known.ran(now, ran).lost(now, losses),
-    )
+    if pool is not None and pool.market is Market.SPOT:
+        await _learn(session, instance.cloud, pool, lambda known, now: known.lost(now, losses))
+
+
+async def learn_hours(session: AsyncSession, instance: Instance) -> None:
+    """A spot instance has ended: from now on its hours are in the row alone."""
+    pool = pool_of(instance)
+    if pool is not None and pool.market is Market.SPOT and instance.cloud_id:
+        ran_s = await read_clock(session) - instance.created_at
+        hours = decayed_hours(ran_s)
+        await _learn(session, instance.cloud, pool, lambda known, now: known.ran(now, hours))
 
 
 async def learn_quota(session: AsyncSession, cloud: str, refused: Iterable[CloudPool]) -> None:

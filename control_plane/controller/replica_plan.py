@@ -43,7 +43,7 @@ def next_step(
         if state is ReplicaState.DRAINING:
             return ReplicaStep(ReplicaState.TERMINATED, "ended before it had an instance")
         return ReplicaStep(ReplicaState.LAUNCHING)
-    if instance.refused and state is ReplicaState.LAUNCHING:
+    if instance.refused and state in (ReplicaState.LAUNCHING, ReplicaState.BOOTING):
         return ReplicaStep(ReplicaState.REQUESTED, instance.reason)
     if InstanceState(instance.state) in _GONE:
         return _bereaved(state, instance)

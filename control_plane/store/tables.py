@@ -254,7 +254,10 @@ class Quota(Base):
     family: Mapped[str]
     market: Mapped[str]
     vcpus: Mapped[int] = mapped_column(default=0)
-    learned_at: Mapped[float] = mapped_column(default=0.0)
+    refusals: Mapped[int] = mapped_column(default=0)
+    """In a row: the more there were, the longer the next one is put off."""
+    until: Mapped[float] = mapped_column(default=0.0)
+    """Then it is tried whether the account may have more."""
 
 
 class Duty(Leased, Base):

@@ -10,9 +10,14 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from control_plane.store.clock import read_clock
+from control_plane.store.clock import database_now, read_clock
 from control_plane.store.insertion import insert_unless_there
 from control_plane.store.tables import Pool, Quota
+
+_FIRST_S = 20.0
+_LONGEST_S = 600.0
+_FORGOTTEN_S = 300.0
+"""Without a refusal; then the next one is the first again."""
 
 
 async def of_cloud(session: AsyncSession, cloud: str) -> Sequence[Pool]:
@@ -47,12 +52,14 @@ async def learn_quota(
         session, Quota, Quota.id, id=id, cloud=cloud, region=region, family=family, market=market
     )
     row = (await session.scalars(select(Quota).where(Quota.id == id).with_for_update())).one()
-    row.vcpus, row.learned_at = vcpus, now
+    in_a_row = row.refusals if now < row.until + _FORGOTTEN_S else 0
+    row.vcpus, row.refusals = vcpus, in_a_row + 1
+    row.until = now + min(_FIRST_S * 2**in_a_row, _LONGEST_S)
 
 
-async def quotas(session: AsyncSession, cloud: str, since: float) -> Sequence[Quota]:
-    """Learned since then."""
+async def quotas(session: AsyncSession, cloud: str) -> Sequence[Quota]:
+    """Those that hold now."""
     found = await session.scalars(
-        select(Quota).where(Quota.cloud == cloud, Quota.learned_at >= since).order_by(Quota.id)
+        select(Quota).where(Quota.cloud == cloud, Quota.until > database_now()).order_by(Quota.id)
     )
     return found.all()

@@ -169,17 +169,6 @@ async def move(
     )
 
 
-async def unplaced(session: AsyncSession, limit: int) -> Sequence[Replica]:
-    """Those that wait for an instance, oldest first."""
-    statement = (
-        select(Replica)
-        .where(Replica.state == ReplicaState.REQUESTED.value, Replica.instance_id.is_(None))
-        .order_by(Replica.id)
-        .limit(limit)
-    )
-    return (await session.scalars(statement)).all()
-
-
 async def place(session: AsyncSession, replica_id: str, instance_id: str) -> bool:
     """Give an instance to one that waits for it; False, and nothing written, if it does not."""
     return await write_one(
@@ -206,7 +195,7 @@ async def displace(session: AsyncSession, replica_id: str, instance_id: str, rea
         update(Replica)
         .where(
             Replica.id == replica_id,
-            Replica.state == ReplicaState.LAUNCHING.value,
+            Replica.state.in_((ReplicaState.LAUNCHING.value, ReplicaState.BOOTING.value)),
             Replica.instance_id == instance_id,
         )
         .values(

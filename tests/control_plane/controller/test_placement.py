@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from redis.asyncio import Redis
+from sqlalchemy import select
 
-from control_plane.store.repositories import replicas
+from control_plane.store.repositories import pools, replicas
 from control_plane.store.session import Database
-from control_plane.store.tables import Decision, Deployment, Instance
-from infra.cloud.base import CloudPool, Market
+from control_plane.store.tables import Decision, Deployment, Instance, Pool, Quota
+from infra.cloud.base import CloudPool, Market, NoticeKind
 from infra.settings import Settings
 from tests.control_plane.controller.cell import Cell
 from tests.control_plane.controller.market_cloud import A, B, MarketCloud, offer
@@ -23,6 +26,10 @@ class Traded(Cell):
 
     async def placings(self, deployment: Deployment) -> list[Decision]:
         return await self.decisions(deployment, "place")
+
+    async def lessons(self) -> Sequence[Pool]:
+        async with self.database.snapshot() as session:
+            return await pools.of_cloud(session, "aws")
 
     async def pools(self) -> list[CloudPool]:
         return [pool_of(each) for each in await self.instances()]
@@ -86,6 +93,62 @@ async def test_a_spot_gap_is_bridged_on_demand_and_is_no_failed_start(traded: Tr
         assert await replicas.ended_unready(session, [chat.id], 5) == {}
 
 
+async def test_what_was_refused_is_known_after_a_restart(traded: Traded) -> None:
+    traded.cloud.empty = {SPOT_A, SPOT_B}
+    model = await traded.model()
+    chat = await traded.deploy(model, min_replicas=1)
+    await traded.until_state(chat, "ready")
+    traded.controller = traded.new_controller()
+    second = await traded.deploy(model, "second", min_replicas=1)
+    await traded.until_state(second, "ready")
+    [decision] = await traded.placings(second)
+    assert decision.inputs["closed"] == 2
+
+
+async def test_a_notice_starts_the_replacement_while_the_machine_still_serves(
+    traded: Traded,
+) -> None:
+    chat = await traded.deploy(await traded.model(), min_replicas=1)
+    await traded.until_state(chat, "ready")
+    [before] = await traded.instances()
+    traded.cloud.announce(before.cloud_id)
+
+    async def replaced() -> bool:
+        return traded.cloud.launches == 2
+
+    await traded.until(replaced)
+    assert before.id in traded.cloud.alive()
+    assert traded.cloud.announced == []
+    await traded.until_state(chat, "ready")
+
+
+async def test_a_notice_counts_against_its_pool_and_a_recommendation_a_little(
+    traded: Traded,
+) -> None:
+    chat = await traded.deploy(await traded.model(), min_replicas=2)
+    await traded.until_state(chat, "ready")
+    one, two = sorted(await traded.instances(), key=lambda each: each.zone)
+    traded.cloud.announce(one.cloud_id)
+    traded.cloud.announce(two.cloud_id, NoticeKind.REBALANCE)
+
+    async def learned() -> bool:
+        return sum([each.losses > 0 for each in await traded.lessons()]) == 2
+
+    await traded.until(learned)
+    first, second = sorted(await traded.lessons(), key=lambda each: each.zone)
+    assert first.losses > 2 * second.losses
+    states = {each.id: each.state for each in await traded.instances()}
+    assert states[two.id] == "joined"
+
+
+async def test_a_notice_about_a_stranger_harms_nobody(traded: Traded) -> None:
+    chat = await traded.deploy(await traded.model(), min_replicas=1)
+    await traded.until_state(chat, "ready")
+    traded.cloud.announce("i-of-somebody-else")
+    await traded.quiet()
+    assert [each.state for each in await traded.instances()] == ["joined"]
+
+
 async def test_what_waits_for_spot_alone_says_so(traded: Traded) -> None:
     traded.cloud.empty = {SPOT_A, SPOT_B}
     chat = await traded.deploy(await traded.model(), min_replicas=1, placement={"spot": "only"})
@@ -109,6 +172,24 @@ async def test_a_refused_quota_is_learned_and_the_other_market_is_used(traded: T
     await traded.until_state(second, "ready")
     assert STEADY in await traded.pools()
     assert (await traded.placings(second))[-1].inputs["quotas"] == {"us-east-1 g spot": 4}
+
+
+async def test_a_quota_that_is_reached_everywhere_is_the_reason_and_is_asked_again(
+    traded: Traded,
+) -> None:
+    traded.cloud.spent = {Market.SPOT, Market.ON_DEMAND}
+    chat = await traded.deploy(await traded.model(), min_replicas=1)
+
+    async def told() -> bool:
+        return any("quota of the AWS account" in each.reason for each in await traded.replicas())
+
+    await traded.until(told)
+    assert traded.cloud.launches == 0
+    async with traded.database.transaction() as session:
+        for quota in await session.scalars(select(Quota)):
+            quota.until = 0.0
+    traded.cloud.spent.clear()
+    await traded.until_state(chat, "ready")
 
 
 async def test_deployments_share_the_slots_of_one_machine(traded: Traded) -> None:

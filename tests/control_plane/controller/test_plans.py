@@ -87,13 +87,6 @@ def test_a_replica_whose_machine_is_not_to_be_had_waits_for_another() -> None:
     assert step is not None and step.to is ReplicaState.REQUESTED
 
 
-def test_the_wait_for_a_machine_is_no_slow_start() -> None:
-    late = instance("joined")
-    late.created_at = NOW - 10.0
-    old = replica("loading", age_s=1801)
-    assert replica_plan.next_step(old, late, heartbeat("loading"), NOW, LIMITS) is None
-
-
 def test_a_replica_that_is_never_ready_fails_at_its_limit() -> None:
     old = replica("loading", age_s=1801)
     step = replica_plan.next_step(old, instance("joined"), heartbeat("loading"), NOW, LIMITS)

@@ -271,9 +271,9 @@ async def test_pools(database: Database) -> None:
         async with database.snapshot() as session:
             assert [each.id for each in await pools.of_cloud(session, "aws")] == [again.id]
             assert await pools.of_cloud(session, "local") == []
-            assert [each.vcpus for each in await pools.quotas(session, "aws", 0.0)] == [12]
-            later = await read_clock(session) + 60.0
-            assert await pools.quotas(session, "aws", later) == []
+            [known] = await pools.quotas(session, "aws")
+            assert (known.vcpus, known.refusals) == (12, 2)
+            assert await pools.quotas(session, "local") == []
 
 
 async def test_duties(database: Database) -> None:

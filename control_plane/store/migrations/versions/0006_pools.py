@@ -46,7 +46,8 @@ def upgrade() -> None:
         sa.Column("family", sa.String(), nullable=False),
         sa.Column("market", sa.String(), nullable=False),
         sa.Column("vcpus", sa.Integer(), nullable=False),
-        sa.Column("learned_at", sa.Double(), nullable=False),
+        sa.Column("refusals", sa.Integer(), nullable=False),
+        sa.Column("until", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_quotas")),
     )
     op.create_table(
