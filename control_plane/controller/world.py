@@ -39,9 +39,11 @@ class Watch:
     async def look(self) -> World:
         """Raises RedisError: nobody can be heard now."""
         sighting = await self._sight.look()
-        ids = list((await self._live.read()).instances)
-        heartbeats = await self._registry.heartbeats(ids)
-        silent_s = self._silences.listen(ids, heartbeats, time.monotonic())
+        rows = (await self._live.read()).instances
+        heartbeats = await self._registry.heartbeats(list(rows))
+        # A machine that boots is not silent: it has nobody yet who could speak.
+        joined = [id for id, row in rows.items() if row.joined_at is not None]
+        silent_s = self._silences.listen(joined, heartbeats, time.monotonic())
         if sighting is None:
             return World(heartbeats=heartbeats, silent_s=silent_s)
         return World(heartbeats, silent_s, sighting.machines, sighting.age_s)

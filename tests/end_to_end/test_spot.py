@@ -57,9 +57,12 @@ def test_a_quota_lets_serve_what_is_there_and_is_asked_again_when_it_grows(
 ) -> None:
     spot.region.layer.market.quota = 1
     spot.deploy(spot_spec("chat", min_replicas=2, max_replicas=2))
-    block_until(lambda: "quota of the AWS account is reached" in spot.reason("chat"), "it says so")
+    block_until(lambda: "quota" in spot.reason("chat"), "it says so")
     assert len(spot.running()) == 1
     assert spot.stream("chat", 10) == spot.expected(10)
+    fleets = len(spot.region.layer.fleets)
     spot.region.layer.market.quota = None
+    spot.an_hour_passes()
     spot.wait_for("chat", ready=2)
+    assert len(spot.region.layer.fleets) == fleets + 1, "asked again once, and not before"
     assert "provision: launch_refused" in spot.explained("chat")

@@ -98,7 +98,18 @@ def _refusal(
     refusals.sort(key=lambda each: (not each.retryable, isinstance(each, InsufficientCapacity)))
     kind, alike = type(refusals[0]), [each for each in refusals if type(each) is type(refusals[0])]
     named = dict.fromkeys(pool for each in alike for pool in each.pools)
-    return kind("; ".join(dict.fromkeys(str(each) for each in alike)), tuple(named))
+    return kind("; ".join(_one_each(alike)), tuple(named))
+
+
+def _one_each(refusals: Sequence[Refusal]) -> list[str]:
+    """What they say: the same code of many pools once."""
+    said: dict[str, list[str]] = {}
+    for each in refusals:
+        said.setdefault(each.code, []).append(str(each))
+    return [
+        first if not others else f"{first}, as do {len(others)} other pools"
+        for first, *others in said.values()
+    ]
 
 
 def _spoken_of(

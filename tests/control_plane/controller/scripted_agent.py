@@ -42,9 +42,7 @@ class ScriptedAgent:
         """One beat of its life."""
         if self.silent or self.left:
             return
-        if not self._joined:
-            self._joined = await self._join()
-        if not self._joined:
+        if not await self.join():
             return
         told = await self._registry.next_assignment(0.001)
         if told is not None and told.version > self.assignment.version:
@@ -64,6 +62,11 @@ class ScriptedAgent:
             leaving=self.assignment.leave,
         )
         await self._registry.beat(heartbeat, ttl_s=60.0 if not heartbeat.leaving else 0.05)
+
+    async def join(self) -> bool:
+        """Whether it has joined, now or before."""
+        self._joined = self._joined or await self._join()
+        return self._joined
 
     async def _join(self) -> bool:
         token_hash = hash_secret(self._token)

@@ -223,3 +223,25 @@ async def test_who_must_run_a_model_is_told_the_key_of_its_weights(cell: Cell) -
     (told,) = [each for agent in cell.agents.values() for each in agent.assignment.replicas]
     assert told.weights_key == weights_key(control_plane_secret(cell.settings), told.model_uri)
     assert told.weights_key != weights_key(control_plane_secret(cell.settings), "file:///other")
+
+
+async def test_a_boot_that_takes_longer_than_an_agent_may_be_silent_is_no_silence(
+    cell: Cell,
+) -> None:
+    cell.settings = cell.settings.model_copy(update={"instance_lost_s": 0.3})
+    cell.controller = cell.new_controller()
+    cell.script = lambda agent: setattr(agent, "silent", True)
+    chat = await cell.deploy(await cell.model(), min_replicas=1)
+    began_s = time.monotonic()
+
+    async def booted_long() -> bool:
+        return bool(cell.agents) and time.monotonic() - began_s > 0.6
+
+    await cell.until(booted_long)
+    [agent] = cell.agents.values()
+    assert await agent.join(), "it has joined, and has said nothing yet"
+    await cell.controller.reconcile()
+    await cell.controller.reconcile()
+    agent.silent = False
+    await cell.until_state(chat, "ready")
+    assert cell.cloud.launches == 1
