@@ -7,12 +7,23 @@ use one Redis side by side, and a server that kept an older library is never ask
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
+from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from infra.connection import RedisClient, at_key
+
+_CALLS_AT_ONCE = 100
+"""Others are served in between."""
+
+
+class Call(NamedTuple):
+    function: str
+    key: str
+    args: tuple[str | int | bytes, ...] = ()
 
 
 class FunctionLibrary:
@@ -36,3 +47,31 @@ class FunctionLibrary:
                 raise
         await at_key(redis, key, "FUNCTION LOAD", "REPLACE", self._code)
         return await at_key(redis, key, "FCALL", name, 1, key, *args)
+
+    async def call_each(self, redis: RedisClient, calls: Sequence[Call]) -> list[Any]:
+        """Run many, each on a key of its own, in their order; their results.
+
+        One round trip where one server has all keys.
+
+        Raises:
+            RedisError: the first that failed; the others may have run.
+        """
+        if not isinstance(redis, Redis):
+            return [await self.call(redis, each.function, each.key, *each.args) for each in calls]
+        results: list[Any] = []
+        for first in range(0, len(calls), _CALLS_AT_ONCE):
+            results += await self._at_once(redis, calls[first : first + _CALLS_AT_ONCE])
+        return results
+
+    async def _at_once(self, redis: Redis, calls: Sequence[Call]) -> list[Any]:
+        async with redis.pipeline(transaction=False) as pipe:
+            for each in calls:
+                name = f"{self._name}_{each.function}"
+                pipe.execute_command("FCALL", name, 1, each.key, *each.args)
+            found: list[Any] = await pipe.execute(raise_on_error=False)
+        for number, result in enumerate(found):
+            if isinstance(result, Exception):
+                # Once more by itself: a server that does not know the function yet is taught it.
+                each = calls[number]
+                found[number] = await self.call(redis, each.function, each.key, *each.args)
+        return found

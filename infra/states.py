@@ -128,7 +128,7 @@ def following(state: State) -> frozenset[State]:
 
 
 def is_final(state: State) -> bool:
-    return not following(state)
+    return not _TABLES[type(state)][state]
 
 
 def advance(state: State, to: State) -> State:

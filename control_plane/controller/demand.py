@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
+from redis.asyncio import RedisCluster
 from redis.exceptions import RedisError
 
 from control_plane.autoscaler.observation import Demand
 from infra.connection import RedisClient
-from infra.queue.queue import JobQueue, Signals
+from infra.queue.queue import JobQueue, Signals, survey
 from infra.telemetry import logger
 
 log = logger(__name__)
@@ -40,18 +41,22 @@ class DemandWatch:
         self._jobs = jobs
         self._peaks: dict[tuple[str, float], Peak] = {}
 
-    async def signals(self, revision_ids: Collection[str]) -> dict[str, Signals] | None:
-        """What each queue says, after what is overdue in it has ended; None if Redis is away."""
+    async def signals(self, revision_ids: Collection[str]) -> dict[str, Signals]:
+        """What each queue says, after what is overdue in it has ended; one that cannot be asked is
+        missing."""
         found: dict[str, Signals] = {}
-        try:
-            for revision_id in revision_ids:
-                queue = JobQueue(self._jobs, revision_id)
-                await queue.sweep()
-                found[revision_id] = await queue.signals()
-        except RedisError as error:
-            log.warning("queues cannot be asked", error=str(error))
-            return None
+        for part in self._reached_together(revision_ids):
+            try:
+                found |= await survey(self._jobs, part)
+            except RedisError as error:
+                log.warning("queues cannot be asked", queues=len(part), error=str(error))
         return found
+
+    def _reached_together(self, revision_ids: Collection[str]) -> Sequence[Sequence[str]]:
+        """A shard of a cluster that is away keeps nobody from asking the others."""
+        if isinstance(self._jobs, RedisCluster):
+            return [[each] for each in revision_ids]
+        return [list(revision_ids)]
 
     async def abandon(self, revision_id: str, reason: str) -> None:
         """End what still waits in a queue that nobody will serve again.

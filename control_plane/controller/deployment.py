@@ -52,10 +52,19 @@ class DeploymentReconciler:
         self._watch.keep_only(found)
         keep_only({each.deployment.name for each in found.values()})
         reports = _reports(world)
-        return await each_row(found, lambda row_id: self._reconcile(found[row_id], reports))
+        told = await self._watch.signals(
+            {id for each in found.values() for id in each.revision_ids}
+        )
+        return await each_row(found, lambda row_id: self._reconcile(found[row_id], told, reports))
 
-    async def _reconcile(self, rows: DeploymentRows, reports: Mapping[str, ReplicaReport]) -> int:
-        signals = await self._watch.signals(rows.revision_ids)
+    async def _reconcile(
+        self,
+        rows: DeploymentRows,
+        told: Mapping[str, Signals],
+        reports: Mapping[str, ReplicaReport],
+    ) -> int:
+        asked = rows.revision_ids
+        signals = {id: told[id] for id in asked} if asked <= told.keys() else None
         if signals is not None:
             see_queues(rows.deployment.name, signals)
         wanted = self._plan(rows, signals, reports)
@@ -74,6 +83,7 @@ class DeploymentReconciler:
                     return 0
                 wanted = self._plan(now, signals, reports)
                 await _write(session, now, wanted, _waited_s(signals), reports)
+        self._live.touched.deployments.add(deployment_id)
         return 1
 
     async def _abandon(self, signals: Mapping[str, Signals], reason: str) -> None:

@@ -88,9 +88,10 @@ class DeploymentReader:
 
     async def one(self, session: AsyncSession, deployment_id: str) -> DeploymentRows | None:
         """As the rows are now; None if it is deleted."""
-        deployed = await deployments.live_one(session, deployment_id)
-        if deployed is None:
+        found = await deployments.live_among(session, [deployment_id])
+        if not found:
             return None
+        [deployed] = found
         [rows] = await self._rows(
             session,
             await read_clock(session),

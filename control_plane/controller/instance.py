@@ -104,6 +104,7 @@ class InstanceReconciler:
                 await self._registry.forget(instance_id)
             async with held.apply() as session:
                 await self._write(session, instance, plan, now)
+        self._live.touched.instances.add(instance_id)
         if plan.step is not None:
             if plan.step.cause is not None:
                 INSTANCE_STEPS.labels(plan.step.cause.value).inc()

@@ -102,8 +102,9 @@ class Controller:
         return changed
 
     async def _turn(self, reconciler: Reconciler, world: World | None) -> int:
+        told = len(self._live.touched)
         changed = await self._run(reconciler, world)
-        if changed:
+        if changed and len(self._live.touched) == told:
             self._live.forget()
         return changed
 

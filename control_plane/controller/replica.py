@@ -71,6 +71,7 @@ class ReplicaReconciler:
                 await JobQueue(self._jobs, replica.revision_id).drop_replica(replica_id)
             async with held.apply() as session:
                 moved = await self._write(session, replica, step, world.heartbeats.keys())
+        self._live.touched.replicas.add(replica_id)
         if moved:
             log.info(
                 "replica",

@@ -20,23 +20,27 @@ class SnapshotGauge(Collector):
         self._name = PREFIX + name
         self._documentation = documentation
         self._labels = labels
-        self._series: Series = {}
+        self._parts: Mapping[str, Series] = {}
+        """By their first label."""
         REGISTRY.register(self)
 
     def replace(self, series: Series) -> None:
-        self._series = dict(series)
+        parts: dict[str, dict[tuple[str, ...], float]] = {}
+        for key, value in series.items():
+            parts.setdefault(key[0], {})[key] = value
+        self._parts = parts
 
     def replace_of(self, first: str, series: Series) -> None:
         """Replace only the series whose first label has this value."""
-        others = {key: value for key, value in self._series.items() if key[0] != first}
-        self._series = {**others, **series}
+        self._parts = {**self._parts, first: dict(series)}
 
     def keep_only(self, firsts: Collection[str]) -> None:
         """Drop the series whose first label has another value than these."""
-        self._series = {key: each for key, each in self._series.items() if key[0] in firsts}
+        self._parts = {first: each for first, each in self._parts.items() if first in firsts}
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         family = GaugeMetricFamily(self._name, self._documentation, labels=self._labels)
-        for labels, value in self._series.items():
-            family.add_metric(labels, value)
+        for series in self._parts.values():
+            for labels, value in series.items():
+                family.add_metric(labels, value)
         yield family

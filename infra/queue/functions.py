@@ -4,4 +4,6 @@ from __future__ import annotations
 
 from infra.function_library import FunctionLibrary
 
-call = FunctionLibrary("infra.queue").call
+_library = FunctionLibrary("infra.queue")
+call = _library.call
+call_each = _library.call_each

@@ -20,7 +20,8 @@ from typing import Any
 
 from infra import ordering
 from infra.connection import RedisClient
-from infra.queue.functions import call
+from infra.function_library import Call
+from infra.queue.functions import call, call_each
 from infra.queue.recount import Balance, Recount, recount
 from infra.states import JobState, is_final
 
@@ -335,29 +336,42 @@ class JobQueue:
         await self._call("sweep")
 
     async def signals(self) -> Signals:
-        counts, oldest_ms, idle_ms = await self._signals()
-        return Signals(
-            queued=counts["queued"],
-            leased=counts["leased"],
-            streaming=counts["streaming"],
-            orphaned=counts["orphaned"],
-            queued_prompt_tokens=counts["queued_prompt_tokens"],
-            oldest_wait_s=oldest_ms / 1000,
-            idle_s=math.inf if idle_ms < 0 else idle_ms / 1000,
-        )
+        return _read_signals(await self._call("signals"))
 
     async def balance(self) -> Balance:
-        counts, _, _ = await self._signals()
+        counts, _, _ = _counted(await self._call("signals"))
         return Balance.of(counts)
 
     async def recount(self) -> Recount | None:
         """The counters beside what is there, for audits; None for a queue never used."""
         return (await recount(self._redis, [self._base])).get(self._base)
 
-    async def _signals(self) -> tuple[defaultdict[str, int], int, int]:
-        flat, oldest_ms, idle_ms = await self._call("signals")
-        counts = defaultdict(int, {name.decode(): int(value) for name, value in _pairs(flat)})
-        return counts, int(oldest_ms), int(idle_ms)
+
+async def survey(redis: RedisClient, revision_ids: Sequence[str]) -> dict[str, Signals]:
+    """What the queue of each revision says, after what is overdue in it has ended."""
+    bases = [base_key(each) for each in revision_ids]
+    await call_each(redis, [Call("sweep", base) for base in bases])
+    told = await call_each(redis, [Call("signals", base) for base in bases])
+    return {id: _read_signals(each) for id, each in zip(revision_ids, told, strict=True)}
+
+
+def _read_signals(told: Any) -> Signals:
+    counts, oldest_ms, idle_ms = _counted(told)
+    return Signals(
+        queued=counts["queued"],
+        leased=counts["leased"],
+        streaming=counts["streaming"],
+        orphaned=counts["orphaned"],
+        queued_prompt_tokens=counts["queued_prompt_tokens"],
+        oldest_wait_s=oldest_ms / 1000,
+        idle_s=math.inf if idle_ms < 0 else idle_ms / 1000,
+    )
+
+
+def _counted(told: Any) -> tuple[defaultdict[str, int], int, int]:
+    flat, oldest_ms, idle_ms = told
+    counts = defaultdict(int, {name.decode(): int(value) for name, value in _pairs(flat)})
+    return counts, int(oldest_ms), int(idle_ms)
 
 
 def _ms(seconds: float) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import or_, select
@@ -61,11 +62,10 @@ async def all_live(session: AsyncSession) -> list[Deployed]:
     return [Deployed(*row) for row in rows]
 
 
-async def live_one(session: AsyncSession, deployment_id: str) -> Deployed | None:
-    """As `all_live`, of one."""
-    rows = await session.execute(live_deployments().where(Deployment.id == deployment_id))
-    row = rows.one_or_none()
-    return None if row is None else Deployed(*row)
+async def live_among(session: AsyncSession, deployment_ids: Collection[str]) -> list[Deployed]:
+    """As `all_live`, of these."""
+    rows = await session.execute(live_deployments().where(Deployment.id.in_(deployment_ids)))
+    return [Deployed(*row) for row in rows]
 
 
 async def names_that_use(session: AsyncSession, model: Model) -> list[str]:

@@ -43,6 +43,14 @@ async def newest_joins_s(session: AsyncSession, cloud: str, most: int) -> Sequen
     return [joined_at - created_at for created_at, joined_at in found if joined_at is not None]
 
 
+async def live_among(session: AsyncSession, instance_ids: Collection[str]) -> Sequence[Instance]:
+    """Those of these ids that are not known to be gone."""
+    if not instance_ids:
+        return ()
+    statement = select(Instance).where(Instance.id.in_(instance_ids), Instance.state.in_(LIVE))
+    return (await session.scalars(statement)).all()
+
+
 async def by_id(session: AsyncSession, instance_ids: Sequence[str]) -> dict[str, Instance]:
     """The rows of these ids; an id that no row has is missing."""
     if not instance_ids:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -41,6 +41,16 @@ async def live_of(session: AsyncSession, deployment_id: str) -> Sequence[Replica
 async def live_on(session: AsyncSession, instance_id: str) -> Sequence[Replica]:
     """Those on one instance, oldest first."""
     return await _live(session, Replica.instance_id == instance_id)
+
+
+async def live_among(
+    session: AsyncSession, deployment_ids: Collection[str], replica_ids: Collection[str]
+) -> Sequence[Replica]:
+    """Those of these deployments and those of these ids, oldest first."""
+    if not deployment_ids and not replica_ids:
+        return ()
+    of_these = or_(Replica.deployment_id.in_(deployment_ids), Replica.id.in_(replica_ids))
+    return await _live(session, of_these)
 
 
 async def _live(session: AsyncSession, *among: ColumnElement[bool]) -> Sequence[Replica]:

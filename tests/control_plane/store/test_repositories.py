@@ -110,9 +110,8 @@ async def test_deployments(database: Database) -> None:
                 found = await look(session, "chat")
                 assert found is not None and found.revision.id == revision.id
                 assert await look(session, "none") is None
-            one = await deployments.live_one(session, "dep-1")
-            assert one is not None and one.revision.id == revision.id
-            assert await deployments.live_one(session, "dep-2") is None
+            [one] = await deployments.live_among(session, ["dep-1", "dep-2"])
+            assert one.revision.id == revision.id
             both = await deployments.all_live(session)
             assert [each.deployment.name for each in both] == ["answers", "chat"]
             assert await deployments.names_that_use(session, model) == ["answers", "chat"]

@@ -50,6 +50,7 @@ async def test_instances(database: Database) -> None:
             assert await instances.newest_joins_s(session, "local", 9) == []
             assert await instances.by_cloud_id(session, "local", "local-2") is None
             assert (await instances.by_id(session, [one.id, "ins-none"])) == {one.id: row}
+            assert await instances.live_among(session, [one.id, "ins-none"]) == [row]
             assert (row.state, row.join_token_hash, row.cloud_id) == (
                 "launching",
                 "hash",
@@ -250,6 +251,8 @@ async def test_replicas(database: Database) -> None:
                 await replicas.live(session),
                 await replicas.live_of(session, chat.id),
                 await replicas.live_on(session, instance.id),
+                await replicas.live_among(session, [chat.id], []),
+                await replicas.live_among(session, [], [one.id, two.id]),
             ):
                 assert [each.id for each in live] == [one.id]
             formers = await replicas.newest_of_former(session, [chat.id], 5)
