@@ -194,7 +194,7 @@ async def test_a_missing_redis_changes_nothing_and_is_survived(
         raise RedisConnectionError("away")
 
     with monkeypatch.context() as patched:
-        patched.setattr(cell.jobs, "execute_command", away)
+        patched.setattr(cell.jobs.connection_pool, "get_connection", away)
         assert await cell.controller.reconcile() in (0, 1)
         await cell.controller.project()
         assert (await cell.decisions(chat))[-1].reason == "signals_missing"
