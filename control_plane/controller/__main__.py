@@ -6,6 +6,7 @@ import asyncio
 import signal
 import sys
 
+from control_plane.controller.garbage import collect_less_often
 from control_plane.controller.loop import Controller
 from control_plane.store.migrations.upgrade import upgrade
 from control_plane.store.session import Database, StoreError
@@ -41,6 +42,7 @@ if __name__ == "__main__":
     settings = process_settings()
     configure_logging("controller", settings.log_level)
     start_metrics(settings, "controller")
+    collect_less_often()
     try:
         asyncio.run(main(settings))
     except (StoreError, UnfitRedis) as error:

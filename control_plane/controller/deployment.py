@@ -11,12 +11,12 @@ from control_plane.controller.demand import DemandWatch
 from control_plane.controller.deployment_outcome import carry_out, explain
 from control_plane.controller.deployment_plan import DeploymentPlan, DeploymentSeen, plan
 from control_plane.controller.deployment_rows import DeploymentReader, DeploymentRows
-from control_plane.controller.hold import each_row, hold
-from control_plane.controller.limits import Limits
+from control_plane.controller.hold import each_row
 from control_plane.controller.live import LiveRows
 from control_plane.controller.metrics import keep_only, see_queues
 from control_plane.controller.scaling_spec import scaling_policy
 from control_plane.controller.world import World
+from control_plane.store import leases
 from control_plane.store.session import Database
 from control_plane.store.tables import Deployment
 from infra.queue.queue import Signals
@@ -35,14 +35,12 @@ class DeploymentReconciler:
         database: Database,
         live: LiveRows,
         watch: DemandWatch,
-        limits: Limits,
         crash: CrashPolicy,
     ) -> None:
         self._database = database
         self._live = live
         self._reader = DeploymentReader(crash.limit)
         self._watch = watch
-        self._limits = limits
         self._crash = crash
 
     async def run(self, world: World | None, /) -> int:
@@ -73,16 +71,15 @@ class DeploymentReconciler:
         if not wanted.changes(rows.deployment) and not rows.is_news(wanted.decision):
             return 0
         deployment_id = rows.deployment.id
-        async with hold(self._database, Deployment, deployment_id, self._limits.lease_s) as held:
-            if held is None:
+        async with self._database.transaction() as session:
+            if not await leases.lock_free(session, Deployment, deployment_id):
                 return 0
-            async with held.apply() as session:
-                # Planned again on what the rows say now that they are ours.
-                now = await self._reader.one(session, deployment_id)
-                if now is None:
-                    return 0
-                wanted = self._plan(now, signals, reports)
-                await _write(session, now, wanted, _waited_s(signals), reports)
+            # Planned again on what the rows say now that they are ours.
+            now = await self._reader.one(session, deployment_id)
+            if now is None:
+                return 0
+            wanted = self._plan(now, signals, reports)
+            await _write(session, now, wanted, _waited_s(signals), reports)
         self._live.touched.deployments.add(deployment_id)
         return 1
 

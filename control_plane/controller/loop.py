@@ -64,7 +64,7 @@ class Controller:
         self._watch = Watch(live, registry, cloud, limits.describe_every_s)
         # From demand down to the message to Celery in one pass.
         self._reconcilers: Sequence[Reconciler] = (
-            DeploymentReconciler(database, live, DemandWatch(jobs), limits, crash),
+            DeploymentReconciler(database, live, DemandWatch(jobs), crash),
             ReplicaReconciler(database, live, jobs, settings.cloud, limits),
             *_of_market(settings, database, live, cloud, limits),
             InstanceReconciler(database, live, registry, limits, settings.cloud),

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_, update
+from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store.clock import database_now
@@ -66,3 +66,12 @@ def break_lease(row: Leased) -> None:
     """For a change by a user: what a controller concluded from the old row is not written."""
     for column, value in FREE.items():
         setattr(row, column, value)
+
+
+async def lock_free(session: AsyncSession, table: LeasedTable, row_id: str) -> bool:
+    """Lock a row until the end of the transaction; False if somebody works on it, or it is not
+    there. For work that waits for nothing but the store: no lease is written."""
+    found = await session.scalar(
+        select(table.id).where(table.id == row_id, is_free(table)).with_for_update(skip_locked=True)
+    )
+    return found is not None

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from control_plane.controller.garbage import collect_less_often
 from control_plane.controller.loop import Controller
 from control_plane.store.session import Database
 from control_plane.tasks.messages import Messages
@@ -90,4 +91,5 @@ async def main(settings: Settings) -> None:
 if __name__ == "__main__":
     settings = process_settings()
     configure_logging("controller", settings.log_level)
+    collect_less_often()
     asyncio.run(main(settings))

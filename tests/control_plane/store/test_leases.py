@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import update
 
 from control_plane.store.clock import read_clock
-from control_plane.store.leases import break_lease, guarded_update, release, take
+from control_plane.store.leases import break_lease, guarded_update, lock_free, release, take
 from control_plane.store.session import Database
 from control_plane.store.tables import Instance
 
@@ -92,3 +92,20 @@ async def test_a_row_that_does_not_exist_is_not_taken(leased: Database) -> None:
     async with leased.transaction() as session:
         await session.execute(update(Instance).values(reason="other"))
         assert await take(session, Instance, "ins-none", 60.0) is None
+
+
+async def test_of_many_who_lock_a_free_row_one_gets_it_and_nobody_waits(leased: Database) -> None:
+    async with leased.transaction() as session:
+        assert await lock_free(session, Instance, _ID)
+        if leased.engine.dialect.name == "postgresql":  # on SQLite the others wait to begin
+            async with leased.transaction() as other:
+                assert not await lock_free(other, Instance, _ID)
+    async with leased.transaction() as session:
+        assert await lock_free(session, Instance, _ID)
+        assert not await lock_free(session, Instance, "ins-none")
+
+
+async def test_a_row_that_is_held_is_not_locked_as_free(leased: Database) -> None:
+    assert await _take(leased) is not None
+    async with leased.transaction() as session:
+        assert not await lock_free(session, Instance, _ID)
