@@ -90,18 +90,21 @@ def plan(
     decision = decide(observation, policy)
     target = decision.target
     serving = [each for each in seen.replicas if each.state not in _AWAY]
-    current = [each for each in serving if each.revision_id == deployment.revision_id]
+    present = [each for each in serving if each.revision_id == deployment.revision_id]
+    current = [each for each in present if not each.retiring]
+    retiring = [each for each in present if each.retiring]
     old = [each for each in serving if each.revision_id != deployment.revision_id]
     surplus = _least_useful(current, seen.running)[: max(0, len(current) - target)]
     asleep, forgotten = _asleep(deployment, seen)
     warm = warmth(target, len(current), surplus, asleep, seen.kept, policy, halt)
-    state, reason = _state(deployment, seen, halt, target, current, old)
+    state, reason = _state(deployment, seen, halt, target, present, old)
     return DeploymentPlan(
         decision=decision,
         add=_missing([*current, *warm.wake], target, seen, crash),
         drain=(
             *(each for each in surplus if each not in warm.sleep),
             *_outdated(old, current, target, seen),
+            *_replaced(retiring, current, target),
             *warm.drain,
             *forgotten,
         ),
@@ -161,6 +164,14 @@ def _outdated(
     if seen.pending is None or not any(each.state == ReplicaState.READY for each in current):
         return []
     return [each for each in old if not seen.pending.get(each.revision_id, 0)]
+
+
+def _replaced(
+    retiring: Sequence[Replica], current: Sequence[Replica], target: int
+) -> Sequence[Replica]:
+    """Those that were to serve until others do in their place."""
+    ready = sum(each.state == ReplicaState.READY for each in current)
+    return retiring if ready >= target else ()
 
 
 def _stranded(serving: Sequence[Replica], seen: DeploymentSeen) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import asyncio
 import time
 
 from control_plane.controller import placement_outcome
+from control_plane.controller.consolidation import consolidate
 from control_plane.controller.hold import Hold, LeaseLost, hold
 from control_plane.controller.limits import Limits
 from control_plane.controller.live import LiveRows
@@ -25,6 +26,8 @@ from infra.telemetry import logger
 
 _REST_S = 5.0
 """After a plan that could place nobody: what it waits for, pools that open again, takes minutes."""
+_MOVES_S = 60.0
+"""As often as prices are known anew."""
 
 _log = logger(__name__)
 
@@ -41,12 +44,17 @@ class PlacementReconciler:
         self._cloud = cloud
         self._limits = limits
         self._rest_until_s = 0.0
+        self._next_move_s = 0.0
 
     async def run(self, world: World | None, /) -> int:
-        if world is None or time.monotonic() < self._rest_until_s:
+        if world is None:
             return 0
-        if not anybody_waits(await self._live.read()):
+        now_s = time.monotonic()
+        waits = anybody_waits(await self._live.read())
+        if now_s < (self._rest_until_s if waits else self._next_move_s):
             return 0
+        if not waits:
+            self._next_move_s = now_s + _MOVES_S
         async with self._database.transaction() as session:
             await duties.ensure(session, duties.PLACEMENT)
         lease_s = self._limits.lease_s
@@ -54,15 +62,34 @@ class PlacementReconciler:
             if held is None:
                 return 0
             try:
-                rows, made = await self._plan()
-                if made is not None:
-                    return await self._carry_out(held, rows, made)
-                if self._watch.trouble:
-                    reason = f"waits for what the cloud offers: {self._watch.trouble}"
-                    return await self._tell(held, rows, reason)
+                return await (self._place(held) if waits else self._move(held))
             except LeaseLost:
                 _log.info("placement was taken over")
             return 0
+
+    async def _place(self, held: Hold) -> int:
+        rows, made = await self._plan()
+        if made is not None:
+            return await self._carry_out(held, rows, made)
+        if self._watch.trouble:
+            reason = f"waits for what the cloud offers: {self._watch.trouble}"
+            return await self._tell(held, rows, reason)
+        return 0
+
+    async def _move(self, held: Hold) -> int:
+        """Off a machine that costs more than what would do as well."""
+        async with self._database.snapshot() as session:
+            rows = await load(session, self._cloud)
+        told = await self._watch.offers() if rows.instances else None
+        if told is None:
+            return 0
+        move = await asyncio.to_thread(consolidate, rows, told)
+        if move is None:
+            return 0
+        async with held.apply() as session:
+            changed = await placement_outcome.retire(session, move)
+        _log.info("moved", instance_id=move.instance_id, reason=move.reason, replicas=changed)
+        return changed
 
     async def _plan(self) -> tuple[PlacementRows, PlacementPlan | None]:
         told = await self._watch.offers()

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from control_plane.controller.consolidation import Move
 from control_plane.controller.placement_plan import Machine, PlacementPlan
 from control_plane.controller.placement_rows import Placed
 from control_plane.controller.placement_spec import placement_policy
@@ -22,6 +23,7 @@ FORMULA = (
     "least dollars per hour of machines, their expected losses and of starts, such that every "
     "replica has a slot, half of them stay when one spot pool is lost, and quotas and limits hold"
 )
+_MOVES = "saved in an hour > what the starts elsewhere cost + 2 % of all costs"
 _TOLD = 8
 
 
@@ -78,6 +80,27 @@ async def explain(session: AsyncSession, placed: Placed, made: PlacementPlan) ->
     await decisions.add(
         session, id, decisions.PLACE, reason, FORMULA, _inputs(placed, made, want), outcome
     )
+
+
+async def retire(session: AsyncSession, move: Move) -> int:
+    """Have a machine's replicas replaced; returns how many rows changed."""
+    said = f"{move.reason}: saves ${move.saved_usd_per_hour:.4f}/h"
+    moved = sum([await replicas.retire(session, each.id, said) for each in move.replicas])
+    inputs = {
+        "off": _name(move.off),
+        "replicas": len(move.replicas),
+        "saved_usd_per_hour": round(move.saved_usd_per_hour, 6),
+        "start_usd": round(move.start_usd, 6),
+    }
+    outcome = {
+        "replaced_on": [f"{count} x {_name(pool)}" for pool, count in sorted(move.to.items())],
+        "given_back": move.instance_id,
+    }
+    for placed in move.deployments if moved else ():
+        await decisions.add(
+            session, placed.deployment.id, decisions.PLACE, move.reason, _MOVES, inputs, outcome
+        )
+    return moved
 
 
 async def tell(session: AsyncSession, waiting: Sequence[Replica], reason: str) -> int:

@@ -124,9 +124,7 @@ def _oldest(placed: Placed) -> str:
 
 
 def _only(rows: PlacementRows, placed: Placed) -> PlacementRows:
-    return PlacementRows(
-        rows.now, [placed], rows.instances, rows.slots_taken, rows.pools, rows.quotas
-    )
+    return replace(rows, placed=[placed])
 
 
 def _alone(whole: Problem, one: Problem) -> Problem:
@@ -177,7 +175,7 @@ def _free_slots(rows: PlacementRows, problem: Problem) -> dict[Pool, dict[str, i
     free: dict[Pool, dict[str, int]] = {}
     for each in rows.instances:
         offer = problem.offers.get(pool_of_instance(each))
-        if offer is not None:
+        if offer is not None and each.id not in rows.emptied:
             left = _slots(each, offer.devices) - rows.slots_taken.get(each.id, 0)
             free.setdefault(offer.pool, {})[each.id] = max(0, left)
     return free

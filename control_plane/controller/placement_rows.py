@@ -32,7 +32,14 @@ class Placed:
     waiting: Sequence[Replica]
     """Without an instance, oldest first."""
     running: Sequence[tuple[Replica, Instance]]
-    """On instances that stay."""
+    """On instances that stay; none that is to be replaced."""
+
+    @property
+    def calm(self) -> bool:
+        """Whether nothing of it is on its way."""
+        return not self.waiting and all(
+            each.state == ReplicaState.READY for each, _ in self.running
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,8 @@ class PlacementRows:
     """Of the cloud, that stay."""
     slots_taken: dict[str, int]
     """Replicas on each instance that have not ended."""
+    emptied: frozenset[str]
+    """Instances that are to end when their replicas are replaced."""
     pools: Sequence[Pool]
     quotas: Sequence[Quota]
 
@@ -65,7 +74,7 @@ async def load(session: AsyncSession, cloud: str) -> PlacementRows:
     staying = {
         each.id: each
         for each in await instances.live(session)
-        if each.cloud == cloud and each.state in _STAYING and not each.retiring and not each.refused
+        if each.cloud == cloud and each.state in _STAYING and not each.refused
     }
     taken: dict[str, int] = {}
     for replica in live:
@@ -73,7 +82,7 @@ async def load(session: AsyncSession, cloud: str) -> PlacementRows:
             taken[replica.instance_id] = taken.get(replica.instance_id, 0) + 1
     by_deployment: dict[str, list[Replica]] = {}
     for replica in live:
-        if replica.state not in _LEAVING:
+        if replica.state not in _LEAVING and not replica.retiring:
             by_deployment.setdefault(replica.deployment_id, []).append(replica)
     placed = []
     for found in await deployments.all_live(session):
@@ -98,6 +107,7 @@ async def load(session: AsyncSession, cloud: str) -> PlacementRows:
         placed,
         list(staying.values()),
         taken,
+        frozenset(each.instance_id or "" for each in live if each.retiring),
         await pools.of_cloud(session, cloud),
         await pools.quotas(session, cloud),
     )

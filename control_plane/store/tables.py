@@ -145,6 +145,8 @@ class Replica(Leased, Base):
     ended_at: Mapped[float | None] = mapped_column(default=None)
     wakes: Mapped[int] = mapped_column(default=0, server_default="0")
     """How often it was told to wake up."""
+    retiring: Mapped[str] = mapped_column(FreeText, default="", server_default="")
+    """Why it is to be replaced elsewhere, and then to drain; empty: it is not."""
 
 
 class Start(Base):
@@ -214,8 +216,6 @@ class Instance(Leased, Base):
     """Other pools that its launch may take: {"instance_type", "zone", "usd_per_hour"} each."""
     refused: Mapped[bool] = mapped_column(default=False, server_default=false())
     """The cloud had no machine to give: who waits for it is placed anew."""
-    retiring: Mapped[str] = mapped_column(FreeText, default="", server_default="")
-    """Why its replicas are to be replaced elsewhere before it ends; empty: they are not."""
     created_at: Mapped[float]
     updated_at: Mapped[float]
     joined_at: Mapped[float | None] = mapped_column(default=None)

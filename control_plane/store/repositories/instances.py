@@ -154,20 +154,6 @@ async def refuse(session: AsyncSession, instance_id: str, reason: str) -> None:
     )
 
 
-async def retire(session: AsyncSession, instance_id: str, reason: str) -> bool:
-    """Have its replicas replaced elsewhere; False, and nothing written, where it leaves already."""
-    return await write_one(
-        session,
-        update(Instance)
-        .where(
-            Instance.id == instance_id,
-            Instance.state == InstanceState.JOINED.value,
-            Instance.retiring == "",
-        )
-        .values(retiring=reason),
-    )
-
-
 async def by_cloud_id(session: AsyncSession, cloud: str, cloud_id: str) -> Instance | None:
     """The newest that is this machine of the cloud's."""
     found = await session.scalars(

@@ -226,3 +226,17 @@ async def deployments_on(session: AsyncSession, instance_id: str) -> Sequence[st
         .order_by(Replica.deployment_id)
     )
     return found.all()
+
+
+async def retire(session: AsyncSession, replica_id: str, reason: str) -> bool:
+    """Have it replaced elsewhere; False, and nothing written, where it is not ready."""
+    return await write_one(
+        session,
+        update(Replica)
+        .where(
+            Replica.id == replica_id,
+            Replica.state == ReplicaState.READY.value,
+            Replica.retiring == "",
+        )
+        .values(retiring=reason),
+    )

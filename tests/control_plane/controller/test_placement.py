@@ -13,6 +13,7 @@ from control_plane.store.session import Database
 from control_plane.store.tables import Decision, Deployment, Instance, Pool, Quota
 from infra.cloud.base import CloudPool, Market, NoticeKind
 from infra.settings import Settings
+from infra.states import ReplicaState
 from tests.control_plane.controller.cell import Cell
 from tests.control_plane.controller.market_cloud import A, B, MarketCloud, offer
 
@@ -147,6 +148,69 @@ async def test_a_notice_about_a_stranger_harms_nobody(traded: Traded) -> None:
     traded.cloud.announce("i-of-somebody-else")
     await traded.quiet()
     assert [each.state for each in await traded.instances()] == ["joined"]
+
+
+async def _grown_old(traded: Traded, deployment: Deployment) -> None:
+    """Everything has run for long, pools are open again, and a new controller looks at it."""
+    await traded.until_state(deployment, "ready")
+    await traded.quiet()
+    async with traded.database.transaction() as session:
+        for replica in await replicas.live(session):
+            replica.updated_at -= 7200.0
+        for pool in await pools.of_cloud(session, "aws"):
+            (await session.get_one(Pool, pool.id)).closed_until = 0.0
+    traded.controller = traded.new_controller()
+
+
+async def test_on_demand_is_given_back_when_spot_is_there_again(traded: Traded) -> None:
+    traded.cloud.empty = {SPOT_A, SPOT_B}
+    chat = await traded.deploy(await traded.model(), min_replicas=1)
+    await _grown_old(traded, chat)
+    assert await traded.pools() == [STEADY]
+    traded.cloud.empty.clear()
+    await _grown_old(traded, chat)
+
+    async def moved() -> bool:
+        return await traded.pools() == [SPOT_A]
+
+    await traded.until(moved)
+    [decision] = [each for each in await traded.placings(chat) if each.reason == "spot_back"]
+    assert decision.inputs["saved_usd_per_hour"] == pytest.approx(0.5, abs=0.05)
+    assert (await traded.deployment(chat)).state == "ready"
+
+
+async def test_a_replica_that_moves_serves_until_another_does(traded: Traded) -> None:
+    chat = await traded.deploy(await traded.model(), min_replicas=1)
+    await _grown_old(traded, chat)
+    [before] = await traded.replicas()
+    traded.cloud.sold[:2] = [
+        offer("g6.xlarge", A, Market.SPOT, 0.90),
+        offer("g6.xlarge", B, Market.SPOT, 0.10),
+    ]
+    traded.script = lambda agent: setattr(agent, "becomes", ReplicaState.LOADING)
+
+    async def replacing() -> bool:
+        return "loading" in [each.state for each in await traded.replicas()]
+
+    await traded.until(replacing)
+    states = {each.id: each.state for each in await traded.replicas()}
+    assert states[before.id] == "ready"
+    assert (await traded.deployment(chat)).state == "ready"
+    for agent in traded.agents.values():
+        agent.becomes = ReplicaState.READY
+
+    async def replaced() -> bool:
+        return before.id not in [each.id for each in await traded.replicas()]
+
+    await traded.until(replaced)
+
+
+async def test_a_small_saving_moves_nobody(traded: Traded) -> None:
+    chat = await traded.deploy(await traded.model(), min_replicas=1)
+    await _grown_old(traded, chat)
+    traded.cloud.sold[1] = offer("g6.xlarge", B, Market.SPOT, 0.29)
+    await traded.quiet()
+    assert await traded.pools() == [SPOT_A]
 
 
 async def test_what_waits_for_spot_alone_says_so(traded: Traded) -> None:

@@ -42,10 +42,9 @@ async def test_instances(database: Database) -> None:
             await instances.launched(session, one.id, "local-1", {"zone": "there"})
             await instances.change_assignment(session, one.id)
             await instances.refuse(session, one.id, "no capacity")
-            assert not await instances.retire(session, one.id, "dear"), "it has not joined"
         async with database.snapshot() as session:
             [row] = await instances.live(session)
-            assert (row.zone, row.refused, row.retiring) == ("there", True, "")
+            assert (row.zone, row.refused) == ("there", True)
             assert await instances.by_cloud_id(session, "local", "local-1") is row
             assert await instances.newest_joins_s(session, "local", 9) == []
             assert await instances.by_cloud_id(session, "local", "local-2") is None
@@ -65,8 +64,6 @@ async def test_instances(database: Database) -> None:
             assert not await instances.keep(session, one.id, kept_for), "it has not joined"
             (await session.get_one(Instance, one.id)).state = "joined"
             await session.flush()
-            assert await instances.retire(session, one.id, "dear")
-            assert not await instances.retire(session, one.id, "dearer")
             assert await instances.keep(session, one.id, kept_for)
             assert [each.id for each in await instances.kept_for(session, kept_for)] == [one.id]
             told = await instances.assignment(session, one.id)
@@ -245,6 +242,7 @@ async def test_replicas(database: Database) -> None:
             assert await replicas.displace(session, one.id, instance.id, "none to be had")
             assert not await replicas.displace(session, one.id, instance.id, "again")
             assert await replicas.place(session, one.id, instance.id)
+            assert not await replicas.retire(session, one.id, "dear"), "it is not ready"
             assert not await replicas.place(session, one.id, instance.id)
         async with database.snapshot() as session:
             for live in (

@@ -19,9 +19,7 @@ def upgrade() -> None:
         "instances",
         sa.Column("refused", sa.Boolean(), nullable=False, server_default=sa.false()),
     )
-    op.add_column(
-        "instances", sa.Column("retiring", sa.String(), nullable=False, server_default="")
-    )
+    op.add_column("replicas", sa.Column("retiring", sa.String(), nullable=False, server_default=""))
     op.create_index("ix_instances_cloud_id", "instances", ["cloud_id"])
     op.create_table(
         "pools",
@@ -64,6 +62,6 @@ def downgrade() -> None:
     op.drop_table("quotas")
     op.drop_table("pools")
     op.drop_index("ix_instances_cloud_id", "instances")
-    op.drop_column("instances", "retiring")
+    op.drop_column("replicas", "retiring")
     op.drop_column("instances", "refused")
     op.drop_column("instances", "alternatives")
