@@ -44,6 +44,8 @@ class MarketCloud(MemoryCloud):
         self.spent: set[Market] = set()
         """Markets whose quota is used."""
         self.announced: list[Notice] = []
+        self.beside: list[list[str]] = []
+        """Of each launch, the machines that were there."""
 
     async def offers(self) -> Sequence[CloudOffer]:
         self._check()
@@ -59,6 +61,7 @@ class MarketCloud(MemoryCloud):
                 raise InsufficientCapacity("none left", asked)
             if request.market in self.spent:
                 raise QuotaReached("no more for you", asked)
+        self.beside.append(self.alive())
         await super().launch(request)
         machine = msgspec.structs.replace(self.machines[request.instance_id], pool=room[0])
         self.machines[request.instance_id] = machine

@@ -118,7 +118,7 @@ async def test_a_notice_starts_the_replacement_while_the_machine_still_serves(
         return traded.cloud.launches == 2
 
     await traded.until(replaced)
-    assert before.id in traded.cloud.alive()
+    assert traded.cloud.beside == [[], [before.id]]
     assert traded.cloud.announced == []
     await traded.until_state(chat, "ready")
 
