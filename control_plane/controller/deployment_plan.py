@@ -94,13 +94,14 @@ def plan(
     current = [each for each in present if not each.retiring]
     retiring = [each for each in present if each.retiring]
     old = [each for each in serving if each.revision_id != deployment.revision_id]
-    surplus = _least_useful(current, seen.running)[: max(0, len(current) - target)]
+    wanted = target + _spare(deployment, target, policy)
+    surplus = _least_useful(current, seen.running)[: max(0, len(current) - wanted)]
     asleep, forgotten = _asleep(deployment, seen)
     warm = warmth(target, len(current), surplus, asleep, seen.kept, policy, halt)
     state, reason = _state(deployment, seen, halt, target, present, old)
     return DeploymentPlan(
         decision=decision,
-        add=_missing([*current, *warm.wake], target, seen, crash),
+        add=_missing([*current, *warm.wake], wanted, seen, crash),
         drain=(
             *(each for each in surplus if each not in warm.sleep),
             *_outdated(old, current, target, seen),
@@ -164,6 +165,13 @@ def _outdated(
     if seen.pending is None or not any(each.state == ReplicaState.READY for each in current):
         return []
     return [each for each in old if not seen.pending.get(each.revision_id, 0)]
+
+
+def _spare(deployment: Deployment, target: int, policy: ScalingPolicy) -> int:
+    """Against losses; none at zero, and never past the maximum."""
+    if not target:
+        return 0
+    return max(0, min(deployment.spare_replicas or 0, policy.max_replicas - target))
 
 
 def _replaced(

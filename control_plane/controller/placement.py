@@ -17,6 +17,7 @@ from control_plane.controller.live import LiveRows
 from control_plane.controller.offer_watch import OfferWatch
 from control_plane.controller.placement_plan import PlacementPlan, plan_placement
 from control_plane.controller.placement_rows import PlacementRows, anybody_waits, load
+from control_plane.controller.spare import REPLACED, spares
 from control_plane.controller.world import World
 from control_plane.store.repositories import duties
 from control_plane.store.session import Database
@@ -84,10 +85,11 @@ class PlacementReconciler:
         if told is None:
             return 0
         move = await asyncio.to_thread(consolidate, rows, told)
-        if move is None:
-            return 0
         async with held.apply() as session:
-            changed = await placement_outcome.retire(session, move)
+            changed = await placement_outcome.insure(session, spares(rows, told), REPLACED)
+            if move is None:
+                return changed
+            changed += await placement_outcome.retire(session, move)
         _log.info("moved", instance_id=move.instance_id, reason=move.reason, replicas=changed)
         return changed
 

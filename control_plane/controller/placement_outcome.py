@@ -15,7 +15,7 @@ from control_plane.controller.placement_spec import placement_policy
 from control_plane.placement.offer import Pool
 from control_plane.placement.plan import share_usd
 from control_plane.placement.problem import Want
-from control_plane.store.repositories import decisions, instances, replicas, starts
+from control_plane.store.repositories import decisions, deployments, instances, replicas, starts
 from control_plane.store.tables import Replica
 from infra.states import ReplicaState
 
@@ -24,6 +24,7 @@ FORMULA = (
     "replica has a slot, half of them stay when one spot pool is lost, and quotas and limits hold"
 )
 _MOVES = "saved in an hour > what the starts elsewhere cost + 2 % of all costs"
+_SPARES = "spot replicas x losses an hour of their pools x time to replace one, rounded"
 _TOLD = 8
 
 
@@ -101,6 +102,22 @@ async def retire(session: AsyncSession, move: Move) -> int:
             session, placed.deployment.id, decisions.PLACE, move.reason, _MOVES, inputs, outcome
         )
     return moved
+
+
+async def insure(session: AsyncSession, spares: Mapping[str, int], expected: str) -> int:
+    """So many replicas beside each target, by deployment id; returns how many rows changed.
+
+    Args:
+        expected: how many are replaced within which time, for the explanation.
+    """
+    changed = 0
+    for id, count in sorted(spares.items()):
+        if await deployments.spare(session, id, count):
+            outcome = {"spare_replicas": count}
+            inputs = {"replaced_within": expected}
+            await decisions.add(session, id, decisions.PLACE, "risk", _SPARES, inputs, outcome)
+            changed += 1
+    return changed
 
 
 async def tell(session: AsyncSession, waiting: Sequence[Replica], reason: str) -> int:

@@ -116,6 +116,8 @@ class Deployment(Leased, Base):
     state: Mapped[str]
     reason: Mapped[str] = mapped_column(FreeText, default="")
     target_replicas: Mapped[int] = mapped_column(default=0)
+    spare_replicas: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Beside the target, while the cloud takes many away."""
     created_at: Mapped[float]
     updated_at: Mapped[float]
 

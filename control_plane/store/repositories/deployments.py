@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store.repositories.listings import Deployed, live_deployments
 from control_plane.store.tables import Deployment, Model, Revision
+from control_plane.store.writing import write_one
 from infra.states import DeploymentState
 
 
@@ -66,6 +67,16 @@ async def live_among(session: AsyncSession, deployment_ids: Collection[str]) -> 
     """As `all_live`, of these."""
     rows = await session.execute(live_deployments().where(Deployment.id.in_(deployment_ids)))
     return [Deployed(*row) for row in rows]
+
+
+async def spare(session: AsyncSession, deployment_id: str, replicas: int) -> bool:
+    """So many beside its target; False, and nothing written, where it is so already."""
+    return await write_one(
+        session,
+        update(Deployment)
+        .where(Deployment.id == deployment_id, Deployment.spare_replicas != replicas)
+        .values(spare_replicas=replicas),
+    )
 
 
 async def names_that_use(session: AsyncSession, model: Model) -> list[str]:

@@ -213,6 +213,33 @@ async def test_a_small_saving_moves_nobody(traded: Traded) -> None:
     assert await traded.pools() == [SPOT_A]
 
 
+async def test_where_machines_are_often_lost_there_is_one_more_until_it_is_quiet(
+    traded: Traded,
+) -> None:
+    chat = await traded.deploy(await traded.model(), min_replicas=2, max_replicas=4)
+    await _grown_old(traded, chat)
+    async with traded.database.transaction() as session:
+        for each in await pools.of_cloud(session, "aws"):
+            (await session.get_one(Pool, each.id)).losses = 1000.0
+    traded.cloud.sold = traded.cloud.sold[:2]  # or it would go on demand
+
+    async def insured() -> bool:
+        return len(await traded.replicas()) > 2
+
+    await traded.until(insured)
+    assert (await traded.deployment(chat)).target_replicas == 2
+    assert "risk" in [each.reason for each in await traded.placings(chat)]
+    async with traded.database.transaction() as session:
+        for each in await pools.of_cloud(session, "aws"):
+            (await session.get_one(Pool, each.id)).losses = 0.0
+    traded.controller = traded.new_controller()
+    await traded.until(lambda: _as_many(traded, 2))
+
+
+async def _as_many(traded: Traded, count: int) -> bool:
+    return len(await traded.replicas()) == count
+
+
 async def test_what_waits_for_spot_alone_says_so(traded: Traded) -> None:
     traded.cloud.empty = {SPOT_A, SPOT_B}
     chat = await traded.deploy(await traded.model(), min_replicas=1, placement={"spot": "only"})

@@ -115,6 +115,8 @@ async def test_deployments(database: Database) -> None:
             both = await deployments.all_live(session)
             assert [each.deployment.name for each in both] == ["answers", "chat"]
             assert await deployments.names_that_use(session, model) == ["answers", "chat"]
+            assert await deployments.spare(session, "dep-1", 1)
+            assert not await deployments.spare(session, "dep-1", 1)
 
 
 async def test_garbage(database: Database) -> None:

@@ -20,6 +20,10 @@ def upgrade() -> None:
         sa.Column("refused", sa.Boolean(), nullable=False, server_default=sa.false()),
     )
     op.add_column("replicas", sa.Column("retiring", sa.String(), nullable=False, server_default=""))
+    op.add_column(
+        "deployments",
+        sa.Column("spare_replicas", sa.Integer(), nullable=False, server_default="0"),
+    )
     op.create_index("ix_instances_cloud_id", "instances", ["cloud_id"])
     op.create_table(
         "pools",
@@ -62,6 +66,7 @@ def downgrade() -> None:
     op.drop_table("quotas")
     op.drop_table("pools")
     op.drop_index("ix_instances_cloud_id", "instances")
+    op.drop_column("deployments", "spare_replicas")
     op.drop_column("replicas", "retiring")
     op.drop_column("instances", "refused")
     op.drop_column("instances", "alternatives")
