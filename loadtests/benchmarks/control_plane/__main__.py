@@ -32,6 +32,7 @@ _PLACEMENT_GOAL_S = 1.0
 _GAP_GOAL = 0.01
 _GREEDY_GOAL = 0.05
 _SEEDS = 20
+_COMMITS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ async def _fleet(report: Report, plan: Plan) -> None:
     _note(f"a fleet of {size.replicas} replicas on {size.instances} instances is settled")
     async with open_cell(size) as cell:
         ceiling = await asyncio.to_thread(cell.beats(0.0, plan.ceiling_s).result)
+        commits_s = await cell.commits_s(_COMMITS)
         watched = []
         for number in range(plan.rounds):
             _note(f"passes: round {number + 1} of {plan.rounds}")
@@ -87,11 +89,13 @@ async def _fleet(report: Report, plan: Plan) -> None:
             _note(f"takeover: round {number + 1} of {plan.takeovers}")
             taken.append(await take_over(cell, plan.heartbeats_per_s, plan.step))
         report.notes.append(_setting(cell, plan))
-    report.rows += _pass_rows(plan, watched, ceiling)
+    report.rows += _pass_rows(plan, watched, ceiling, commits_s)
     report.rows.append(_takeover_row(plan, taken))
 
 
-def _pass_rows(plan: Plan, watched: Sequence[Watched], ceiling: Beaten) -> list[Row]:
+def _pass_rows(
+    plan: Plan, watched: Sequence[Watched], ceiling: Beaten, commits_s: Sequence[float]
+) -> list[Row]:
     name = f"reconcile.{plan.size.replicas}_replicas"
     passes = sum(len(each.passes) for each in watched)
     launches = [each.launches_s for each in watched if each.launches_s]
@@ -108,10 +112,10 @@ def _pass_rows(plan: Plan, watched: Sequence[Watched], ceiling: Beaten) -> list[
         ),
         row(f"{name}.p50_s", [each.p50_s for each in watched], "s"),
         row(
-            f"{name}.cpu_share",
-            [each.cpu_share for each in watched],
-            "cores",
-            remark="of the controller's process",
+            f"{name}.cpu_s",
+            [each.cpu_s for each in watched],
+            "s",
+            remark="p50 of a pass, of the controller's process: what it takes without waiting",
         ),
         row(
             "decision_to_launch_s",
@@ -132,8 +136,9 @@ def _pass_rows(plan: Plan, watched: Sequence[Watched], ceiling: Beaten) -> list[
             "heartbeats.ceiling_per_s",
             [ceiling.per_s],
             "1/s",
-            remark="of the generator alone",
+            remark="of the generator alone, before all others",
         ),
+        row("store.commit_s", commits_s, "s", remark="ceiling: one row written by one client"),
     ]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from control_plane.store.migrations.upgrade import upgrade
+from control_plane.store.repositories import decisions
 from control_plane.store.session import Database
 from infra.connection import RedisClient, connect
 from infra.embedded import EmbeddedValkey
@@ -50,6 +51,17 @@ class Cell:
 
     def beats(self, per_s: float, for_s: float = _LONGEST_S) -> BeatProcess:
         return BeatProcess(self.environment, self.log, self.fleet.replicas_on, per_s, for_s)
+
+    async def commits_s(self, times: int) -> list[float]:
+        """Seconds of transactions that write one row, one after the other."""
+        deployment_id = self.fleet.deployments[0].deployment_id
+        took_s = []
+        for _ in range(times):
+            began_s = time.perf_counter()
+            async with self.database.transaction() as session:
+                await decisions.add(session, deployment_id, "benchmark", "", "", {}, {})
+            took_s.append(time.perf_counter() - began_s)
+        return took_s
 
     @asynccontextmanager
     async def at_work(self, *controllers: ControllerProcess) -> AsyncIterator[None]:

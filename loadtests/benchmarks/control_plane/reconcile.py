@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import quantiles
@@ -34,7 +33,6 @@ class Watched:
     """One round."""
 
     passes: Sequence[Pass]
-    for_s: float
     rises: int
     launches_s: Sequence[float]
     """From a decision's row to the message that launches."""
@@ -51,9 +49,8 @@ class Watched:
         return percentile([each.pass_s for each in self.passes], 50)
 
     @property
-    def cpu_share(self) -> float:
-        """Of one core, that the controller used."""
-        return sum(each.cpu_s for each in self.passes) / self.for_s
+    def cpu_s(self) -> float:
+        return percentile([each.cpu_s for each in self.passes], 50)
 
 
 async def watch(cell: Cell, heartbeats_per_s: float, rises_per_s: float, for_s: float) -> Watched:
@@ -63,10 +60,9 @@ async def watch(cell: Cell, heartbeats_per_s: float, rises_per_s: float, for_s: 
         async with cell.at_work(controller):
             await quiet(controller, _SETTLED_PASSES, _SETTLE_LIMIT_S)
             stop, before = asyncio.Event(), len(controller.passes)
-            began_s = time.monotonic()
             rising = asyncio.create_task(cell.demand.waves(rises_per_s, _IN_FLIGHT, stop))
             await asyncio.sleep(for_s)
-            passes, watched_s = controller.passes[before:], time.monotonic() - began_s
+            passes = controller.passes[before:]
             stop.set()
             rises = await rising
             await cell.demand.fall_all()
@@ -75,7 +71,7 @@ async def watch(cell: Cell, heartbeats_per_s: float, rises_per_s: float, for_s: 
     finally:
         controller.stop()
         beats.stop()
-    return Watched(passes, watched_s, rises, launches_s, beaten.per_s, beaten.latest_s)
+    return Watched(passes, rises, launches_s, beaten.per_s, beaten.latest_s)
 
 
 def _launches_s(cell: Cell, sent: Mapping[str, float]) -> list[float]:
