@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from control_plane.rollout.stage import Phase, Stage
+from control_plane.rollout.stage import Stage
 from control_plane.rollout.strategy import ALL, Kind, Strategy
+from infra.states import RolloutState
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def candidates(strategy: Strategy, stage: Stage, target: int) -> int:
 def _rolling(strategy: Strategy, stage: Stage, target: int, running: Running) -> Split:
     """As Kubernetes does it: at least `target - max_unavailable` ready, at most `target +
     max_surge` there."""
-    if stage.phase is Phase.WATCHING:
+    if stage.state is RolloutState.WATCHING:
         return Split(0, target)
     needed = max(0, target - strategy.max_unavailable - running.candidate_ready)
     # An old one that is lost meanwhile is replaced by a new one.

@@ -8,9 +8,10 @@ from typing import Any
 
 from control_plane.rollout.counts import Counts
 from control_plane.rollout.split import candidates
-from control_plane.rollout.stage import Phase, Stage
+from control_plane.rollout.stage import Stage
 from control_plane.rollout.strategy import ALL, Kind, RollbackOn, Strategy
 from control_plane.rollout.verdict import Fault, Verdict, judge
+from infra.states import RolloutState
 
 
 class Reason(StrEnum):
@@ -63,19 +64,19 @@ def next_step(strategy: Strategy, stage: Stage, seen: RolloutSeen) -> Move | Non
     }
     if seen.failed_starts:
         said = f"{seen.failed_starts} starts in a row failed, the last: {seen.last_failure}"
-        back = replace(stage, phase=Phase.ROLLED_BACK, percent=0)
+        back = replace(stage, state=RolloutState.ROLLED_BACK, percent=0)
         return Move(back, Reason.CANNOT_START, said, inputs)
     if seen.target == 0:
         return _at_zero(strategy, stage, inputs)
-    over = stage.phase is Phase.WATCHING and _is_over(strategy, stage, seen)
+    over = stage.state is RolloutState.WATCHING and _is_over(strategy, stage, seen)
     verdict = _verdict(strategy, stage, seen, final=over)
     if verdict is None:
         return None
     if verdict.fault is not None:
-        back = replace(stage, phase=Phase.ROLLED_BACK, percent=0)
+        back = replace(stage, state=RolloutState.ROLLED_BACK, percent=0)
         return Move(back, Reason(verdict.fault), verdict.formula, {**inputs, **verdict.inputs})
     inputs |= verdict.inputs
-    if stage.phase is Phase.PREPARING:
+    if stage.state is RolloutState.PREPARING:
         move = _prepared(strategy, stage, seen, inputs)
     else:
         move = _passed(strategy, stage, seen, verdict, inputs) if over else None
@@ -86,11 +87,11 @@ def next_step(strategy: Strategy, stage: Stage, seen: RolloutSeen) -> Move | Non
 
 def _at_zero(strategy: Strategy, stage: Stage, inputs: dict[str, Any]) -> Move | None:
     if strategy.kind is Kind.REPLACE or stage.promoted:
-        done = replace(stage, phase=Phase.FINISHED, percent=ALL)
+        done = replace(stage, state=RolloutState.FINISHED, percent=ALL)
         return Move(done, Reason.NOTHING_RUNS, "no replica runs: the new revision is next", inputs)
-    if stage.phase is Phase.PREPARING:
+    if stage.state is RolloutState.PREPARING:
         return None
-    again = replace(stage, phase=Phase.PREPARING, looks=0)
+    again = replace(stage, state=RolloutState.PREPARING, looks=0)
     return Move(again, Reason.ASLEEP, "no replica runs: the step waits", inputs)
 
 
@@ -111,13 +112,13 @@ def _prepared(
         return None
     formula = f"{seen.ready} new replicas ready >= {needed}"
     if stage.promoted:
-        done = replace(stage, phase=Phase.FINISHED, percent=ALL)
+        done = replace(stage, state=RolloutState.FINISHED, percent=ALL)
         return Move(done, Reason.PROMOTED, formula, inputs)
     if strategy.kind is Kind.REPLACE and not strategy.step_s:
-        done = replace(stage, phase=Phase.FINISHED, percent=ALL)
+        done = replace(stage, state=RolloutState.FINISHED, percent=ALL)
         return Move(done, Reason.FINISHED, formula, inputs)
     percent = strategy.percent_of(stage.step)
-    watching = replace(stage, phase=Phase.WATCHING, percent=percent, looks=0)
+    watching = replace(stage, state=RolloutState.WATCHING, percent=percent, looks=0)
     return Move(watching, Reason.SHIFTED, f"{formula}: {percent} % of the traffic", inputs)
 
 
@@ -141,10 +142,10 @@ def _passed(
         formula += f"; {verdict.formula}"
     if stage.promoted and not strategy.is_last(stage.step):
         # Its owner wants it all, which needs replicas first.
-        return Move(replace(stage, phase=Phase.PREPARING), Reason.PROMOTED, formula, inputs)
+        return Move(replace(stage, state=RolloutState.PREPARING), Reason.PROMOTED, formula, inputs)
     if stage.promoted or strategy.is_last(stage.step):
-        done = replace(stage, phase=Phase.FINISHED, percent=ALL)
+        done = replace(stage, state=RolloutState.FINISHED, percent=ALL)
         reason = Reason.PROMOTED if stage.promoted else Reason.FINISHED
         return Move(done, reason, formula, inputs)
-    following = replace(stage, phase=Phase.PREPARING, step=stage.step + 1, looks=0)
+    following = replace(stage, state=RolloutState.PREPARING, step=stage.step + 1, looks=0)
     return Move(following, Reason.PASSED, formula, inputs)

@@ -1,8 +1,8 @@
 """Whether a new revision is worse than the old one (pure).
 
 Counts are tested when 20, 40, 80 ... requests have ended and once at the end of a step, the k-th
-time at ALPHA / (k (k + 1)). These sum to ALPHA, so however often it is looked at, a good revision is
-condemned in no more than that share of steps (the union bound over group-sequential looks).
+time at ALPHA / (k (k + 1)). These sum to ALPHA, so however often it is looked at, a good revision
+is condemned in no more than that share of steps (the union bound over group-sequential looks).
 """
 
 from __future__ import annotations

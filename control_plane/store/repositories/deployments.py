@@ -9,7 +9,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store.repositories.listings import Deployed, live_deployments
-from control_plane.store.tables import Deployment, Model, Revision
+from control_plane.store.tables import Deployment, Model, Revision, Rollout
 from infra.states import DeploymentState
 
 
@@ -69,6 +69,15 @@ async def live_among(session: AsyncSession, deployment_ids: Collection[str]) -> 
 
 
 async def names_that_use(session: AsyncSession, model: Model) -> list[str]:
-    uses = or_(Revision.model_id == model.id, Deployment.spec["model"].as_string() == model.name)
+    may_go_back = (
+        select(Rollout.deployment_id)
+        .join(Revision, Revision.id == Rollout.from_revision_id)
+        .where(Rollout.ended_at.is_(None), Revision.model_id == model.id)
+    )
+    uses = or_(
+        Revision.model_id == model.id,
+        Deployment.spec["model"].as_string() == model.name,
+        Deployment.id.in_(may_go_back),
+    )
     statement = live_deployments().with_only_columns(Deployment.name).where(uses)
     return list(await session.scalars(statement.order_by(Deployment.name)))
