@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import select, update
@@ -52,6 +53,16 @@ async def open_of(session: AsyncSession, deployment_id: str) -> Rollout | None:
 async def all_open(session: AsyncSession) -> dict[str, Rollout]:
     """By deployment."""
     found = await session.scalars(select(Rollout).where(Rollout.ended_at.is_(None)))
+    return {each.deployment_id: each for each in found}
+
+
+async def open_among(session: AsyncSession, deployment_ids: Collection[str]) -> dict[str, Rollout]:
+    """As `all_open`, of these."""
+    found = await session.scalars(
+        select(Rollout).where(
+            Rollout.deployment_id.in_(deployment_ids), Rollout.ended_at.is_(None)
+        )
+    )
     return {each.deployment_id: each for each in found}
 
 
