@@ -1,9 +1,9 @@
 """What a deployment needs next: replicas to add, to wake, to drain or to put to sleep, a state and
 its reason (pure).
 
-During a rollout each of its two revisions has its part of the target. Replicas of any other earlier
-revision drain when a wanted one is ready and their own queue is empty. Where the last of them is lost
-before that, one more finishes the queue.
+During a rollout each of its two revisions has its part of the target. Replicas of any other
+earlier revision drain when a wanted one is ready and their own queue is empty. Where the last of
+them is lost before that, one more finishes the queue.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From rows to what a rollout is, for the plan of its deployment and for its own next step (pure)."""
+"""From rows to what a rollout is, for its deployment's plan and for its own next step (pure)."""
 
 from __future__ import annotations
 

@@ -46,11 +46,12 @@ async def apply_deployment(
     change: CurrentChange,
     response: Response,
     dry_run: Annotated[bool, Query(description="Answer the same and write nothing.")] = False,
+    again: Annotated[bool, Query(description="Try a revision that was rolled back.")] = False,
 ) -> Applied:
     if body.name not in (None, name):
         raise invalid_field("name", f"the body says '{body.name}', the path '{name}'")
     spec = DeploymentSpec.model_validate({**body.model_dump(), "name": name})
-    outcome = await service.apply(change, spec)
+    outcome = await service.apply(change, spec, again)
     applied = _applied(outcome)
     if dry_run:
         await change.discard()
