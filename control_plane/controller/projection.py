@@ -72,9 +72,7 @@ class ProjectionReconciler:
             now = await read_clock(session)
             served = await self._served(session, now)
             entries = [key_entry(key) for key in await keys.valid(session)]
-        missing = await self._publish_texts(
-            share.model for each in served for share in each.shares
-        )
+        missing = await self._publish_texts(share.model for each in served for share in each.shares)
         await self._publish(int(now * 1000), served, entries, missing)
         return 0
 
@@ -100,8 +98,7 @@ class ProjectionReconciler:
                 asleep = any(each.state == ReplicaState.SLEEPING for each in there)
                 boot = next_boot_time(samples.get(next(iter(own)), ()), asleep)
             parts = [
-                Share(runs[id], registered[runs[id].model_id], weight)
-                for id, weight in own.items()
+                Share(runs[id], registered[runs[id].model_id], weight) for id, weight in own.items()
             ]
             served.append(Served(deployment, parts, ready[deployment.id], boot))
         return served

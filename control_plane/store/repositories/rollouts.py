@@ -59,9 +59,7 @@ async def all_open(session: AsyncSession) -> dict[str, Rollout]:
 async def open_among(session: AsyncSession, deployment_ids: Collection[str]) -> dict[str, Rollout]:
     """As `all_open`, of these."""
     found = await session.scalars(
-        select(Rollout).where(
-            Rollout.deployment_id.in_(deployment_ids), Rollout.ended_at.is_(None)
-        )
+        select(Rollout).where(Rollout.deployment_id.in_(deployment_ids), Rollout.ended_at.is_(None))
     )
     return {each.deployment_id: each for each in found}
 
