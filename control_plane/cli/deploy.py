@@ -9,6 +9,7 @@ import typer
 
 from control_plane.cli.api_client import ApiClient, Json, ServerError
 from control_plane.cli.changes import changes, show_applied
+from control_plane.cli.dry_run import foretell
 from control_plane.cli.exits import CommandError, ExitCode
 from control_plane.cli.manifest import Manifest, located, read_manifests
 from control_plane.cli.options import AsJson, TimeoutS
@@ -20,9 +21,15 @@ from infra.settings import Settings
 def deploy(
     argument: Annotated[str | None, typer.Argument(metavar="[FILE]", help="Same as -f.")] = None,
     file: Annotated[
-        str | None, typer.Option("--file", "-f", help="A YAML file; '-' reads stdin.")
+        str | None, typer.Option("--file", "-f", help="A YAML or JSON file; '-' reads stdin.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it is ready.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Change nothing: print what would change, run, cost and take."
+        ),
+    ] = False,
     again: Annotated[
         bool, typer.Option("--again", help="Try a revision that was rolled back once more.")
     ] = False,
@@ -33,7 +40,10 @@ def deploy(
     if (file is None) == (argument is None):
         raise CommandError("name one file: tamer deploy -f FILE", ExitCode.USAGE)
     manifests = read_manifests(file or argument or "")
-    asyncio.run(_deploy(Screen(as_json), manifests, again, timeout_s if wait else None))
+    if dry_run:
+        asyncio.run(foretell(Screen(as_json), manifests, again))
+    else:
+        asyncio.run(_deploy(Screen(as_json), manifests, again, timeout_s if wait else None))
 
 
 async def _deploy(

@@ -79,8 +79,8 @@ class Rolling:
 
     async def told(self) -> list[tuple[str, str]]:
         """The decisions about rollouts, oldest first."""
-        found = await self.cell.decisions(self.chat)
-        return [(each.reason, each.formula) for each in found if each.kind == "rollout"]
+        found = await self.cell.decisions(self.chat, "rollout")
+        return [(each.reason, each.formula) for each in found]
 
     async def ended(self, revision_id: str, requests: int, errors: int = 0) -> None:
         """Gateways say so."""
@@ -177,7 +177,7 @@ async def test_a_revision_that_cannot_start_is_rolled_back_while_the_old_one_ser
     [(reason, formula)] = await rolling.told()
     assert reason == "cannot_start"
     assert "3 starts in a row failed, the last: the script says so" in formula
-    [decision] = [each for each in await rolling.cell.decisions(chat) if each.kind == "rollout"]
+    [decision] = await rolling.cell.decisions(chat, "rollout")
     assert decision.outcome == {"state": "rolled_back", "revision": rolling.old, "left": new}
 
 
