@@ -9,14 +9,14 @@ from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.autoscaler.crash_loop import CrashPolicy
-from control_plane.controller.hold import each_row, hold
-from control_plane.controller.limits import Limits
+from control_plane.controller.hold import each_row
 from control_plane.controller.live import LiveRows
 from control_plane.controller.rollout_plan import Sums, baseline, in_a_row, rollout_seen
 from control_plane.controller.rollout_spec import stage, strategy
 from control_plane.controller.world import World
 from control_plane.rollout.step import Move, Reason, next_step
 from control_plane.rollout.strategy import RollbackOn
+from control_plane.store import leases
 from control_plane.store.clock import read_clock
 from control_plane.store.repositories import decisions, replicas, rollouts
 from control_plane.store.session import Database
@@ -30,8 +30,8 @@ log = logger(__name__)
 
 
 class RolloutReconciler:
-    """A step is written under the deployment's lease and over the step that was seen, so it is made
-    once, whoever dies or comes late."""
+    """A step is written with the deployment's row locked and over the step that was seen, so it is
+    made once, whoever dies or comes late."""
 
     name = "rollout"
 
@@ -40,13 +40,11 @@ class RolloutReconciler:
         database: Database,
         live: LiveRows,
         jobs: RedisClient,
-        limits: Limits,
         crash: CrashPolicy,
     ) -> None:
         self._database = database
         self._live = live
         self._jobs = jobs
-        self._limits = limits
         self._crash = crash
 
     async def run(self, _world: World | None, /) -> int:
@@ -62,15 +60,14 @@ class RolloutReconciler:
         sums = await self._sums(rows)
         if not self._wants(rows, sums):
             return 0
-        async with hold(self._database, Deployment, deployment_id, self._limits.lease_s) as held:
-            if held is None:
+        async with self._database.transaction() as session:
+            if not await leases.lock_free(session, Deployment, deployment_id):
                 return 0
-            async with held.apply() as session:
-                # Decided again on what the rows say now that they are ours.
-                again = await self._load(session, deployment_id)
-                if again is None or again.rollout.id != rows.rollout.id:
-                    return 0
-                changed = await self._write(session, again, sums)
+            # Decided again on what the rows say now that they are ours.
+            again = await self._load(session, deployment_id)
+            if again is None or again.rollout.id != rows.rollout.id:
+                return 0
+            changed = await self._write(session, again, sums)
         self._live.touched.deployments.add(deployment_id)
         return changed
 

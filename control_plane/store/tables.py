@@ -121,8 +121,8 @@ class Deployment(Leased, Base):
 
 
 class Rollout(Base):
-    """The way of a deployment from one revision to the next; it is changed under the deployment's
-    lease, or with the deployment's row locked."""
+    """The way of a deployment from one revision to the next; it is changed with the
+    deployment's row locked."""
 
     __tablename__ = "rollouts"
     __table_args__ = (
