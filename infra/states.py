@@ -1,4 +1,5 @@
-"""The life of a deployment, a replica, an instance and a job, each with one transition function.
+"""The life of a deployment, a rollout, a replica, an instance and a job, each with one transition
+function.
 
 A state changes only through `advance`; a step that the table does not allow raises
 `IllegalTransition`, so that a bug shows where it happens and not where it hurts.
@@ -21,6 +22,20 @@ class DeploymentState(StrEnum):
     FAILED = "failed"
     DELETING = "deleting"
     DELETED = "deleted"
+
+
+class RolloutState(StrEnum):
+    PREPARING = "preparing"
+    """The replicas of a step are on their way; traffic is as before."""
+    WATCHING = "watching"
+    """Traffic is as the step wants it, and is judged."""
+    FINISHED = "finished"
+    ROLLED_BACK = "rolled_back"
+    """The old revision runs again, because of what was measured."""
+    ABORTED = "aborted"
+    """The old revision runs again, because its owner said so."""
+    SUPERSEDED = "superseded"
+    """Another revision was deployed meanwhile, or the deployment deleted."""
 
 
 class ReplicaState(StrEnum):
@@ -61,7 +76,7 @@ class IllegalTransition(ValueError):
     """A state was asked to become one that may not follow it."""
 
 
-State = TypeVar("State", DeploymentState, ReplicaState, InstanceState, JobState)
+State = TypeVar("State", DeploymentState, RolloutState, ReplicaState, InstanceState, JobState)
 
 _UNTIL_DELETED = frozenset(
     {
@@ -80,6 +95,12 @@ _DEPLOYMENT: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(("pending", *_UNTIL_DELETED), frozenset(_UNTIL_DELETED)),
     "deleting": frozenset({"deleted"}),
     "deleted": _NONE,
+}
+_ENDS_OF_ROLLOUT = ("finished", "rolled_back", "aborted", "superseded")
+_ROLLOUT: Mapping[str, frozenset[str]] = {
+    "preparing": frozenset({"watching", *_ENDS_OF_ROLLOUT}),
+    "watching": frozenset({"preparing", *_ENDS_OF_ROLLOUT}),
+    **dict.fromkeys(_ENDS_OF_ROLLOUT, _NONE),
 }
 _REPLICA: Mapping[str, frozenset[str]] = {
     "requested": frozenset({"launching", "booting", "loading", "draining", "terminated", "failed"}),
@@ -115,6 +136,7 @@ _JOB: Mapping[str, frozenset[str]] = {
 }
 _TABLES: Mapping[type[StrEnum], Mapping[str, frozenset[str]]] = {
     DeploymentState: _DEPLOYMENT,
+    RolloutState: _ROLLOUT,
     ReplicaState: _REPLICA,
     InstanceState: _INSTANCE,
     JobState: _JOB,

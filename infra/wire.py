@@ -14,7 +14,7 @@ import msgspec
 
 from infra.states import ReplicaState
 
-WIRE_VERSION = 4
+WIRE_VERSION = 5
 
 T = TypeVar("T")
 
@@ -369,6 +369,10 @@ class Target(msgspec.Struct, frozen=True, omit_defaults=True):
 
     revision_id: str
     weight: int = 100
+    text_digest: str = ""
+    """Names the `TextAssets` of its model; empty: the route's, like what follows."""
+    max_context_tokens: int = 0
+    vocabulary_size: int = 0
 
 
 class Route(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -391,6 +395,10 @@ class Route(msgspec.Struct, frozen=True, omit_defaults=True):
     """While none is ready: what a replica has lately taken to start; 0: nobody knows."""
     boot_p90_s: float = 0.0
     """While none is ready: what nine starts of ten stay below."""
+    ttft_limit_s: float = 0.0
+    """What the owner wants the time to the first token to stay below; 0: nothing was said."""
+    tpot_limit_s: float = 0.0
+    """The same of the time per output token."""
     unavailable: str = ""
     """Why nothing can serve this deployment now (failed, deleting); empty where it can."""
 

@@ -25,6 +25,7 @@ from control_plane.api.models.endpoints import router as models
 from control_plane.api.operations.endpoints import router as operations
 from control_plane.api.problem import problem_schema
 from control_plane.api.replicas.endpoints import router as replicas
+from control_plane.api.rollouts.endpoints import router as rollouts
 from control_plane.api.status.endpoints import router as status
 from control_plane.http import exposition
 from control_plane.http.body_limit import BodyLimit
@@ -85,6 +86,7 @@ def _guarded(app: FastAPI) -> APIRouter:
     routers = (
         status,
         deployments,
+        rollouts,
         models,
         operations,
         replicas,

@@ -107,7 +107,8 @@ def invalid_request(error: RequestValidationError) -> Problem:
 
 def _field(location: Sequence[str | int], context: Mapping[str, Any] | None) -> str:
     parts = [str(part) for part in location[1:]]  # without "body", "query", "path"
-    parts += [str(context["unknown"])] if context and "unknown" in context else []
+    told = (context or {}).get("unknown") or (context or {}).get("field")
+    parts += [str(told)] if told else []
     return ".".join(parts) or str(location[0])
 
 
@@ -119,5 +120,5 @@ def _message(error: Mapping[str, Any]) -> str:
     if error["type"] == "missing":
         return "missing, and it is required"
     said = _PATTERNS.get(error.get("ctx", {}).get("pattern", ""))
-    text = said or str(error["msg"])
+    text = said or str(error["msg"]).removeprefix("Value error, ")
     return text[:1].lower() + text[1:]

@@ -34,20 +34,25 @@ def diff(
 async def _diff(screen: Screen, manifests: list[Manifest]) -> bool:
     """Whether anything differs."""
     async with ApiClient.of(Settings()) as client:
-        found = [await _compare(client, manifest) for manifest in manifests]
+        found = [await compare(client, manifest) for manifest in manifests]
     if screen.as_json:
         screen.json(found[0] if len(found) == 1 else found)
     else:
         for each in found:
-            _show(screen, each)
+            show_difference(screen, each)
     return any(each["differs"] for each in found)
 
 
-async def _compare(client: ApiClient, manifest: Manifest) -> Json:
+async def compare(client: ApiClient, manifest: Manifest, **asked: str) -> Json:
+    """What a deploy would change, and its preview.
+
+    Raises:
+        CommandError: the server refuses it.
+    """
     path = f"/deployments/{manifest.name}"
     before = await client.find(path)
     try:
-        wanted = await client.put(path, manifest.spec, dry_run="true")
+        wanted = await client.put(path, manifest.spec, dry_run="true", **asked)
     except ServerError as error:
         raise located(error, manifest) from error
     after = wanted["deployment"]
@@ -60,6 +65,7 @@ async def _compare(client: ApiClient, manifest: Manifest) -> Json:
         "differs": bool(wanted["changed"]),
         "changes": found,
         "notes": wanted["notes"],
+        "preview": wanted.get("preview"),
     }
 
 
@@ -67,7 +73,7 @@ def _new_revision(deployment: Json) -> str:
     return str(deployment["revision"]["id"])
 
 
-def _show(screen: Screen, found: Json) -> None:
+def show_difference(screen: Screen, found: Json) -> None:
     name = found["name"]
     if not found["differs"]:
         screen.line(f"{name}: same")

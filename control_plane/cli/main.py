@@ -23,6 +23,7 @@ from control_plane.cli import (
     keys,
     logs,
     models,
+    rollout,
     scale,
     status,
     watch,
@@ -70,6 +71,7 @@ def build_app() -> typer.Typer:
         app.command()(data_command)
     app.add_typer(models.app, name="models")
     app.add_typer(keys.app, name="keys")
+    app.add_typer(rollout.app, name="rollout")
     app.add_typer(dead_letters.app, name="dead-letters")
     app.add_typer(worker.app, name="worker")
     app.command()(down.down)

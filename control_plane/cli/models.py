@@ -20,6 +20,7 @@ from control_plane.cli.packing import (
     kept,
     pack,
     packing_of,
+    precision,
 )
 from control_plane.cli.screen import Screen, size, when
 from infra.settings import Settings
@@ -145,7 +146,10 @@ async def _list(screen: Screen) -> None:
         screen.note("no models: import one with 'tamer models import SOURCE'")
     else:
         screen.table(
-            ("NAME", "STATE", "ARCHITECTURE", "PARAMETERS", "SIZE", "PACKAGE", "SOURCE", "ERROR"),
+            (
+                *("NAME", "STATE", "ARCHITECTURE", "PARAMETERS", "SIZE"),
+                *("PRECISION", "PACKAGE", "SOURCE", "ERROR"),
+            ),
             (
                 (
                     each["name"],
@@ -153,6 +157,7 @@ async def _list(screen: Screen) -> None:
                     each["architecture"],
                     f"{each['parameters'] / 1e6:.0f} M" if each["parameters"] else "",
                     size(each["size_bytes"]) if each["size_bytes"] else "",
+                    precision(each),
                     kept(each),
                     each["source"],
                     each["error"],

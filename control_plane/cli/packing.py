@@ -20,8 +20,11 @@ class Quantization(StrEnum):
 
 class Dtype(StrEnum):
     BFLOAT16 = "bfloat16"
+    BF16 = "bf16"
     FLOAT16 = "float16"
+    FP16 = "fp16"
     FLOAT32 = "float32"
+    FP32 = "fp32"
 
 
 QuantizationOption = Annotated[
@@ -68,4 +71,11 @@ def kept(model: Json) -> str:
         return ""
     if not model["weights_root"]:
         return "no: 'tamer models pack'"
-    return "int8" if model["quantization"] == "int8" else "yes"
+    return "yes"
+
+
+def precision(model: Json) -> str:
+    """E.g. "int8", or "bfloat16" where that was asked for; empty: as its source has it."""
+    dtype = str((model.get("packing") or {}).get("dtype", ""))
+    quantization = model["quantization"] if model["quantization"] != "none" else ""
+    return ", ".join(each for each in (quantization, dtype) if each)

@@ -27,8 +27,11 @@ async def _status(screen: Screen, name: str | None) -> None:
             _show_all(screen, client.url, await client.get("/status"))
             return
         deployment = await client.get(f"/deployments/{name}")
-        replicas = await client.list(f"/deployments/{name}/replicas")
-    _show_one(screen, deployment, replicas)
+        path = f"/deployments/{name}/replicas"
+        replicas = await client.list(path)
+        # Between two starts nothing runs, and the last one says why.
+        ended = [] if replicas else await client.list(path, most=1, ended="true")
+    _show_one(screen, deployment, replicas, ended)
 
 
 def _show_all(screen: Screen, url: str, body: Json) -> None:
@@ -59,7 +62,7 @@ def _show_all(screen: Screen, url: str, body: Json) -> None:
     )
 
 
-def _show_one(screen: Screen, deployment: Json, replicas: list[Json]) -> None:
+def _show_one(screen: Screen, deployment: Json, replicas: list[Json], ended: list[Json]) -> None:
     if screen.as_json:
         screen.json({"deployment": deployment, "replicas": replicas})
         return
@@ -71,6 +74,9 @@ def _show_one(screen: Screen, deployment: Json, replicas: list[Json]) -> None:
     )
     if not replicas:
         screen.note("no replicas")
+        for each in ended:
+            why = each["reason"] or "no reason was given"
+            screen.note(f"the last one, {each['id']}, is {each['state']}: {why}")
         return
     screen.table(
         ("REPLICA", "STATE", "INSTANCE", "SINCE", "REASON"),

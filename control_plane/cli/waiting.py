@@ -12,17 +12,22 @@ from control_plane.cli.screen import Screen
 _LOOK_EVERY_S = 0.3
 
 
-async def wait_until_ready(client: ApiClient, screen: Screen, name: str, limit_s: float) -> Json:
+async def wait_until_ready(
+    client: ApiClient, screen: Screen, name: str, limit_s: float, revision_id: str = ""
+) -> Json:
     """The deployment when it is ready (or idle, where it may be at zero); notes its states.
 
     Raises:
-        CommandError: it failed, is being deleted, or was not ready in time.
+        CommandError: it failed, is being deleted, went back from `revision_id` to another, or was
+            not ready in time.
     """
     deadline = time.monotonic() + limit_s
     noted = ""
     while True:
         deployment = await client.get(f"/deployments/{name}")
         state, reason = str(deployment["state"]), str(deployment["reason"])
+        if revision_id and deployment["revision"]["id"] != revision_id:
+            raise CommandError(await _left(client, name))
         if state in _arrived(deployment):
             return deployment
         if state in ("failed", "deleting", "deleted"):
@@ -44,3 +49,11 @@ def _arrived(deployment: Json) -> tuple[str, ...]:
     if deployment["spec"]["scaling"]["min_replicas"] == 0:
         return ("ready", "idle")
     return ("ready",)
+
+
+async def _left(client: ApiClient, name: str) -> str:
+    """Why it does not run what was waited for."""
+    rollout = await client.find(f"/deployments/{name}/rollout")
+    if rollout is None or rollout["state"] not in ("rolled_back", "aborted"):
+        return f"{name} was changed again meanwhile: see 'tamer status {name}'"
+    return f"{name} runs what it ran before, the new revision was taken back: {rollout['reason']}"

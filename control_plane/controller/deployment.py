@@ -109,6 +109,7 @@ class DeploymentReconciler:
             demand=demand,
             pending=pending,
             former=rows.former,
+            rollout=rows.part,
             kept=rows.kept,
             boot=rows.boot,
         )

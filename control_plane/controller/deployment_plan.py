@@ -1,8 +1,9 @@
 """What a deployment needs next: replicas to add, to wake, to drain or to put to sleep, a state and
 its reason (pure).
 
-A new revision is rolled out beside the old one: the old replicas drain when a new one is ready and
-their own queue is empty. Where the last of them is lost before that, one more finishes the queue.
+During a rollout each of its two revisions has its part of the target. Replicas of any other
+earlier revision drain when a wanted one is ready and their own queue is empty. Where the last of
+them is lost before that, one more finishes the queue.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from control_plane.autoscaler.crash_loop import CrashPolicy, Failures, given_up,
 from control_plane.autoscaler.decision import Decision, decide
 from control_plane.autoscaler.observation import Demand, Halt, Observation
 from control_plane.autoscaler.policy import ScalingPolicy
+from control_plane.controller.rollout_plan import RolloutPart
 from control_plane.controller.warmth_plan import warmth
+from control_plane.rollout.split import Running, Split, split
 from control_plane.store.tables import Deployment, Instance, Replica
 from infra.states import DeploymentState, ReplicaState
 
@@ -43,6 +46,8 @@ class DeploymentSeen:
     """Jobs in the queue of each revision; None where the queues cannot be asked."""
     former: Sequence[Replica] = ()
     """The newest replica, ended or not, of each of the last earlier revisions."""
+    rollout: RolloutPart | None = None
+    """Where the deployment is on its way from one revision to another."""
     kept: Sequence[Instance] = ()
     """Instances that stay for it although nothing runs on them."""
     boot: BootTime = PRIOR
@@ -56,7 +61,8 @@ class DeploymentPlan:
     state: DeploymentState
     reason: str
     finish: tuple[str, ...] = ()
-    """Earlier revisions that need a replica, because nobody runs what waits in their queues."""
+    """Earlier revisions that need a replica: each as often as it does, for its part of a rollout,
+    or because nobody runs what waits in its queue."""
     wake: tuple[Replica, ...] = ()
     sleep: tuple[Replica, ...] = ()
     keep: str = ""
@@ -93,25 +99,27 @@ def plan(
     present = [each for each in serving if each.revision_id == deployment.revision_id]
     current = [each for each in present if not each.retiring]
     retiring = [each for each in present if each.retiring]
-    old = [each for each in serving if each.revision_id != deployment.revision_id]
-    wanted = target + _spare(deployment, target, policy)
+    stable, old = _earlier(deployment, serving, seen.rollout)
+    part = _split(seen.rollout, target, current, stable)
+    wanted = part.candidate + (_spare(deployment, target, policy) if part.candidate else 0)
     surplus = _least_useful(current, seen.running)[: max(0, len(current) - wanted)]
     asleep, forgotten = _asleep(deployment, seen)
-    warm = warmth(target, len(current), surplus, asleep, seen.kept, policy, halt)
-    state, reason = _state(deployment, seen, halt, target, present, old)
+    warm = warmth(part.candidate, len(current), surplus, asleep, seen.kept, policy, halt)
+    state, reason = _state(deployment, seen, halt, target, present, [*stable, *old])
     return DeploymentPlan(
         decision=decision,
-        add=_missing([*current, *warm.wake], wanted, seen, crash),
+        add=_missing([*current, *warm.wake], wanted, seen.failures, seen.now, crash),
         drain=(
             *(each for each in surplus if each not in warm.sleep),
-            *_outdated(old, current, target, seen),
-            *_replaced(retiring, current, target),
+            *_left(stable, part.stable, target, seen),
+            *_outdated(old, [*current, *stable], target, seen),
+            *_replaced(retiring, current, part.candidate),
             *warm.drain,
             *forgotten,
         ),
         state=state,
         reason=reason,
-        finish=() if halt is not None else _stranded(serving, seen),
+        finish=() if halt is not None else _finish(stable, part.stable, serving, seen, crash),
         wake=warm.wake,
         sleep=warm.sleep,
         keep=warm.keep,
@@ -130,17 +138,20 @@ def _asleep(deployment: Deployment, seen: DeploymentSeen) -> tuple[list[Replica]
 def _halt(deployment: Deployment, seen: DeploymentSeen, crash: CrashPolicy) -> Halt | None:
     if deployment.state == DeploymentState.DELETING:
         return Halt.DELETING
+    if seen.rollout is not None:
+        return None  # there is a revision to go back to
     return Halt.CRASH_LOOP if given_up(seen.failures.count, crash) else None
 
 
 def _missing(
-    current: Sequence[Replica], target: int, seen: DeploymentSeen, crash: CrashPolicy
+    current: Sequence[Replica], target: int, failures: Failures, now: float, crash: CrashPolicy
 ) -> int:
     """After a failed start one replica at a time is tried, and each after a longer pause."""
     missing = max(0, target - len(current))
-    if not seen.failures.count:
+    if not failures.count:
         return missing
-    resting = seen.now < seen.failures.last_at + wait_s(seen.failures.count, crash)
+    resting = given_up(failures.count, crash)
+    resting = resting or now < failures.last_at + wait_s(failures.count, crash)
     trying = any(each.state != ReplicaState.READY for each in current)
     return 0 if resting or trying else min(missing, 1)
 
@@ -155,6 +166,61 @@ def _least_useful(current: Sequence[Replica], running: Mapping[str, int]) -> lis
             running.get(each.id, 0),
         ),
     )
+
+
+def _earlier(
+    deployment: Deployment, serving: Sequence[Replica], rollout: RolloutPart | None
+) -> tuple[list[Replica], list[Replica]]:
+    """Replicas of the revision that a rollout leaves, and of all others that are not wanted."""
+    old = [each for each in serving if each.revision_id != deployment.revision_id]
+    leaving = rollout.revision_id if rollout is not None else ""
+    stable = [each for each in old if each.revision_id == leaving]
+    return stable, [each for each in old if each.revision_id != leaving]
+
+
+def _split(
+    rollout: RolloutPart | None,
+    target: int,
+    current: Sequence[Replica],
+    stable: Sequence[Replica],
+) -> Split:
+    if rollout is None:
+        return Split(stable=0, candidate=target)
+    running = Running(len(stable), _ready(stable), _ready(current))
+    return split(rollout.strategy, rollout.stage, target, running)
+
+
+def _ready(replicas: Sequence[Replica]) -> int:
+    return sum(each.state == ReplicaState.READY for each in replicas)
+
+
+def _left(
+    stable: Sequence[Replica], wanted: int, target: int, seen: DeploymentSeen
+) -> list[Replica]:
+    """The last one stays until the queue of its revision is empty."""
+    surplus = _least_useful(stable, seen.running)[: max(0, len(stable) - wanted)]
+    waiting = seen.pending is None or any(
+        seen.pending.get(each.revision_id, 0) for each in stable[:1]
+    )
+    if target and waiting and len(surplus) == len(stable):
+        return surplus[:-1]
+    return surplus
+
+
+def _finish(
+    stable: Sequence[Replica],
+    wanted: int,
+    serving: Sequence[Replica],
+    seen: DeploymentSeen,
+    crash: CrashPolicy,
+) -> tuple[str, ...]:
+    rollout = seen.rollout
+    if rollout is None:
+        return _stranded(serving, seen)
+    missing = _missing(stable, wanted, rollout.failures, seen.now, crash)
+    stranded = _stranded(serving, seen)
+    also = [each for each in stranded if not missing or each != rollout.revision_id]
+    return (*[rollout.revision_id] * missing, *also)
 
 
 def _outdated(
@@ -213,19 +279,29 @@ def _state(
         )
     if target == 0:
         return DeploymentState.IDLE, ""
-    ready = sum(each.state == ReplicaState.READY for each in current)
+    ready = _ready(current)
+    if seen.rollout is not None and _ready([*current, *old]):
+        return DeploymentState.UPDATING, (
+            f"{seen.rollout.said}: {ready} of the new revision's replicas ready, {_ready(old)} of "
+            f"the old one's, for a target of {target}{_failed(seen.failures)}"
+        )
     if ready >= target:
         return DeploymentState.READY, ""
     reason = f"{ready} of {target} replicas ready"
     waiting = [each.reason for each in current if each.state in _UNPLACED and each.reason]
     if seen.failures.count:
-        reason += f"; starts that failed in a row: {seen.failures.count}, the last: "
-        reason += seen.failures.last_reason
+        reason += _failed(seen.failures)
     elif waiting:
         reason += f"; the next one waits: {waiting[-1]}"
-    if any(each.state == ReplicaState.READY for each in old):
+    if _ready(old):
         return DeploymentState.UPDATING, reason
     return _short(deployment, ready, failing=bool(seen.failures.count)), reason
+
+
+def _failed(failures: Failures) -> str:
+    if not failures.count:
+        return ""
+    return f"; starts that failed in a row: {failures.count}, the last: {failures.last_reason}"
 
 
 def _short(deployment: Deployment, ready: int, failing: bool) -> DeploymentState:

@@ -18,11 +18,12 @@ from control_plane.controller.boot_memory import BootMemory
 from control_plane.controller.boot_times import next_boot_time
 from control_plane.controller.former_memory import FormerMemory
 from control_plane.controller.live import Live
+from control_plane.controller.rollout_plan import RolloutPart, in_a_row, rollout_part
 from control_plane.store.clock import read_clock
-from control_plane.store.repositories import decisions, deployments, instances, replicas
+from control_plane.store.repositories import decisions, deployments, instances, replicas, rollouts
 from control_plane.store.repositories.listings import Deployed
 from control_plane.store.repositories.starts import BootSample
-from control_plane.store.tables import Decision, Deployment, Instance, Replica, Revision
+from control_plane.store.tables import Decision, Deployment, Instance, Replica, Revision, Rollout
 from infra.states import InstanceState, ReplicaState
 
 
@@ -40,6 +41,10 @@ class DeploymentRows:
     """The newest replica, ended or not, of each of the last earlier revisions."""
     failed: Sequence[Replica]
     """Newest first, as `replicas.ended_unready` counts them."""
+    rollout: Rollout | None
+    """The one that is under way."""
+    failed_leaving: Sequence[Replica]
+    """As `failed`, of the revision that it leaves."""
     last_decision: Decision | None
     kept: Sequence[Instance]
     samples: Sequence[BootSample]
@@ -57,10 +62,14 @@ class DeploymentRows:
 
     @property
     def failures(self) -> Failures:
-        if not self.failed:
-            return Failures()
-        newest = self.failed[0]
-        return Failures(len(self.failed), newest.ended_at or 0.0, newest.reason)
+        return in_a_row(self.failed)
+
+    @property
+    def part(self) -> RolloutPart | None:
+        row = self.rollout
+        if row is None or row.to_revision_id != self.deployment.revision_id:
+            return None
+        return rollout_part(row, self.deployment.spec, in_a_row(self.failed_leaving))
 
     def is_news(self, decision: scaling.Decision) -> bool:
         last = self.last_decision
@@ -113,6 +122,12 @@ class DeploymentReader:
     ) -> list[DeploymentRows]:
         ids = [each.deployment.id for each in deployed]
         failed = await replicas.ended_unready(session, ids, self._failures)
+        under_way = await rollouts.open_among(session, ids)
+        leaving = (
+            await replicas.ended_unready_leaving(session, list(under_way), self._failures)
+            if under_way
+            else {}
+        )
         newest = await decisions.newest_of(session, ids, decisions.SCALE)
         revision_ids = [each.revision.id for each in deployed]
         samples = await self._boots.of(session, revision_ids, now)
@@ -125,6 +140,8 @@ class DeploymentReader:
                 live=live_of[deployment.id],
                 former=former.get(deployment.id, ()),
                 failed=failed.get(deployment.id, ()),
+                rollout=under_way.get(deployment.id),
+                failed_leaving=leaving.get(deployment.id, ()),
                 last_decision=newest.get(deployment.id),
                 kept=kept_for[deployment.id],
                 samples=samples.get(revision.id, ()),

@@ -25,6 +25,7 @@ from control_plane.controller.placement import PlacementReconciler
 from control_plane.controller.projection import REPEAT_S, ProjectionReconciler
 from control_plane.controller.reconciler import Reconciler
 from control_plane.controller.replica import ReplicaReconciler
+from control_plane.controller.rollout import RolloutReconciler
 from control_plane.controller.start import StartLedger
 from control_plane.controller.world import Watch, World
 from control_plane.store.session import Database
@@ -64,6 +65,7 @@ class Controller:
         self._watch = Watch(live, registry, cloud, limits.describe_every_s)
         # From demand down to the message to Celery in one pass.
         self._reconcilers: Sequence[Reconciler] = (
+            RolloutReconciler(database, live, jobs, crash),
             DeploymentReconciler(database, live, DemandWatch(jobs), crash),
             ReplicaReconciler(database, live, jobs, settings.cloud, limits),
             *_of_market(settings, database, live, cloud, limits),

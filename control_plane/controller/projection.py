@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -14,17 +14,26 @@ from control_plane.controller.boot_memory import BootMemory
 from control_plane.controller.boot_times import next_boot_time
 from control_plane.controller.routes import (
     Served,
+    Share,
     by_deployment,
     key_entry,
     route,
-    serving_revision,
+    weights,
 )
 from control_plane.controller.world import World
 from control_plane.importer.errors import ImportRefused
 from control_plane.importer.text_assets import TEXT_FILE, decode_text_assets
 from control_plane.store.clock import read_clock
-from control_plane.store.repositories import deployments, keys, models, replicas, revisions
+from control_plane.store.repositories import (
+    deployments,
+    keys,
+    models,
+    replicas,
+    revisions,
+    rollouts,
+)
 from control_plane.store.repositories.listings import Deployed
+from control_plane.store.repositories.replicas import Standing
 from control_plane.store.repositories.starts import BootSample
 from control_plane.store.session import Database
 from control_plane.store.tables import Model, Revision
@@ -63,40 +72,46 @@ class ProjectionReconciler:
             now = await read_clock(session)
             served = await self._served(session, now)
             entries = [key_entry(key) for key in await keys.valid(session)]
-        missing = await self._publish_texts(each.model for each in served)
+        missing = await self._publish_texts(share.model for each in served for share in each.shares)
         await self._publish(int(now * 1000), served, entries, missing)
         return 0
 
     async def _served(self, session: AsyncSession, now: float) -> list[Served]:
         standing = by_deployment(await replicas.standing(session))
         live = await deployments.all_live(session)
-        serving = {
-            each.deployment.id: serving_revision(
-                each.deployment, standing.get(each.deployment.id, ())
-            )
-            for each in live
+        open_ = await rollouts.all_open(session)
+        shares = {
+            id: weights(each, open_.get(id), standing.get(id, ()))
+            for each, _ in live
+            for id in (each.id,)
         }
-        samples = await self._boot_samples(session, serving.values(), now)
-        runs = await _revisions(session, live, [id for id, _ in serving.values()])
+        ready = {id: _ready(standing.get(id, ()), weight) for id, weight in shares.items()}
+        samples = await self._boot_samples(session, shares, ready, now)
+        runs = await _revisions(session, live, {id for each in shares.values() for id in each})
         registered = await models.by_id(session, {each.model_id for each in runs.values()})
         served = []
         for deployment, _ in live:
-            revision_id, ready = serving[deployment.id]
-            revision = runs[revision_id]
+            own = shares[deployment.id]
             boot = PRIOR
-            if not ready:
-                asleep = any(
-                    each.state == ReplicaState.SLEEPING for each in standing.get(deployment.id, ())
-                )
-                boot = next_boot_time(samples.get(revision_id, ()), asleep)
-            served.append(Served(deployment, revision, registered[revision.model_id], ready, boot))
+            if not ready[deployment.id]:
+                there = standing.get(deployment.id, ())
+                asleep = any(each.state == ReplicaState.SLEEPING for each in there)
+                boot = next_boot_time(samples.get(next(iter(own)), ()), asleep)
+            parts = [
+                Share(runs[id], registered[runs[id].model_id], weight) for id, weight in own.items()
+            ]
+            served.append(Served(deployment, parts, ready[deployment.id], boot))
         return served
 
     async def _boot_samples(
-        self, session: AsyncSession, serving: Iterable[tuple[str, int]], now: float
+        self,
+        session: AsyncSession,
+        shares: Mapping[str, Mapping[str, int]],
+        ready: Mapping[str, int],
+        now: float,
     ) -> Mapping[str, Sequence[BootSample]]:
         """Of the revisions that must start first."""
-        cold = {revision_id for revision_id, ready in serving if not ready}
+        cold = {next(iter(own)) for id, own in shares.items() if not ready[id]}
         self._boots.keep_only(cold)
         return await self._boots.of(session, cold, now)
 
@@ -150,3 +165,11 @@ async def _revisions(
     """Those that serve: mostly those that are wanted, which are known."""
     wanted = {each.revision.id: each.revision for each in live}
     return wanted | await revisions.by_id(session, set(serving) - wanted.keys())
+
+
+def _ready(standing: Iterable[Standing], serving: Collection[str]) -> int:
+    return sum(
+        each.replicas
+        for each in standing
+        if each.state == ReplicaState.READY and each.revision_id in serving
+    )

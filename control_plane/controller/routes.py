@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from control_plane.autoscaler.boot_time import PRIOR, BootTime
+from control_plane.controller.rollout_spec import strategy
+from control_plane.rollout.strategy import ALL, Kind
 from control_plane.store.repositories.replicas import Standing
-from control_plane.store.tables import ApiKey, Deployment, Model, Revision
+from control_plane.store.tables import ApiKey, Deployment, Model, Revision, Rollout
 from infra.states import DeploymentState, ReplicaState
 from infra.wire import KeyEntry, Route, Target
 
@@ -15,30 +18,52 @@ _DEFAULT_QUEUE_LIMIT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
-    """A deployment and the revision that takes its traffic now."""
+class Share:
+    """A revision and its part of a deployment's traffic."""
 
-    deployment: Deployment
     revision: Revision
     model: Model
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A deployment and the revisions that take its traffic now."""
+
+    deployment: Deployment
+    shares: Sequence[Share]
+    """The first one is what a gateway of an older wire version believes of all."""
     ready: int
-    """Replicas of that revision."""
+    """Replicas of these revisions."""
     boot: BootTime = PRIOR
     """Of the next start, while none is ready."""
 
 
-def serving_revision(deployment: Deployment, standing: Iterable[Standing]) -> tuple[str, int]:
-    """The revision that takes the traffic, and how many replicas of it are ready.
+def weights(
+    deployment: Deployment, rollout: Rollout | None, standing: Iterable[Standing]
+) -> dict[str, int]:
+    """Revision id -> its share of the traffic, the old one's first.
 
-    That is the wanted one, unless it has no ready replica yet while an older one has: an update
-    changes over when there is something to change to.
+    An update changes over when there is something to change to: a revision without a ready replica
+    takes no traffic while another has one, in a rollout and outside.
     """
-    ready = {each.revision_id: each for each in standing if each.state == ReplicaState.READY}
-    wanted = ready.get(deployment.revision_id)
-    if wanted is None and not ready:
-        return deployment.revision_id, 0
-    serving = wanted or max(ready.values(), key=lambda each: each.newest_id)
-    return serving.revision_id, serving.replicas
+    there = [each for each in standing if each.state == ReplicaState.READY]
+    ready = Counter({each.revision_id: each.replicas for each in there})
+    wanted = deployment.revision_id
+    if rollout is None or rollout.to_revision_id != wanted:
+        newest = max(there, key=lambda each: each.newest_id, default=None)
+        return {wanted if ready[wanted] or newest is None else newest.revision_id: ALL}
+    old = rollout.from_revision_id
+    replaced = strategy(deployment.spec).kind is Kind.REPLACE
+    if not ready[wanted] or not ready[old]:
+        # Where nothing is ready, a revision that is only tried is not what everybody waits for.
+        first = wanted if ready[wanted] or (replaced and not ready[old]) else old
+        return {first: ALL}
+    if replaced:
+        shares = {old: ready[old], wanted: ready[wanted]}
+    else:
+        shares = {old: ALL - rollout.percent, wanted: rollout.percent}
+    return {revision_id: share for revision_id, share in shares.items() if share}
 
 
 def route(served: Served, missing_texts: Mapping[str, str]) -> Route:
@@ -47,24 +72,40 @@ def route(served: Served, missing_texts: Mapping[str, str]) -> Route:
     Args:
         missing_texts: text digests that could not be published -> why.
     """
-    deployment, model = served.deployment, served.model
-    context = served.revision.options.get("max_context_tokens")
-    limits = [each for each in (context, model.max_context_tokens) if isinstance(each, int)]
-    scaling = deployment.spec.get("scaling", {})
+    deployment = served.deployment
+    scaling, slo = deployment.spec.get("scaling", {}), deployment.spec.get("slo") or {}
+    targets = [_target(each) for each in served.shares]
+    stable = targets[0]
+    missing = next((why for each in targets if (why := missing_texts.get(each.text_digest))), "")
     return Route(
         deployment_id=deployment.id,
         name=deployment.name,
         created_at=int(deployment.created_at),
-        targets=[Target(revision_id=served.revision.id)],
-        text_digest=model.text_digest,
-        max_context_tokens=min((each for each in limits if each > 0), default=0),
-        vocabulary_size=model.vocabulary_size,
+        targets=targets,
+        text_digest=stable.text_digest,
+        max_context_tokens=stable.max_context_tokens,
+        vocabulary_size=stable.vocabulary_size,
         queue_limit_s=float(scaling.get("cold_start_limit_s", _DEFAULT_QUEUE_LIMIT_S)),
         ready_replicas=served.ready,
         # A client is told what was measured, never what is believed.
         boot_s=served.boot.p50_s if served.boot.starts else 0.0,
         boot_p90_s=served.boot.p90_s if served.boot.starts else 0.0,
-        unavailable=_unavailable(deployment) or missing_texts.get(model.text_digest, ""),
+        ttft_limit_s=float(slo.get("ttft_ms") or 0.0) / 1000,
+        tpot_limit_s=float(slo.get("tpot_ms") or 0.0) / 1000,
+        unavailable=_unavailable(deployment) or missing,
+    )
+
+
+def _target(share: Share) -> Target:
+    model = share.model
+    context = share.revision.options.get("max_context_tokens")
+    limits = [each for each in (context, model.max_context_tokens) if isinstance(each, int)]
+    return Target(
+        revision_id=share.revision.id,
+        weight=share.weight,
+        text_digest=model.text_digest,
+        max_context_tokens=min((each for each in limits if each > 0), default=0),
+        vocabulary_size=model.vocabulary_size,
     )
 
 

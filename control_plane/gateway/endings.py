@@ -8,6 +8,8 @@ from infra.states import JobState
 
 _RETRY_EXPIRED_S = 10.0
 _RETRY_S = 1.0
+_RETRY_GONE_S = 60.0
+_FOR_GOOD = ("deployment_deleted", "deployment_failed", "model_gone")
 
 _SAID = {
     "queue_limit": "the request waited too long for a replica",
@@ -29,6 +31,9 @@ def ending_error(ending: Ending) -> ApiError:
         return ApiError(409, "The request was cancelled.", code="request_cancelled")
     if ending.outcome is JobState.EXPIRED:
         return unavailable(f"Sorry, {said}; try again.", "queue_timeout", _RETRY_EXPIRED_S)
+    if ending.reason in _FOR_GOOD:
+        # As a deployment that has failed answers at once; only its owner can help.
+        return unavailable(f"The request was not completed: {said}.", ending.reason, _RETRY_GONE_S)
     if ending.retry_helps:
         code = ending.reason if ending.reason in _SAID else "job_ended"
         return unavailable(f"The request was not completed: {said}; try again.", code, _RETRY_S)

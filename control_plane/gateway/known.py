@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from control_plane.gateway.errors import unavailable
 from control_plane.gateway.metrics import forget
+from control_plane.gateway.outcomes import OUTCOMES
 from infra.connection import REDIS_AWAY
 from infra.projection import ProjectionReader
 from infra.telemetry import logger
@@ -52,6 +53,7 @@ class Known:
         for name in gone:
             forget(name)
         self._routes = {route.name: route for route in projection.routes}
+        OUTCOMES.know(projection.routes)
         self._keys = {key.hash: key for key in projection.keys}
         self._heard_at_s = self._monotonic_s()
 

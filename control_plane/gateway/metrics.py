@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from control_plane.gateway.outcomes import OUTCOMES, Times
 from infra.metrics.registry import counter, gauge, histogram
 
 _WHERE = ("deployment", "revision")
@@ -85,6 +86,13 @@ class RequestEnd:
     first_token_s: float | None
     """None where no token came."""
 
+    @property
+    def per_token_s(self) -> float | None:
+        """Mean time between tokens after the first; None where there were fewer than two."""
+        if self.first_token_s is None or self.longest_tokens < 2:
+            return None
+        return (self.latency_s - self.first_token_s) / (self.longest_tokens - 1)
+
 
 def observe(end: RequestEnd) -> None:
     where = (end.deployment, end.revision)
@@ -92,12 +100,11 @@ def observe(end: RequestEnd) -> None:
     REQUEST_LATENCY.labels(*where).observe(end.latency_s)
     PROMPT_TOKENS.labels(*where).inc(end.prompt_tokens)
     GENERATION_TOKENS.labels(*where).inc(end.output_tokens)
-    if end.first_token_s is None:
-        return
-    TIME_TO_FIRST_TOKEN.labels(*where).observe(end.first_token_s)
-    if end.longest_tokens > 1:
-        spent_s = end.latency_s - end.first_token_s
-        TIME_PER_OUTPUT_TOKEN.labels(*where).observe(spent_s / (end.longest_tokens - 1))
+    OUTCOMES.add(*where, end.outcome, Times(end.first_token_s, end.per_token_s))
+    if end.first_token_s is not None:
+        TIME_TO_FIRST_TOKEN.labels(*where).observe(end.first_token_s)
+    if end.per_token_s is not None:
+        TIME_PER_OUTPUT_TOKEN.labels(*where).observe(end.per_token_s)
 
 
 def forget(deployment: str) -> None:

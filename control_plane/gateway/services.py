@@ -10,6 +10,7 @@ from control_plane.gateway.durable.keeper import DurableRequests
 from control_plane.gateway.errors import unavailable
 from control_plane.gateway.known import Known
 from control_plane.gateway.metrics import DURABLE_REQUESTS, OPEN_JOBS, PROJECTION_AGE
+from control_plane.gateway.outcomes import OUTCOMES
 from control_plane.gateway.text_models import TextModels
 from control_plane.gateway.tokenizer_pool import TokenizerPool
 from infra.connection import REDIS_AWAY, RedisClient, connect
@@ -45,7 +46,7 @@ class Services:
             self.texts,
             settings.consumer_lease_s,
         )
-        self._follower: asyncio.Task[None] | None = None
+        self._watching: tuple[asyncio.Task[None], ...] = ()
 
     async def start(self) -> None:
         OPEN_JOBS.set_function(lambda: self.consumer.open_jobs)
@@ -54,13 +55,15 @@ class Services:
         DURABLE_REQUESTS.set_function(lambda: self.durable.open_requests)
         self.consumer.start()
         self.durable.start()
-        self._follower = asyncio.create_task(self.known.follow(), name="projection reader")
+        self._watching = (
+            asyncio.create_task(self.known.follow(), name="projection reader"),
+            asyncio.create_task(OUTCOMES.send_for_ever(self.jobs), name="outcomes"),
+        )
 
     async def stop(self) -> None:
         await self.durable.close()
         await self.consumer.close()
-        if self._follower is not None:
-            await end_tasks(self._follower)
+        await end_tasks(*self._watching)
         await self.tokenizers.close()
         await self.jobs.aclose()
         await self.tokens.aclose()

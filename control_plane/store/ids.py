@@ -23,6 +23,7 @@ class Prefix(StrEnum):
     KEY = "key"
     AUDIT_EVENT = "aud"
     START = "sta"
+    ROLLOUT = "rol"
 
 
 def new_id(prefix: Prefix) -> str:

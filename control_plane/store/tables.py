@@ -122,6 +122,46 @@ class Deployment(Leased, Base):
     updated_at: Mapped[float]
 
 
+class Rollout(Base):
+    """The way of a deployment from one revision to the next; it is changed with the
+    deployment's row locked."""
+
+    __tablename__ = "rollouts"
+    __table_args__ = (
+        Index(
+            "uq_rollouts_open",
+            "deployment_id",
+            unique=True,
+            sqlite_where=text("ended_at IS NULL"),
+            postgresql_where=text("ended_at IS NULL"),
+        ),
+        Index("ix_rollouts_deployment_id", "deployment_id", "id"),
+    )
+    id: Mapped[str] = mapped_column(primary_key=True)
+    deployment_id: Mapped[str] = mapped_column(ForeignKey("deployments.id"))
+    from_revision_id: Mapped[str] = mapped_column(ForeignKey("revisions.id"))
+    to_revision_id: Mapped[str] = mapped_column(ForeignKey("revisions.id"))
+    from_spec: Mapped[dict[str, Any]]
+    """What the specification said of the old revision: its model and engine."""
+    state: Mapped[str]
+    step: Mapped[int] = mapped_column(default=0)
+    percent: Mapped[int] = mapped_column(default=0)
+    """Of the traffic, to the new revision."""
+    looks: Mapped[int] = mapped_column(default=0)
+    """How often the counts of this step were tested."""
+    promoted: Mapped[bool] = mapped_column(default=False)
+    baseline: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """Revision id -> what its requests had come to when the rollout began."""
+    step_baseline: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """The same, when the present state began."""
+    reason: Mapped[str] = mapped_column(FreeText, default="")
+    created_at: Mapped[float]
+    state_at: Mapped[float]
+    """When the present state began."""
+    updated_at: Mapped[float]
+    ended_at: Mapped[float | None] = mapped_column(default=None)
+
+
 class Replica(Leased, Base):
     """A gang of ranks that serves one revision on one instance."""
 
@@ -323,7 +363,7 @@ class Decision(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     deployment_id: Mapped[str] = mapped_column(ForeignKey("deployments.id"))
     kind: Mapped[str]
-    """scale, place or provision"""
+    """scale, rollout, place or provision"""
     reason: Mapped[str]
     formula: Mapped[str]
     inputs: Mapped[dict[str, Any]]

@@ -10,13 +10,16 @@ from infra.states import (
     InstanceState,
     JobState,
     ReplicaState,
+    RolloutState,
     advance,
     following,
     is_final,
 )
 
 
-@pytest.mark.parametrize("kind", [DeploymentState, ReplicaState, InstanceState, JobState])
+@pytest.mark.parametrize(
+    "kind", [DeploymentState, RolloutState, ReplicaState, InstanceState, JobState]
+)
 def test_every_state_has_a_way_to_an_end(kind: type[JobState]) -> None:
     for state in kind:
         reached, frontier = {state}, {state}

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 
 from control_plane.api.deployments import service
+from control_plane.api.deployments.preview import preview
 from control_plane.api.deployments.schemas import (
     Applied,
     DecisionShown,
@@ -19,7 +20,7 @@ from control_plane.api.lists import CurrentPage, ListOf, show_list
 from control_plane.api.problem import invalid_field
 from control_plane.api.replicas.schemas import ReplicaShown, show_replica
 from control_plane.api.transaction import CurrentChange, Reading
-from control_plane.store.repositories import listings
+from control_plane.store.repositories import deployments, listings
 
 router = APIRouter(prefix="/deployments", tags=["deployments"])
 
@@ -46,13 +47,19 @@ async def apply_deployment(
     change: CurrentChange,
     response: Response,
     dry_run: Annotated[bool, Query(description="Answer the same and write nothing.")] = False,
+    again: Annotated[bool, Query(description="Try a revision that was rolled back.")] = False,
 ) -> Applied:
     if body.name not in (None, name):
         raise invalid_field("name", f"the body says '{body.name}', the path '{name}'")
     spec = DeploymentSpec.model_validate({**body.model_dump(), "name": name})
-    outcome = await service.apply(change, spec)
+    before = await deployments.find(change.session, name) if dry_run else None
+    left = before.revision.id if before is not None else None
+    outcome = await service.apply(change, spec, again)
     applied = _applied(outcome)
     if dry_run:
+        revision = outcome.deployed.revision
+        replaces = left not in (None, revision.id)
+        applied.preview = await preview(change.session, spec, revision, replaces, change.settings)
         await change.discard()
     else:
         response.status_code = 201 if outcome.created else 200

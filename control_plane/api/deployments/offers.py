@@ -31,13 +31,26 @@ async def require_offer(session: AsyncSession, spec: DeploymentSpec, settings: S
     if settings.cloud != AWS_CLOUD:
         return
     _require_places(spec, settings)
+    fitting = await fitting_types(session, spec, settings)
+    if fitting:
+        _require_price(spec, fitting)
+
+
+async def fitting_types(
+    session: AsyncSession, spec: DeploymentSpec, settings: Settings
+) -> Sequence[InstanceType]:
+    """What AWS sells, is allowed and holds the model's weights, the cheapest for a replica first;
+    empty where there is no such model, which is refused with its own words.
+
+    Raises:
+        Problem: 422, nothing does; with the numbers.
+    """
     allowed = _allowed(spec, aws_instance_types(settings.aws_region).values())
     model = await models.find(session, spec.model)
     if model is None:
-        return  # refused with its own words
+        return ()
     int8 = "int8" in (spec.engine.quantization, model.quantization)
-    fitting = _fitting(allowed, weights_of(model.parameters, int8))
-    _require_price(spec, fitting)
+    return sorted(_fitting(allowed, weights_of(model.parameters, int8)), key=_slot_usd)
 
 
 def placement_notes(spec: DeploymentSpec, settings: Settings) -> list[str]:

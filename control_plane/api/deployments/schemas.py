@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from control_plane.api.deployments.preview import Preview
 from control_plane.api.deployments.spec import DeploymentSpec
 from control_plane.store.repositories.listings import Deployed
 from control_plane.store.tables import Decision, Start
@@ -39,6 +40,8 @@ class Applied(BaseModel):
     changed: bool
     notes: list[str]
     """What the spec says that has no effect here, and why."""
+    preview: Preview | None = None
+    """With a dry run alone: what it would run on, and what that costs."""
 
 
 class DecisionShown(BaseModel):

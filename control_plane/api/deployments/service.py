@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from control_plane.api.deployments.device import require_device
 from control_plane.api.deployments.offers import placement_notes, require_offer
 from control_plane.api.deployments.revision import wanted_revision
+from control_plane.api.deployments.rollout import change_revision
 from control_plane.api.deployments.spec import DeploymentSpec
 from control_plane.api.problem import Problem, invalid_field, not_found
 from control_plane.api.transaction import Change
@@ -45,8 +46,12 @@ async def create(change: Change, spec: DeploymentSpec) -> Outcome:
     return await _create(change, spec)
 
 
-async def apply(change: Change, spec: DeploymentSpec) -> Outcome:
-    """Create or replace; the same spec again changes nothing."""
+async def apply(change: Change, spec: DeploymentSpec, again: bool = False) -> Outcome:
+    """Create or replace; the same spec again changes nothing.
+
+    Args:
+        again: try a revision that was rolled back.
+    """
     existing = await deployments.lock(change.session, spec.name)
     if existing is None:
         return await _create(change, spec)
@@ -61,8 +66,7 @@ async def apply(change: Change, spec: DeploymentSpec) -> Outcome:
     written = spec.model_dump(mode="json")
     if written == deployment.spec and revision.id == deployment.revision_id:
         return Outcome(existing, changed=False, created=False, notes=notes)
-    deployment.spec = written
-    deployment.revision_id = revision.id
+    await change_revision(change.session, deployment, written, revision.id, now, again)
     deployment.generation += 1
     deployment.updated_at = now
     break_lease(deployment)

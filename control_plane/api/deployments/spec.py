@@ -22,6 +22,7 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from control_plane.api.deployments.engines import engine_hint, engine_names
 from control_plane.api.deployments.options import check_options, check_torch_options
+from control_plane.api.deployments.rollout_spec import RolloutSpec
 from control_plane.api.strict import PLAIN_TEXT_PATTERN, StrictBody, nearest
 from infra.names import NAME_PATTERN, NAME_RULE
 from infra.performance.hardware import ACCELERATORS
@@ -166,12 +167,6 @@ class BudgetSpec(StrictBody):
     usd_per_day: Positive | None = None
 
 
-class RolloutSpec(StrictBody):
-    strategy: Annotated[str, _NoEffectBeyond("replace")] = "replace"
-    steps: Annotated[list[int], _NoEffectBeyond([])] = []
-    rollback_on: Annotated[str, _NoEffectBeyond("none")] = "none"
-
-
 class SpecFields(StrictBody):
     model: Annotated[str, Field(pattern=PLAIN_TEXT_PATTERN, max_length=200)]
     """Name of a registered model."""
@@ -181,6 +176,17 @@ class SpecFields(StrictBody):
     placement: PlacementSpec = PlacementSpec()
     budget: BudgetSpec = BudgetSpec()
     rollout: RolloutSpec = RolloutSpec()
+
+    @model_validator(mode="after")
+    def _can_be_judged(self) -> SpecFields:
+        if self.rollout.rollback_on == "slo" and not (self.slo.ttft_ms or self.slo.tpot_ms):
+            raise PydanticCustomError(
+                "no_slo",
+                "is 'slo', and slo says neither ttft_ms nor tpot_ms: say one of them, or "
+                "rollback_on: errors",
+                {"field": "rollout.rollback_on"},
+            )
+        return self
 
 
 class DeploymentSpec(SpecFields):

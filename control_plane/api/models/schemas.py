@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from control_plane.api.models.source import check_source
@@ -21,12 +21,21 @@ def _checked(source: str) -> str:
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$", max_length=63)]
 
 
+_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "float32"}
+
+
+def _by_its_own_name(dtype: Any) -> Any:
+    return _DTYPES.get(dtype, dtype) if isinstance(dtype, str) else dtype
+
+
 class Packing(StrictBody):
     """How weights are kept; what is left out stays as the source has it."""
 
     quantization: Literal["none", "int8"] | None = None
     """int8: the matrices of products, with a scale for each 64 inputs."""
-    dtype: Literal["bfloat16", "float16", "float32"] | None = None
+    dtype: Annotated[
+        Literal["bfloat16", "float16", "float32"] | None, BeforeValidator(_by_its_own_name)
+    ] = None
     """Of all that is not quantised."""
     slices: Annotated[int, Field(ge=1, le=64)] | None = None
     """Parts of the matrices that tensor parallelism cuts along their inputs: any parallel size that

@@ -108,6 +108,10 @@ def _deployment(deployment: Json, ended: list[Json]) -> Finding:
         reason = next(each["reason"] for each in ended if each["state"] == "failed")
         loop = f"{said}; {failures} replicas failed in a row, the last: {reason or 'no reason'}"
         return fail("deployment", loop, advice)
+    if failures and state not in ("failed", "degraded"):
+        reason = next(each["reason"] for each in ended if each["state"] == "failed")
+        said += f"; its last start failed: {reason or 'no reason'}"
+        return warn("deployment", said, advice)
     if state in ("failed", "degraded"):
         return Finding(Level.FAIL if state == "failed" else Level.WARN, "deployment", said, advice)
     return ok("deployment", said)

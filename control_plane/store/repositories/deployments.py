@@ -9,7 +9,7 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store.repositories.listings import Deployed, live_deployments
-from control_plane.store.tables import Deployment, Model, Revision
+from control_plane.store.tables import Deployment, Model, Revision, Rollout
 from control_plane.store.writing import write_one
 from infra.states import DeploymentState
 
@@ -80,6 +80,15 @@ async def spare(session: AsyncSession, deployment_id: str, replicas: int) -> boo
 
 
 async def names_that_use(session: AsyncSession, model: Model) -> list[str]:
-    uses = or_(Revision.model_id == model.id, Deployment.spec["model"].as_string() == model.name)
+    may_go_back = (
+        select(Rollout.deployment_id)
+        .join(Revision, Revision.id == Rollout.from_revision_id)
+        .where(Rollout.ended_at.is_(None), Revision.model_id == model.id)
+    )
+    uses = or_(
+        Revision.model_id == model.id,
+        Deployment.spec["model"].as_string() == model.name,
+        Deployment.id.in_(may_go_back),
+    )
     statement = live_deployments().with_only_columns(Deployment.name).where(uses)
     return list(await session.scalars(statement.order_by(Deployment.name)))

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from control_plane.store.repositories.models import IMPORTING, READY
-from control_plane.store.tables import Deployment, Model, Replica, Revision
+from control_plane.store.tables import Deployment, Model, Replica, Revision, Rollout
 from infra.states import DeploymentState, ReplicaState, is_final
 
 _ENDED_REPLICA = tuple(state.value for state in ReplicaState if is_final(state))
@@ -21,7 +21,8 @@ _ENDED_REPLICA = tuple(state.value for state in ReplicaState if is_final(state))
 
 async def digests_in_use(session: AsyncSession) -> set[str]:
     """Of models that are there or being imported, of those that others are being packed from, and
-    of revisions that a live deployment wants or a live replica runs."""
+    of revisions that a live deployment wants, a live replica runs or an open rollout may go back
+    to."""
     packed = aliased(Model)
     statement = union(
         select(Model.digest).where(Model.state.in_((IMPORTING, READY))),
@@ -34,5 +35,8 @@ async def digests_in_use(session: AsyncSession) -> set[str]:
         select(Revision.model_digest)
         .join(Replica, Replica.revision_id == Revision.id)
         .where(Replica.state.not_in(_ENDED_REPLICA)),
+        select(Revision.model_digest)
+        .join(Rollout, Rollout.from_revision_id == Revision.id)
+        .where(Rollout.ended_at.is_(None)),
     )
     return set(await session.scalars(statement)) - {""}

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from control_plane.store.clock import database_now, read_clock
 from control_plane.store.ids import Prefix, new_id
-from control_plane.store.tables import Deployment, Replica
+from control_plane.store.tables import Deployment, Replica, Rollout
 from control_plane.store.writing import write_one
 from infra.states import ReplicaState, advance, is_final
 
@@ -62,33 +62,52 @@ async def ended_unready(
     session: AsyncSession, deployment_ids: Sequence[str], limit: int
 ) -> dict[str, list[Replica]]:
     """By deployment, replicas that failed before they were ready, newest first: those of its
-    present generation, since one of them was ready; one without any is missing."""
+    present generation and revision, since one of them was ready; one without any is missing."""
+    of_wanted = (Deployment.id.in_(deployment_ids),)
+    return _at_most(limit, await _unready(session, Deployment.revision_id, *of_wanted))
+
+
+async def ended_unready_leaving(
+    session: AsyncSession, deployment_ids: Sequence[str], limit: int
+) -> dict[str, list[Replica]]:
+    """The same of the revision that the open rollout of each deployment leaves."""
+    leaving = (
+        Deployment.id.in_(deployment_ids),
+        Rollout.deployment_id == Deployment.id,
+        Rollout.ended_at.is_(None),
+    )
+    return _at_most(limit, await _unready(session, Rollout.from_revision_id, *leaving))
+
+
+async def _unready(
+    session: AsyncSession, revision_id: InstrumentedAttribute[str], *among: ColumnElement[bool]
+) -> Sequence[Replica]:
     served = aliased(Replica)
     last_ready = (
         select(func.coalesce(func.max(served.ready_at), 0.0))
         .where(
-            served.deployment_id == Deployment.id,
-            served.generation == Deployment.generation,
+            served.deployment_id == Replica.deployment_id,
+            served.generation == Replica.generation,
+            served.revision_id == Replica.revision_id,
             served.ready_at.is_not(None),
         )
-        .correlate(Deployment)
+        .correlate(Replica)
         .scalar_subquery()
     )
     found = await session.scalars(
         select(Replica)
         .join(Deployment, Deployment.id == Replica.deployment_id)
         .where(
-            Deployment.id.in_(deployment_ids),
+            *among,
             Replica.generation == Deployment.generation,
-            Replica.revision_id == Deployment.revision_id,
+            Replica.revision_id == revision_id,
             Replica.state == ReplicaState.FAILED.value,
             Replica.ready_at.is_(None),
             Replica.ended_at > last_ready,
         )
         .order_by(Replica.ended_at.desc())
     )
-    # No more of them than a crash loop may have before it is given up.
-    return _at_most(limit, found)
+    return found.all()
 
 
 async def newest_of_former(

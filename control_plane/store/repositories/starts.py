@@ -112,6 +112,18 @@ async def boot_samples(session: AsyncSession, revision_id: str, limit: int) -> S
     ]
 
 
+async def seconds_of_model(session: AsyncSession, digest: str, limit: int) -> list[float]:
+    """How long the last starts from nothing of any revision of a model took, newest first."""
+    found = await session.scalars(
+        select(Start.ready_at - Start.created_at)
+        .join(Revision, Revision.id == Start.revision_id)
+        .where(Revision.model_digest == digest, Start.ready_at.is_not(None), Start.wakes == 0)
+        .order_by(Start.ready_at.desc())
+        .limit(limit)
+    )
+    return [seconds for seconds in found if seconds is not None]
+
+
 async def prune(session: AsyncSession, older_than_s: float) -> None:
     """Forget closed lines that are older."""
     old = Start.created_at < database_now() - older_than_s

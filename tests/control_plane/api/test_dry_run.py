@@ -76,4 +76,24 @@ async def test_a_deploy_after_its_dry_run_is_what_was_shown(
     wet = (await client.put("/deployments/chat", json=wanted)).json()
     for answer in (dry, wet):
         answer["deployment"].pop("updated_at")
+        answer.pop("preview")
     assert dry == wet
+
+
+async def test_a_dry_run_tells_what_it_would_run_on_cost_and_take(
+    client: httpx.AsyncClient, make_model: MakeModel
+) -> None:
+    await make_model()
+    body = (await client.put("/deployments/chat", params=_DRY, json=_CHAT)).json()
+    assert body["preview"] == {
+        "cloud": "local",
+        "machines": [{"instance_type": "this machine", "accelerator": "cpu", "usd_per_hour": 0.0}],
+        "usd_per_hour_at_min": 0.0,
+        "usd_per_hour_at_max": 0.0,
+        "cold_start": {"p50_s": 30.0, "p90_s": 120.0, "starts": 0},
+        "rollout": None,
+    }
+    await client.put("/deployments/chat", json=_CHAT)
+    other = {**_CHAT, "engine": {"exact": True}, "rollout": {"strategy": "canary"}}
+    body = (await client.put("/deployments/chat", params=_DRY, json=other)).json()
+    assert body["preview"]["rollout"]["steps"] == [5, 25, 100]

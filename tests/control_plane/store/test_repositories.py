@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
+import pytest
+from sqlalchemy.exc import IntegrityError
+
 from control_plane.store import leases, repositories
 from control_plane.store.clock import read_clock
 from control_plane.store.repositories import (
@@ -21,11 +24,13 @@ from control_plane.store.repositories import (
     models,
     pools,
     revisions,
+    rollouts,
     starts,
 )
 from control_plane.store.repositories.listings import Page
 from control_plane.store.session import Database
 from control_plane.store.tables import Duty, Model, Revision
+from infra.states import RolloutState
 from tests.control_plane.store import test_repositories_of_machines
 from tests.control_plane.store.exercised import every_function_of, functions_of
 from tests.control_plane.store.rows import (
@@ -285,3 +290,39 @@ async def test_duties(database: Database) -> None:
     async with database.transaction() as session:
         assert await leases.take(session, Duty, duties.PLACEMENT, 60.0) is not None
         assert await leases.take(session, Duty, duties.PLACEMENT, 60.0) is None
+
+
+async def test_rollouts(database: Database) -> None:
+    with every_function_of(rollouts):
+        async with database.transaction() as session:
+            model = await add_model(session)
+            chat = await add_deployment(session, model)
+            old, new = chat.revision_id, await add_revision(session, model, chat.id, exact=True)
+            assert not await rollouts.has_served(session, chat.id, old)
+            chat.revision_id = new.id
+            begun = await rollouts.begin(session, chat, old, chat.spec, 1.0)
+            assert await rollouts.open_of(session, chat.id) is begun
+            assert await rollouts.all_open(session) == {chat.id: begun}
+            assert await rollouts.open_among(session, [chat.id]) == {chat.id: begun}
+            await rollouts.promote(session, begun)
+            assert not await rollouts.move(session, begun, RolloutState.WATCHING, "seen before")
+            await session.refresh(begun)
+            assert await rollouts.move(session, begun, RolloutState.WATCHING, "on", percent=5)
+            await session.refresh(begun)
+            to = RolloutState.ROLLED_BACK
+            assert await rollouts.go_back(session, chat, begun, to, "errors", "9 of 20", {})
+            assert (chat.revision_id, chat.generation) == (old, 2)
+        async with database.snapshot() as session:
+            for wanted in (None, new.id):
+                last = await rollouts.newest_of(session, chat.id, wanted)
+                assert last is not None
+                assert (last.state, last.percent, last.reason) == ("rolled_back", 0, "9 of 20")
+            assert await rollouts.newest_of(session, chat.id, old) is None
+
+
+async def test_a_deployment_has_one_open_rollout_at_most(database: Database) -> None:
+    with pytest.raises(IntegrityError):
+        async with database.transaction() as session:
+            chat = await add_deployment(session, await add_model(session))
+            for _ in range(2):
+                await rollouts.begin(session, chat, chat.revision_id, chat.spec, 1.0)

@@ -257,6 +257,7 @@ async def test_replicas(database: Database) -> None:
             assert [each.id for each in formers[chat.id]] == [former.id]
             ended = (await replicas.ended_unready(session, [chat.id], 5))[chat.id]
             assert [(each.id, each.reason) for each in ended] == [(two.id, "broken")]
+            assert await replicas.ended_unready_leaving(session, [chat.id], 5) == {}
             [standing] = await replicas.standing(session)
             assert (standing.deployment_id, standing.revision_id) == (chat.id, one.revision_id)
             assert standing[2:] == ("launching", 1, one.id)
@@ -287,6 +288,7 @@ async def test_starts(database: Database) -> None:
             [sample] = await starts.boot_samples(session, replica.revision_id, 5)
             assert (sample.instance_type, sample.woken) == ("process", False)
             assert sample.seconds == approx(3.0)
+            assert await starts.seconds_of_model(session, "digest-tiny", 5) == [approx(3.0)]
         async with database.transaction() as session:
             await starts.prune(session, 3600.0)
             assert len((await listings.starts(session, replica.deployment_id, Page())).rows) == 1

@@ -1,0 +1,1 @@
+"""The rollout of a deployment: where it stands, and its owner's word."""

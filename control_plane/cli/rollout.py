@@ -1,0 +1,86 @@
+"""`tamer rollout`: where the way to a new revision stands, and its owner's word."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from control_plane.cli.api_client import ApiClient, Json
+from control_plane.cli.options import AsJson
+from control_plane.cli.screen import Screen, when
+from infra.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="See, finish or undo the rollout of a new revision.")
+
+Name = Annotated[str, typer.Argument(help="A deployment.")]
+
+_SAID = {
+    "preparing": "waits for the replicas of its next step",
+    "watching": "watches what it has shifted",
+    "finished": "finished",
+    "rolled_back": "rolled back",
+    "aborted": "aborted",
+    "superseded": "ended by another deploy",
+}
+
+
+@app.command()
+def status(name: Name, as_json: AsJson = False) -> None:
+    """Show the rollout that is under way, or the last one."""
+    asyncio.run(_status(Screen(as_json), name))
+
+
+@app.command()
+def promote(name: Name, as_json: AsJson = False) -> None:
+    """Do the rest of it as soon as the replicas are ready, without watching."""
+    asyncio.run(_say(Screen(as_json), name, "promote", "promoted: all of the traffic is next"))
+
+
+@app.command()
+def abort(name: Name, as_json: AsJson = False) -> None:
+    """Go back to the old revision now."""
+    asyncio.run(_say(Screen(as_json), name, "abort", "aborted: the old revision serves"))
+
+
+async def _status(screen: Screen, name: str) -> None:
+    async with ApiClient.of(Settings()) as client:
+        rollout = await client.get(f"/deployments/{name}/rollout")
+        deployment = await client.get(f"/deployments/{name}")
+    if screen.as_json:
+        screen.json(rollout)
+        return
+    for line in _lines(name, rollout, deployment):
+        screen.line(line)
+
+
+def _lines(name: str, rollout: Json, deployment: Json) -> list[str]:
+    said = deployment["spec"]["rollout"]
+    state = _SAID[rollout["state"]]
+    lines = [
+        f"{name}: {said['strategy']}, {state}",
+        f"  from     {rollout['from_revision_id']} ({rollout['from_spec'].get('model', '?')})",
+        f"  to       {rollout['to_revision_id']}",
+        f"  began    {when(rollout['created_at'])}",
+    ]
+    if rollout["ended_at"] is None:
+        lines.append(f"  step     {rollout['step'] + 1}, {rollout['percent']} % of the traffic")
+        lines.append(f"  since    {when(rollout['state_at'])}")
+        lines.append(f"  back on  {said['rollback_on']}, or where it does not start")
+    else:
+        lines.append(f"  ended    {when(rollout['ended_at'])}")
+    if rollout["reason"]:
+        lines.append(f"  why      {rollout['reason']}")
+    if rollout["ended_at"] is None and deployment["reason"]:
+        lines.append(f"  now      {deployment['reason']}")
+    return lines
+
+
+async def _say(screen: Screen, name: str, word: str, said: str) -> None:
+    async with ApiClient.of(Settings()) as client:
+        rollout = await client.post(f"/deployments/{name}/rollout/{word}", {})
+    if screen.as_json:
+        screen.json(rollout)
+    else:
+        screen.line(f"{name}: {said}")

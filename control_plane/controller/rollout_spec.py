@@ -1,0 +1,38 @@
+"""Reads the rollout part of a stored spec."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from control_plane.rollout.stage import Stage
+from control_plane.rollout.strategy import ALL, Kind, RollbackOn, Strategy
+from control_plane.store.tables import Rollout
+from infra.states import RolloutState
+
+_STEPS = (5, 25, ALL)
+_STEP_S = 300.0
+_HOLD_S = 300.0
+_ATTAINMENT = 0.99
+
+
+def strategy(spec: dict[str, Any]) -> Strategy:
+    """Raises ValueError: the stored spec names no strategy that there is."""
+    said = {name: value for name, value in spec.get("rollout", {}).items() if value is not None}
+    kind = Kind(said.get("strategy", Kind.REPLACE))
+    hold_s = 0.0 if kind is Kind.REPLACE else _HOLD_S
+    step_s = said.get("step_s", _STEP_S) if kind is Kind.CANARY else said.get("hold_s", hold_s)
+    steps = tuple(said.get("steps") or _STEPS) if kind is Kind.CANARY else (ALL,)
+    return Strategy(
+        kind=kind,
+        steps=steps if steps[-1] == ALL else (*steps, ALL),
+        step_s=float(step_s),
+        step_requests=said.get("step_requests"),
+        max_surge=int(said.get("max_surge", 1)),
+        max_unavailable=int(said.get("max_unavailable", 0)),
+        rollback_on=RollbackOn(said.get("rollback_on", RollbackOn.NONE)),
+        attainment=float((spec.get("slo") or {}).get("attainment") or _ATTAINMENT),
+    )
+
+
+def stage(row: Rollout) -> Stage:
+    return Stage(RolloutState(row.state), row.step, row.percent, row.looks, row.promoted)

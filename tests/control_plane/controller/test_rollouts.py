@@ -1,0 +1,268 @@
+"""Rollouts over real rows, a real queue and scripted agents."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from control_plane.api.deployments.rollout import change_revision
+from control_plane.store.clock import read_clock
+from control_plane.store.leases import break_lease
+from control_plane.store.repositories import rollouts
+from control_plane.store.repositories.revisions import find_or_add
+from control_plane.store.session import Database
+from control_plane.store.tables import Deployment, Model, Rollout
+from infra import outcomes
+from infra.settings import Settings
+from infra.states import ReplicaState
+from infra.wire import Route
+from tests.control_plane.controller.cell import Cell
+from tests.control_plane.controller.scripted_agent import ScriptedAgent
+
+_AT_ONCE = {"strategy": "canary", "steps": [10, 100], "step_s": 0.0}
+_LONG = {"strategy": "canary", "steps": [10, 100], "step_s": 3600.0}
+_JUDGED = {**_LONG, "rollback_on": "errors"}
+
+
+class Rolling:
+    """A deployment that serves with two replicas, and another revision for it."""
+
+    def __init__(self, cell: Cell, model: Model, chat: Deployment) -> None:
+        self.cell = cell
+        self.model = model
+        self.chat = chat
+        self.old = chat.revision_id
+
+    async def begin(self, rollout: dict[str, Any], *, again: bool = False) -> str:
+        """As the API writes it; returns the new revision."""
+        async with self.cell.database.transaction() as session:
+            row = await session.get_one(Deployment, self.chat.id)
+            now = await read_clock(session)
+            options = {"max_context_tokens": 512, "max_running": 2}
+            revision = await find_or_add(session, row.id, self.model, "paced", options, now)
+            spec = {**row.spec, "model": "new", "rollout": rollout}
+            await change_revision(session, row, spec, revision.id, now, again)
+            row.generation += 1
+            break_lease(row)
+        return revision.id
+
+    async def now(self) -> Rollout:
+        async with self.cell.database.snapshot() as session:
+            found = await rollouts.newest_of(session, self.chat.id)
+        assert found is not None
+        return found
+
+    async def until(self, state: str, percent: int) -> Rollout:
+        async def reached() -> bool:
+            found = await self.now()
+            return (found.state, found.percent) == (state, percent)
+
+        await self.cell.until(reached)
+        return await self.now()
+
+    async def ready(self) -> dict[str, int]:
+        """Revision -> replicas that serve."""
+        rows = [each for each in await self.cell.replicas() if each.state == "ready"]
+        ids = [each.revision_id for each in rows]
+        return {each: ids.count(each) for each in ids}
+
+    async def route(self) -> Route:
+        await self.cell.controller.project()
+        projection = await self.cell.projections.next(1.0)
+        assert projection is not None
+        return projection.routes[0]
+
+    async def weights(self) -> dict[str, int]:
+        return {each.revision_id: each.weight for each in (await self.route()).targets}
+
+    async def told(self) -> list[tuple[str, str]]:
+        """The decisions about rollouts, oldest first."""
+        found = await self.cell.decisions(self.chat, "rollout")
+        return [(each.reason, each.formula) for each in found]
+
+    async def ended(self, revision_id: str, requests: int, errors: int = 0) -> None:
+        """Gateways say so."""
+        sums = {"requests": requests, "errors": errors}
+        await outcomes.publish(self.cell.jobs, {revision_id: sums})
+
+
+@pytest.fixture
+async def rolling(cell: Cell) -> Rolling:
+    model = await cell.model()
+    chat = await cell.deploy(model, min_replicas=2)
+    async with cell.database.transaction() as session:
+        row = await session.get_one(Deployment, chat.id)
+        row.spec = {**row.spec, "model": "old"}
+    await cell.until_state(chat, "ready")
+    return Rolling(cell, model, chat)
+
+
+def fails(agent: ScriptedAgent) -> None:
+    agent.becomes = ReplicaState.FAILED
+
+
+async def test_a_canary_takes_its_share_then_all_and_the_old_replicas_go(rolling: Rolling) -> None:
+    new = await rolling.begin(_LONG)
+    await rolling.until("watching", 10)
+    assert await rolling.weights() == {rolling.old: 90, new: 10}
+    assert (await rolling.cell.deployment(rolling.chat)).state == "updating"
+    await rolling.cell.quiet()
+    assert await rolling.ready() == {rolling.old: 2, new: 1}
+
+    async with rolling.cell.database.transaction() as session:  # as if an hour had passed
+        (await session.get_one(Rollout, (await rolling.now()).id)).state_at -= 3600.0
+    await rolling.until("watching", 100)
+    assert await rolling.weights() == {new: 100}
+    async with rolling.cell.database.transaction() as session:
+        (await session.get_one(Rollout, (await rolling.now()).id)).state_at -= 3600.0
+    await rolling.until("finished", 100)
+    await rolling.cell.until_state(rolling.chat, "ready")
+    await rolling.cell.quiet()
+    assert await rolling.ready() == {new: 2}
+    reasons = [reason for reason, _ in await rolling.told()]
+    shifted, passed = "traffic_shifted", "step_passed"
+    assert reasons == [shifted, passed, shifted, "finished"]
+
+
+async def test_blue_green_shifts_nothing_before_all_of_the_new_are_ready(rolling: Rolling) -> None:
+    rolling.cell.script = lambda agent: setattr(agent, "becomes", ReplicaState.LOADING)
+    new = await rolling.begin({"strategy": "blue_green", "hold_s": 3600.0})
+    await rolling.cell.quiet()
+    late = [each for each in rolling.cell.agents.values() if each.becomes == ReplicaState.LOADING]
+    assert len(late) == 2
+    late[0].becomes = ReplicaState.READY
+    await rolling.cell.quiet()
+    assert await rolling.ready() == {rolling.old: 2, new: 1}
+    assert await rolling.weights() == {rolling.old: 100}
+    late[1].becomes = ReplicaState.READY
+    await rolling.until("watching", 100)
+    assert await rolling.weights() == {new: 100}
+    await rolling.cell.quiet()
+    assert await rolling.ready() == {rolling.old: 2, new: 2}
+
+
+async def test_replacing_never_has_fewer_ready_than_the_target(rolling: Rolling) -> None:
+    new = await rolling.begin({"strategy": "replace"})
+    fewest, most = 9, 0
+
+    async def finished() -> bool:
+        nonlocal fewest, most
+        fewest = min(fewest, sum((await rolling.ready()).values()))
+        live = [each for each in await rolling.cell.replicas() if each.state != "draining"]
+        most = max(most, len(live))
+        return (await rolling.now()).state == "finished"
+
+    await rolling.cell.until(finished)
+    await rolling.cell.quiet()
+    assert (fewest, most) == (2, 3)
+    assert await rolling.ready() == {new: 2}
+
+
+@pytest.mark.parametrize("strategy", ["replace", "blue_green", "canary"])
+async def test_a_revision_that_cannot_start_is_rolled_back_while_the_old_one_serves(
+    rolling: Rolling, strategy: str
+) -> None:
+    rolling.cell.script = fails
+    new = await rolling.begin({"strategy": strategy})
+    await rolling.until("rolled_back", 0)
+    rolling.cell.script = lambda agent: None
+    chat = await rolling.cell.until_state(rolling.chat, "ready")
+    await rolling.cell.quiet()
+    assert (chat.revision_id, chat.spec["model"]) == (rolling.old, "old")
+    assert chat.spec["scaling"]["min_replicas"] == 2
+    assert await rolling.ready() == {rolling.old: 2}
+    assert await rolling.weights() == {rolling.old: 100}
+    [(reason, formula)] = await rolling.told()
+    assert reason == "cannot_start"
+    assert "3 starts in a row failed, the last: the script says so" in formula
+    [decision] = await rolling.cell.decisions(chat, "rollout")
+    assert decision.outcome == {"state": "rolled_back", "revision": rolling.old, "left": new}
+
+
+async def test_errors_beyond_chance_roll_a_canary_back(rolling: Rolling) -> None:
+    await rolling.ended(rolling.old, 1000, 10)
+    new = await rolling.begin(_JUDGED)
+    await rolling.until("watching", 10)
+    await rolling.ended(rolling.old, 200, 2)
+    await rolling.ended(new, 19, 9)  # too few to look at
+    await rolling.cell.quiet()
+    assert (await rolling.now()).state == "watching"
+    await rolling.ended(new, 1, 0)
+    ended = await rolling.until("rolled_back", 0)
+    assert "9 of 20 requests failed, of the old 2 of 200: Fisher p" in ended.reason
+    await rolling.cell.quiet()
+    assert await rolling.ready() == {rolling.old: 2}
+
+
+async def test_a_judged_canary_does_not_go_on_while_no_gateway_counts(rolling: Rolling) -> None:
+    await rolling.begin({**_AT_ONCE, "rollback_on": "errors"})
+    await rolling.cell.quiet()
+    held = await rolling.now()
+    assert (held.state, held.percent) == ("preparing", 0)
+    await rolling.ended(rolling.old, 1)
+    await rolling.until("finished", 100)
+
+
+async def test_at_zero_a_canary_waits_and_then_starts_beside_the_old_one(cell: Cell) -> None:
+    model = await cell.model()
+    chat = await cell.deploy(model, idle_s=0.2)
+    await cell.offer(chat, "job-1")
+    await cell.until_state(chat, "ready")
+    await cell.settle_job(chat, "job-1")
+    await cell.until_state(chat, "idle")
+    await cell.quiet()
+    rolling = Rolling(cell, model, chat)
+    new = await rolling.begin(_LONG)
+    await cell.quiet()
+    assert await rolling.weights() == {rolling.old: 100}
+    await cell.offer(chat, "job-2")
+    await rolling.until("watching", 10)
+    assert await rolling.weights() == {rolling.old: 90, new: 10}
+
+
+async def test_a_third_revision_replaces_the_new_one_and_comes_from_the_old_one(
+    rolling: Rolling,
+) -> None:
+    await rolling.begin(_LONG)
+    await rolling.until("watching", 10)
+    first = await rolling.now()
+    async with rolling.cell.database.transaction() as session:
+        row = await session.get_one(Deployment, rolling.chat.id)
+        now = await read_clock(session)
+        third = await find_or_add(session, row.id, rolling.model, "paced", {"max_running": 2}, now)
+        await change_revision(session, row, row.spec, third.id, now, again=False)
+        row.generation += 1
+    second = await rolling.until("watching", 10)
+    assert second.id != first.id
+    assert (second.from_revision_id, second.to_revision_id) == (rolling.old, third.id)
+    await rolling.cell.quiet()
+    assert await rolling.ready() == {rolling.old: 2, third.id: 1}
+
+
+async def test_two_controllers_never_make_a_step_twice(
+    rolling: Rolling, migrated_settings: Settings
+) -> None:
+    opened = [Database(migrated_settings) for _ in range(2)]
+    others = [rolling.cell.new_controller(each) for each in opened]
+    await rolling.begin({**_AT_ONCE, "steps": [10, 20, 40, 100]})
+
+    async def finished() -> bool:
+        await asyncio.gather(*(each.reconcile() for each in others))
+        return (await rolling.now()).state == "finished"
+
+    await rolling.cell.until(finished)
+    reasons = [reason for reason, _ in await rolling.told()]
+    assert reasons == [*["traffic_shifted", "step_passed"] * 3, "traffic_shifted", "finished"]
+    for each in opened:
+        await each.close()
+
+
+async def test_a_deployment_that_is_deleted_takes_its_rollout_with_it(rolling: Rolling) -> None:
+    await rolling.begin(_LONG)
+    await rolling.until("watching", 10)
+    async with rolling.cell.database.transaction() as session:
+        (await session.get_one(Deployment, rolling.chat.id)).state = "deleting"
+    await rolling.cell.until_state(rolling.chat, "deleted")
+    assert (await rolling.now()).state == "superseded"
