@@ -10,7 +10,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from control_plane.controller.placement_problem import pool_of_instance, problem_of
+from control_plane.controller.placement_problem import (
+    market_of,
+    pool_of_instance,
+    problem_of,
+)
 from control_plane.controller.placement_rows import Placed, PlacementRows
 from control_plane.placement.offer import Pool
 from control_plane.placement.optimiser import place
@@ -43,7 +47,7 @@ class Move:
 
 def consolidate(rows: PlacementRows, told: Sequence[CloudOffer]) -> Move | None:
     """The machine that costs most among those that the plan would do without."""
-    problem = problem_of(rows, told)
+    problem = problem_of(rows, market_of(rows, told))
     try:
         plan = place(problem)
     except Impossible:

@@ -7,7 +7,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from control_plane.controller.placement_problem import pool_of_instance, problem_of
+from control_plane.controller.placement_problem import (
+    market_of,
+    pool_of_instance,
+    problem_of,
+)
 from control_plane.controller.placement_rows import Placed, PlacementRows
 from control_plane.placement.candidates import unit_usd
 from control_plane.placement.greedy import greedy
@@ -68,50 +72,47 @@ class PlacementPlan:
 
 def plan_placement(rows: PlacementRows, told: Sequence[CloudOffer]) -> PlacementPlan:
     """Solves the programme; it takes a while, and nothing of it belongs on the event loop."""
-    waiting, impossible = _possible(rows, told)
-    problem = problem_of(rows, told, waiting)
+    market = market_of(rows, told)
+    waiting, impossible = _possible(rows, market)
+    problem = problem_of(rows, market, waiting)
     try:
         plan = place(problem)
     except Impossible:
         # Together they want more than there is: the oldest deployments first.
-        waiting, more = _one_after_the_other(rows, told, waiting)
+        waiting, more = _one_after_the_other(rows, market, waiting)
         impossible |= more
-        problem = problem_of(rows, told, waiting)
+        problem = problem_of(rows, market, waiting)
         plan = place(problem)
     new, onto = _assigned(rows, problem, plan, waiting)
     pool_of = {each.id: pool_of_instance(each) for each in rows.instances if each.id in onto}
     return PlacementPlan(problem, plan, new, onto, pool_of, impossible)
 
 
-def _possible(
-    rows: PlacementRows, told: Sequence[CloudOffer]
-) -> tuple[dict[str, int], dict[str, str]]:
+def _possible(rows: PlacementRows, market: Problem) -> tuple[dict[str, int], dict[str, str]]:
     """Of each deployment, how many that wait could be placed if it were alone."""
-    whole = problem_of(rows, told)
     waiting: dict[str, int] = {}
     impossible: dict[str, str] = {}
-    for placed, want in zip(rows.placed, whole.wants, strict=True):
-        waiting[placed.deployment.id] = count = len(placed.waiting)
+    for placed in rows.placed:
+        id, count = placed.deployment.id, len(placed.waiting)
         while count:
-            alone = _alone(whole, problem_of(_only(rows, placed), told, {want.deployment: count}))
-            reason = _why_not(alone)
+            reason = _why_not(problem_of(replace(rows, placed=[placed]), market, {id: count}))
             if not reason:
                 break
-            impossible.setdefault(want.deployment, reason)
+            impossible.setdefault(id, reason)
             count -= 1
-        waiting[placed.deployment.id] = count
+        waiting[id] = count
     return waiting, impossible
 
 
 def _one_after_the_other(
-    rows: PlacementRows, told: Sequence[CloudOffer], waiting: Mapping[str, int]
+    rows: PlacementRows, market: Problem, waiting: Mapping[str, int]
 ) -> tuple[dict[str, int], dict[str, str]]:
     granted = dict.fromkeys(waiting, 0)
     impossible: dict[str, str] = {}
     for placed in sorted(rows.placed, key=_oldest):
         id = placed.deployment.id
         for count in range(waiting[id], 0, -1):
-            reason = _why_not(problem_of(rows, told, granted | {id: count}))
+            reason = _why_not(problem_of(rows, market, granted | {id: count}))
             if not reason:
                 granted[id] = count
                 break
@@ -121,14 +122,6 @@ def _one_after_the_other(
 
 def _oldest(placed: Placed) -> str:
     return min((each.id for each in placed.waiting), default="~")
-
-
-def _only(rows: PlacementRows, placed: Placed) -> PlacementRows:
-    return replace(rows, placed=[placed])
-
-
-def _alone(whole: Problem, one: Problem) -> Problem:
-    return Problem(whole.offers, one.wants, whole.quotas, whole.obtainable)
 
 
 def _why_not(problem: Problem) -> str:

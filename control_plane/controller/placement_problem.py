@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from control_plane.controller.placement_fits import Load
 from control_plane.controller.placement_rows import Placed, PlacementRows
@@ -29,13 +30,23 @@ _SCORES = 10
 
 
 def problem_of(
-    rows: PlacementRows, told: Sequence[CloudOffer], waiting: Mapping[str, int] | None = None
+    rows: PlacementRows, market: Problem, waiting: Mapping[str, int] | None = None
 ) -> Problem:
     """The programme over all deployments.
 
     Args:
+        market: as `market_of` makes it; what it wants is not looked at.
         waiting: by deployment id, how many of those that wait are placed now; all, unless given.
     """
+    wants = []
+    for placed in rows.placed:
+        count = len(placed.waiting) if waiting is None else waiting[placed.deployment.id]
+        wants.append(_want(placed, market.offers, market.obtainable, count))
+    return replace(market, wants=wants)
+
+
+def market_of(rows: PlacementRows, told: Sequence[CloudOffer]) -> Problem:
+    """What may be had, by price, past and quota, and nobody who wants it."""
     offers = offers_of(rows, told)
     have = Counter(pool_of_instance(each) for each in rows.instances)
     obtainable = {
@@ -43,14 +54,10 @@ def problem_of(
         for pool, known in _known(rows).items()
         if known.closed_until_s > rows.now and pool in offers
     }
-    wants = []
-    for placed in rows.placed:
-        count = len(placed.waiting) if waiting is None else waiting[placed.deployment.id]
-        wants.append(_want(placed, offers, obtainable, count))
     quotas = {
         Quota(each.region, each.family, _market(each.market)): each.vcpus for each in rows.quotas
     }
-    return Problem(offers, wants, quotas, obtainable)
+    return Problem(offers, (), quotas, obtainable)
 
 
 def offers_of(rows: PlacementRows, told: Sequence[CloudOffer]) -> dict[Pool, Offer]:
