@@ -16,6 +16,14 @@ from control_plane.autoscaler.crash_loop import CrashPolicy, Failures, given_up,
 from control_plane.autoscaler.decision import Decision, decide
 from control_plane.autoscaler.observation import Demand, Halt, Observation
 from control_plane.autoscaler.policy import ScalingPolicy
+from control_plane.controller.earlier_plan import (
+    least_useful,
+    left,
+    outdated,
+    ready_of,
+    replaced,
+    stranded,
+)
 from control_plane.controller.rollout_plan import RolloutPart
 from control_plane.controller.warmth_plan import warmth
 from control_plane.rollout.split import Running, Split, split
@@ -26,8 +34,6 @@ _ABANDONED = {Halt.DELETING: "deployment_deleted", Halt.CRASH_LOOP: "deployment_
 _ONCE_READY = (DeploymentState.READY, DeploymentState.DEGRADED)
 _UNPLACED = (ReplicaState.REQUESTED, ReplicaState.LAUNCHING)
 _AWAY = (ReplicaState.DRAINING, ReplicaState.SLEEPING)
-_LEAST_WORTH_FIRST = tuple(ReplicaState)
-"""Their order is the order of a replica's life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +108,7 @@ def plan(
     stable, old = _earlier(deployment, serving, seen.rollout)
     part = _split(seen.rollout, target, current, stable)
     wanted = part.candidate + (_spare(deployment, target, policy) if part.candidate else 0)
-    surplus = _least_useful(current, seen.running)[: max(0, len(current) - wanted)]
+    surplus = least_useful(current, seen.running)[: max(0, len(current) - wanted)]
     asleep, forgotten = _asleep(deployment, seen)
     warm = warmth(part.candidate, len(current), surplus, asleep, seen.kept, policy, halt)
     state, reason = _state(deployment, seen, halt, target, present, [*stable, *old])
@@ -111,9 +117,9 @@ def plan(
         add=_missing([*current, *warm.wake], wanted, seen.failures, seen.now, crash),
         drain=(
             *(each for each in surplus if each not in warm.sleep),
-            *_left(stable, part.stable, target, seen),
-            *_outdated(old, [*current, *stable], target, seen),
-            *_replaced(retiring, current, part.candidate),
+            *left(stable, part.stable, target, seen.running, seen.pending),
+            *outdated(old, [*current, *stable], target, seen.pending),
+            *replaced(retiring, current, part.candidate),
             *warm.drain,
             *forgotten,
         ),
@@ -156,18 +162,6 @@ def _missing(
     return 0 if resting or trying else min(missing, 1)
 
 
-def _least_useful(current: Sequence[Replica], running: Mapping[str, int]) -> list[Replica]:
-    """Those that are furthest from ready first, then the least busy, then the newest."""
-    newest_first = sorted(current, key=lambda each: each.id, reverse=True)
-    return sorted(
-        newest_first,
-        key=lambda each: (
-            _LEAST_WORTH_FIRST.index(ReplicaState(each.state)),
-            running.get(each.id, 0),
-        ),
-    )
-
-
 def _earlier(
     deployment: Deployment, serving: Sequence[Replica], rollout: RolloutPart | None
 ) -> tuple[list[Replica], list[Replica]]:
@@ -186,25 +180,8 @@ def _split(
 ) -> Split:
     if rollout is None:
         return Split(stable=0, candidate=target)
-    running = Running(len(stable), _ready(stable), _ready(current))
+    running = Running(len(stable), ready_of(stable), ready_of(current))
     return split(rollout.strategy, rollout.stage, target, running)
-
-
-def _ready(replicas: Sequence[Replica]) -> int:
-    return sum(each.state == ReplicaState.READY for each in replicas)
-
-
-def _left(
-    stable: Sequence[Replica], wanted: int, target: int, seen: DeploymentSeen
-) -> list[Replica]:
-    """The last one stays until the queue of its revision is empty."""
-    surplus = _least_useful(stable, seen.running)[: max(0, len(stable) - wanted)]
-    waiting = seen.pending is None or any(
-        seen.pending.get(each.revision_id, 0) for each in stable[:1]
-    )
-    if target and waiting and len(surplus) == len(stable):
-        return surplus[:-1]
-    return surplus
 
 
 def _finish(
@@ -216,21 +193,11 @@ def _finish(
 ) -> tuple[str, ...]:
     rollout = seen.rollout
     if rollout is None:
-        return _stranded(serving, seen)
+        return stranded(serving, seen.former, seen.pending)
     missing = _missing(stable, wanted, rollout.failures, seen.now, crash)
-    stranded = _stranded(serving, seen)
-    also = [each for each in stranded if not missing or each != rollout.revision_id]
+    waiting = stranded(serving, seen.former, seen.pending)
+    also = [each for each in waiting if not missing or each != rollout.revision_id]
     return (*[rollout.revision_id] * missing, *also)
-
-
-def _outdated(
-    old: Sequence[Replica], current: Sequence[Replica], target: int, seen: DeploymentSeen
-) -> list[Replica]:
-    if target == 0:
-        return list(old)
-    if seen.pending is None or not any(each.state == ReplicaState.READY for each in current):
-        return []
-    return [each for each in old if not seen.pending.get(each.revision_id, 0)]
 
 
 def _spare(deployment: Deployment, target: int, policy: ScalingPolicy) -> int:
@@ -238,26 +205,6 @@ def _spare(deployment: Deployment, target: int, policy: ScalingPolicy) -> int:
     if not target:
         return 0
     return max(0, min(deployment.spare_replicas or 0, policy.max_replicas - target))
-
-
-def _replaced(
-    retiring: Sequence[Replica], current: Sequence[Replica], target: int
-) -> Sequence[Replica]:
-    """Those that were to serve until others do in their place."""
-    ready = sum(each.state == ReplicaState.READY for each in current)
-    return retiring if ready >= target else ()
-
-
-def _stranded(serving: Sequence[Replica], seen: DeploymentSeen) -> tuple[str, ...]:
-    """Tried once for each replica that did serve: an old revision that no longer starts is left."""
-    pending, served = seen.pending or {}, {each.revision_id for each in serving}
-    return tuple(
-        each.revision_id
-        for each in seen.former
-        if each.ready_at is not None
-        and each.revision_id not in served
-        and pending.get(each.revision_id, 0)
-    )
 
 
 def _state(
@@ -279,11 +226,11 @@ def _state(
         )
     if target == 0:
         return DeploymentState.IDLE, ""
-    ready = _ready(current)
-    if seen.rollout is not None and _ready([*current, *old]):
+    ready = ready_of(current)
+    if seen.rollout is not None and ready_of([*current, *old]):
         return DeploymentState.UPDATING, (
-            f"{seen.rollout.said}: {ready} of the new revision's replicas ready, {_ready(old)} of "
-            f"the old one's, for a target of {target}{_failed(seen.failures)}"
+            f"{seen.rollout.said}: {ready} new and {ready_of(old)} old replicas ready for a target "
+            f"of {target}{_failed(seen.failures)}"
         )
     if ready >= target:
         return DeploymentState.READY, ""
@@ -293,7 +240,7 @@ def _state(
         reason += _failed(seen.failures)
     elif waiting:
         reason += f"; the next one waits: {waiting[-1]}"
-    if _ready(old):
+    if ready_of(old):
         return DeploymentState.UPDATING, reason
     return _short(deployment, ready, failing=bool(seen.failures.count)), reason
 

@@ -71,7 +71,7 @@ _DEEP: Any = "[" * 100_000
         ({"placement": {"accelerators": ["H1OO"]}}, "placement.accelerators.0", "H100"),
         ({"placement": {"max_usd_per_hour": 0}}, "placement.max_usd_per_hour", "greater than 0"),
         ({"budget": {"usd_per_day": -1}}, "budget.usd_per_day", "greater than 0"),
-        ({"rollout": {"strategy": "canary"}}, "rollout.strategy", "has no effect yet"),
+        ({"rollout": {"strategy": "instant"}}, "rollout.strategy", "blue_green"),
         ({"model": "../../etc/passwd"}, "model", "registered model"),
     ],
 )
