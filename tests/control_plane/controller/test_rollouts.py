@@ -34,6 +34,7 @@ class Rolling:
         self.model = model
         self.chat = chat
         self.old = chat.revision_id
+        self._counting = False
 
     async def begin(self, rollout: dict[str, Any], *, again: bool = False) -> str:
         """As the API writes it; returns the new revision."""
@@ -56,6 +57,8 @@ class Rolling:
 
     async def until(self, state: str, percent: int) -> Rollout:
         async def reached() -> bool:
+            if self._counting:
+                await outcomes.publish(self.cell.jobs, {})
             found = await self.now()
             return (found.state, found.percent) == (state, percent)
 
@@ -83,7 +86,8 @@ class Rolling:
         return [(each.reason, each.formula) for each in found]
 
     async def ended(self, revision_id: str, requests: int, errors: int = 0) -> None:
-        """Gateways say so."""
+        """Gateways say so, and are heard from then on."""
+        self._counting = True
         sums = {"requests": requests, "errors": errors}
         await outcomes.publish(self.cell.jobs, {revision_id: sums})
 
