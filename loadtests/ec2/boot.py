@@ -51,8 +51,8 @@ def boot_command(user_data_base64: str, folder: Path, metadata_url: str) -> list
     return command
 
 
-def boot_environment(folder: Path, inherited: Mapping[str, str]) -> dict[str, str]:
-    """Of the machine, before its user data says anything."""
+def boot_environment(folder: Path, devices: int, inherited: Mapping[str, str]) -> dict[str, str]:
+    """Of a machine that has so many devices, before its user data says anything."""
     kept = {name: inherited[name] for name in _INHERITED if name in inherited}
     return {
         **kept,
@@ -63,6 +63,7 @@ def boot_environment(folder: Path, inherited: Mapping[str, str]) -> dict[str, st
         "TAMER_CACHE_DIR": inherited.get("TAMER_CACHE_DIR", str(folder.parent / "cache")),
         "TAMER_HOME": str(folder / "home"),
         "TAMER_PYTHON": sys.executable,
+        "TAMER_SLOTS": str(devices),
     }
 
 

@@ -59,9 +59,11 @@ class Machines:
         with self._lock:
             return self._machines[cloud_id]
 
-    def boot(self, cloud_id: str, user_data_base64: str, on_end: Callable[[], None]) -> None:
+    def boot(
+        self, cloud_id: str, devices: int, user_data_base64: str, on_end: Callable[[], None]
+    ) -> None:
         """Start it; `on_end` is called in a thread when its process has ended, however it did."""
-        machine = self._forker.submit(self._start, cloud_id, user_data_base64).result()
+        machine = self._forker.submit(self._start, cloud_id, devices, user_data_base64).result()
         with self._lock:
             self._machines[cloud_id] = machine
 
@@ -98,7 +100,7 @@ class Machines:
         with self._lock:
             return self._machines.get(cloud_id)
 
-    def _start(self, cloud_id: str, user_data_base64: str) -> Machine:
+    def _start(self, cloud_id: str, devices: int, user_data_base64: str) -> Machine:
         folder = self._folder / cloud_id
         services = ExitStack()
         metadata = services.enter_context(metadata_service())
@@ -111,7 +113,7 @@ class Machines:
             process = subprocess.Popen(
                 command,
                 cwd=folder,
-                env=boot_environment(folder, here()),
+                env=boot_environment(folder, devices, here()),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

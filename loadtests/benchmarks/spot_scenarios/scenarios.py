@@ -13,12 +13,15 @@ from pathlib import Path
 
 from loadtests.benchmarks.spot_scenarios.stage import NotReached, Stage
 from loadtests.benchmarks.spot_scenarios.traffic import Traffic
+from loadtests.ec2.market import Place
 
 _TOKENS_PER_S = 25.0
 _JOBS = 4
 """Of one replica at a time, so that 16 streams need four."""
 _TOKENS = 100
 _REPLICAS = 4
+_PRICES_KEPT_S = 75.0
+"""Prices are asked for once a minute."""
 
 
 def step(stage: Stage, outage_s: float) -> float:  # noqa: ARG001
@@ -76,6 +79,40 @@ def quota(stage: Stage, outage_s: float) -> float:
     return took_s
 
 
+def never_joins(stage: Stage, outage_s: float) -> float:  # noqa: ARG001
+    """A machine runs, is paid for, and does nothing."""
+    machines = stage.region.layer.machines
+    if machines is None:
+        raise NotReached("the region has no machines")
+    machines.dead = 1
+    stage.deploy(_TOKENS_PER_S, _JOBS, min_replicas=1, max_replicas=1)
+    stage.wait(lambda: len(stage.running()) == 1, "a machine runs")
+    [dead] = stage.running()
+    took_s = stage.wait_for_ready(1)
+    stage.wait(lambda: dead not in stage.running(), "the dead one is ended")
+    _told(stage, "provision: never_joined")
+    return took_s
+
+
+def price_doubles(stage: Stage, outage_s: float) -> float:  # noqa: ARG001
+    """What runs costs twice as much in every zone: the next machine is of another type."""
+    stage.deploy(_TOKENS_PER_S, _JOBS, min_replicas=1, max_replicas=1)
+    stage.wait_for_ready(1)
+    market, places = stage.region.layer.market, stage.region.layer.places
+    [first] = stage.running()
+    dear = places[first].instance_type
+    for zone in stage.region.layer.zones.values():
+        place = Place(dear, zone, "spot")
+        market.prices[dear, zone] = 2 * market.price(place)
+    time.sleep(_PRICES_KEPT_S)
+    stage.deploy(_TOKENS_PER_S, _JOBS, min_replicas=2, max_replicas=2)
+    took_s = stage.wait_for_ready(2)
+    types = {places[cloud_id].instance_type for cloud_id in stage.running()}
+    if types == {dear}:
+        raise NotReached(f"another {dear}, though its price has doubled")
+    return took_s
+
+
 def cloud_away(stage: Stage, outage_s: float) -> float:
     """The cloud answers nobody while a machine is lost."""
     stage.deploy(_TOKENS_PER_S, _JOBS, min_replicas=2, max_replicas=2)
@@ -128,9 +165,11 @@ def store_away(stage: Stage, outage_s: float) -> float:
     return took_s
 
 
-SCENARIOS = {
-    each.__name__: each for each in (step, zone_lost, quota, cloud_away, redis_away, store_away)
-}
+_PLAYED = (
+    *(step, zone_lost, quota, never_joins, price_doubles),
+    *(cloud_away, redis_away, store_away),
+)
+SCENARIOS = {each.__name__: each for each in _PLAYED}
 
 
 @contextmanager

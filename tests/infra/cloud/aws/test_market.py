@@ -8,6 +8,7 @@ from infra.cloud.aws.access import AwsAccess
 from infra.cloud.aws.placement_scores import PlacementScores
 from infra.cloud.aws.spot_prices import SpotPrices
 from infra.cloud.base import CloudPool, Market
+from infra.instance_types import aws_instance_types
 from loadtests.ec2.moto import REGION
 from tests.fixtures.ec2_region import Region
 
@@ -35,7 +36,8 @@ async def test_prices_that_were_asked_for_a_moment_ago_cost_no_call(
     prices = SpotPrices(access)
     await prices.of([KIND])
     region.layer.market.prices = {(KIND, "us-east-1a"): 9.0}
-    assert (await prices.of([KIND, KIND]))[spot("us-east-1a")] == 1.0
+    usual = aws_instance_types(REGION)[KIND].usd_per_hour / 3
+    assert (await prices.of([KIND, KIND]))[spot("us-east-1a")] == pytest.approx(usual, abs=1e-3)
     assert region.layer.calls["DescribeSpotPriceHistory"] == 1
 
 
