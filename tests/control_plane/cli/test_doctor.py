@@ -217,3 +217,22 @@ def test_counters_that_do_not_add_up_fail(tamer: Tamer, sound_server: StubServer
     sound_server.on("GET", "/audit", (200, {"total": TOTAL, "holds": False}))
     code, found = levels(tamer)
     assert (code, found["audit"]["level"]) == (ExitCode.FAILED, "fail")
+
+
+def test_a_cloud_whose_credentials_are_missing_fails_and_says_what_machines_there_would_miss(
+    tamer: Tamer, sound_server: StubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, "/dev/null")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("TAMER_CLOUD", "aws")
+    monkeypatch.setenv("TAMER_AWS_REGION", "eu-west-1")
+    code, out, _ = tamer("doctor", "--json")
+    found = json.loads(out)
+    assert code == ExitCode.FAILED
+    [cloud] = [each for each in found if each["subject"] == "cloud"]
+    assert (cloud["level"], "AWS_ACCESS_KEY_ID" in cloud["said"]) == ("fail", True)
+    reach = [each["advice"] for each in found if each["subject"] == "reach"]
+    assert any("TAMER_STORAGE_URL=s3://" in each for each in reach)
