@@ -15,6 +15,7 @@ from control_plane.controller.placement_rows import Placed, PlacementRows
 from control_plane.controller.placement_spec import placement_policy
 from control_plane.controller.pool_lessons import availability
 from control_plane.placement.availability import Availability, decayed_hours
+from control_plane.placement.moderation import immoderate
 from control_plane.placement.offer import Market, Offer, Pool, Quota
 from control_plane.placement.problem import Fit, Problem, Want
 from control_plane.store.tables import Instance
@@ -99,6 +100,10 @@ def _want(
         pool for _, instance in placed.running if (pool := pool_of_instance(instance)) in fits
     )
     demand = waiting + running.total()
+    if not policy.says_what_to_pay:
+        dear = immoderate(offers, fits, demand, running)
+        fits = {pool: fit for pool, fit in fits.items() if pool not in dear}
+        refused |= dear
     cheapest = min((offers[pool].usd_per_hour / offers[pool].devices for pool in fits), default=0.0)
     return Want(
         deployment=placed.deployment.id,

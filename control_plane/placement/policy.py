@@ -23,6 +23,12 @@ class PlacementPolicy:
     max_usd_per_hour: float = float("inf")
     """For all its replicas together."""
 
+    @property
+    def says_what_to_pay(self) -> bool:
+        """By a limit, or by naming the machines."""
+        limited = self.max_usd_per_hour < float("inf")
+        return limited or bool(self.accelerators or self.instance_types)
+
     def refusal(self, offer: Offer) -> str:
         """Why the offer is not allowed; empty where it is."""
         pool = offer.pool

@@ -160,7 +160,7 @@ class PlacementSpec(StrictBody):
     spot: Literal["prefer", "only", "never"] = "prefer"
     """prefer: on-demand machines bridge what spot does not give, and are given back."""
     max_usd_per_hour: Positive | None = None
-    """For all replicas together."""
+    """For all replicas together. Null: up to eight times the cheapest on-demand machine a replica."""
 
 
 class BudgetSpec(StrictBody):
