@@ -160,7 +160,8 @@ class PlacementSpec(StrictBody):
     spot: Literal["prefer", "only", "never"] = "prefer"
     """prefer: on-demand machines bridge what spot does not give, and are given back."""
     max_usd_per_hour: Positive | None = None
-    """For all replicas together. Null: up to eight times the cheapest on-demand machine a replica."""
+    """For all replicas together. Null: a replica may cost eight times what it costs on the cheapest
+    on-demand machine."""
 
 
 class BudgetSpec(StrictBody):
