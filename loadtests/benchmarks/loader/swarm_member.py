@@ -28,12 +28,18 @@ def _weights(model: HeldModel) -> memoryview:
     return landing.wait(0, landing.index.data_bytes, _LIMIT_S)
 
 
+def _say(line: str) -> None:
+    """A line of its own, whatever a thread that logs has begun."""
+    sys.stdout.write(f"\n{line}\n")
+    sys.stdout.flush()
+
+
 async def main(uri: str, key: str) -> None:
     settings = Settings()
     jobs = connect(settings.jobs_url)
     board = open_board(settings, jobs, settings.jobs_url)
     models = Models(settings, board)
-    print("ready", flush=True)
+    _say("ready")
     await asyncio.to_thread(sys.stdin.readline)
     began_s = time.monotonic()
     spec = ReplicaSpec("replica", "revision", uri, weights_key=key)
@@ -41,7 +47,7 @@ async def main(uri: str, key: str) -> None:
     weights = await asyncio.to_thread(_weights, model)
     took_s = time.monotonic() - began_s
     told = {"bytes": model.bytes_by_tier(), "seconds": took_s, "digest": digest_of(weights)}
-    print(json.dumps(told), flush=True)
+    _say(json.dumps(told))
     del weights
     await asyncio.to_thread(sys.stdin.read)
     model.release()
