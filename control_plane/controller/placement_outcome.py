@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.controller.consolidation import Move
-from control_plane.controller.placement_plan import Machine, PlacementPlan
+from control_plane.controller.placement_machines import Machine
+from control_plane.controller.placement_plan import PlacementPlan
 from control_plane.controller.placement_rows import Placed
 from control_plane.controller.placement_spec import placement_policy
 from control_plane.placement.offer import Pool
