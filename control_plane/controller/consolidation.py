@@ -47,7 +47,8 @@ class Move:
 
 def consolidate(rows: PlacementRows, told: Sequence[CloudOffer]) -> Move | None:
     """The machine that costs most among those that the plan would do without."""
-    problem = problem_of(rows, market_of(rows, told))
+    waiting = {placed.deployment.id: len(placed.waiting) for placed in rows.placed}
+    problem = problem_of(rows, market_of(rows, told), waiting, moves=True)
     try:
         plan = place(problem)
     except Impossible:

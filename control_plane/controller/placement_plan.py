@@ -72,7 +72,8 @@ def _possible(rows: PlacementRows, market: Problem) -> tuple[dict[str, int], dic
     for placed in rows.placed:
         id, count = placed.deployment.id, len(placed.waiting)
         while count:
-            reason = _why_not(problem_of(replace(rows, placed=[placed]), market, {id: count}))
+            alone = problem_of(replace(rows, placed=[placed]), market, {id: count})
+            reason = _why_not(alone).removeprefix(f"{id}: ")
             if not reason:
                 break
             impossible.setdefault(id, reason)
@@ -89,7 +90,8 @@ def _one_after_the_other(
     for placed in sorted(rows.placed, key=_oldest):
         id = placed.deployment.id
         for count in range(waiting[id], 0, -1):
-            reason = _why_not(problem_of(rows, market, granted | {id: count}))
+            together = problem_of(rows, market, granted | {id: count})
+            reason = _why_not(together).removeprefix(f"{id}: ")
             if not reason:
                 granted[id] = count
                 break

@@ -31,19 +31,20 @@ _SCORES = 10
 
 
 def problem_of(
-    rows: PlacementRows, market: Problem, waiting: Mapping[str, int] | None = None
+    rows: PlacementRows, market: Problem, waiting: Mapping[str, int], *, moves: bool = False
 ) -> Problem:
     """The programme over all deployments.
 
     Args:
         market: as `market_of` makes it; what it wants is not looked at.
-        waiting: by deployment id, how many of those that wait are placed now; all, unless given.
+        waiting: by deployment id, how many of those that wait are placed.
+        moves: whether what runs may be planned elsewhere.
     """
-    wants = []
-    for placed in rows.placed:
-        count = len(placed.waiting) if waiting is None else waiting[placed.deployment.id]
-        wants.append(_want(placed, market.offers, market.obtainable, count))
-    return replace(market, wants=wants)
+    wants = [
+        _want(each, market.offers, market.obtainable, waiting[each.deployment.id], moves=moves)
+        for each in rows.placed
+    ]
+    return replace(market, wants=wants, moves=moves)
 
 
 def market_of(rows: PlacementRows, told: Sequence[CloudOffer]) -> Problem:
@@ -55,8 +56,16 @@ def market_of(rows: PlacementRows, told: Sequence[CloudOffer]) -> Problem:
         for pool, known in _known(rows).items()
         if known.closed_until_s > rows.now and pool in offers
     }
+    used: Counter[Quota] = Counter()
+    for pool, count in have.items():
+        if pool in offers:
+            used[offers[pool].quota] += count * offers[pool].vcpus
+    # What runs is within the quota, whatever was learned of it.
     quotas = {
-        Quota(each.region, each.family, _market(each.market)): each.vcpus for each in rows.quotas
+        (quota := Quota(each.region, each.family, _market(each.market))): max(
+            each.vcpus, used[quota]
+        )
+        for each in rows.quotas
     }
     return Problem(offers, (), quotas, obtainable)
 
@@ -85,7 +94,12 @@ def offers_of(rows: PlacementRows, told: Sequence[CloudOffer]) -> dict[Pool, Off
 
 
 def _want(
-    placed: Placed, offers: Mapping[Pool, Offer], obtainable: Mapping[Pool, int], waiting: int
+    placed: Placed,
+    offers: Mapping[Pool, Offer],
+    obtainable: Mapping[Pool, int],
+    waiting: int,
+    *,
+    moves: bool,
 ) -> Want:
     policy, load = placement_policy(placed.deployment.spec), Load.of(placed)
     fits: dict[Pool, Fit] = {}
@@ -109,21 +123,32 @@ def _want(
         deployment=placed.deployment.id,
         demand=float(demand),
         fits=fits,
-        kept_share=_kept_share(demand, fits, obtainable),
+        kept_share=_kept_share(demand, fits, obtainable, 0 if moves else _heaviest(running)),
         max_replicas=demand,
-        max_usd_per_hour=policy.max_usd_per_hour,
+        # What runs and stays is paid for, also when its price has risen.
+        max_usd_per_hour=policy.max_usd_per_hour if waiting or moves else float("inf"),
         running=dict(running),
         start_usd=cheapest * _START_S / 3600 + _DISTURBANCE_USD,
         refused=refused,
     )
 
 
-def _kept_share(demand: int, fits: Mapping[Pool, Fit], obtainable: Mapping[Pool, int]) -> float:
-    """Half of the replicas, as far as they can be divided, where there are pools to spread over."""
+def _kept_share(
+    demand: int, fits: Mapping[Pool, Fit], obtainable: Mapping[Pool, int], heaviest: int
+) -> float:
+    """Half of the replicas, as far as they can be divided, where there are pools to spread over.
+
+    Args:
+        heaviest: how many run, and stay, in one spot pool.
+    """
     open_pools = [pool for pool in fits if obtainable.get(pool, 1) > 0]
     if demand < 2 or len(open_pools) < 2:
         return 0.0
-    return (demand // 2) / demand
+    return min(demand // 2, demand - heaviest) / demand
+
+
+def _heaviest(running: Mapping[Pool, int]) -> int:
+    return max((count for pool, count in running.items() if pool.market == "spot"), default=0)
 
 
 def _known(rows: PlacementRows) -> dict[Pool, Availability]:

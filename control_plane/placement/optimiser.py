@@ -32,8 +32,8 @@ class Effort:
     """Bounds of the search: nodes and a gap, never seconds, so that the same question has the same
     answer on every machine."""
 
-    nodes: int = 2000
-    gap: float = 0.005
+    nodes: int = 500
+    gap: float = 0.009
     """Of the optimum, at which the search ends."""
     accepted_gap: float = 0.02
     """A plan that the search left further away than this is held against the greedy one."""
@@ -81,7 +81,7 @@ def _solve(problem: Problem, effort: Effort) -> Plan | None:
     answer = milp(
         programme.costs,
         constraints=programme.constraints(),
-        bounds=Bounds(0, programme.upper),
+        bounds=Bounds(programme.lower, programme.upper),
         integrality=programme.integral,
         options={"node_limit": effort.nodes, "mip_rel_gap": effort.gap},
     )
@@ -111,6 +111,11 @@ class _Programme:
             [problem.obtainable.get(pool, _INFINITE) for pool in self.pools]
             + [float(each.want.max_replicas) for each in placings] * 2
         )
+        staying = [
+            0.0 if problem.moves else float(each.want.running.get(each.fit.pool, 0))
+            for each in placings
+        ]
+        self.lower = np.array([0.0] * len(self.pools) + staying + [0.0] * len(placings))
         # Starts follow from the rest.
         self.integral = np.array([1] * self._first_start + [0] * len(placings))
         self._entries: list[tuple[int, int, float]] = []

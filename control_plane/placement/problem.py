@@ -49,6 +49,9 @@ class Problem:
     """Virtual CPUs; what has no entry has no limit."""
     obtainable: Mapping[Pool, int] = field(default_factory=dict)
     """Instances at most; what has no entry has no limit."""
+    moves: bool = True
+    """Whether what runs may be planned elsewhere; else it stays where it is, and only what is
+    missing is placed."""
     loss_usd: float = 0.05
     """What the loss of one instance costs: work done again, a replacement's start."""
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from control_plane.placement.offer import Pool, Quota
+from control_plane.placement.plan import share_usd
 from control_plane.placement.problem import Fit, Problem
 
 _PLENTY = 1 << 30
@@ -31,14 +32,22 @@ class Stock:
             if self.instances(pool) * self.problem.offers[pool].devices > used
         ]
 
+    def free_slots(self, pool: Pool) -> int:
+        """Of its instances that hold what is used there."""
+        return self.instances(pool) * self.problem.offers[pool].devices - self.used.get(pool, 0)
+
+    def share_usd(self, fit: Fit) -> float:
+        """Dollars per hour of the slots of one replica."""
+        return share_usd(self.problem, fit)
+
     def most(self, fit: Fit) -> int:
         """Replicas that can still be had there."""
         offer, problem = self.problem.offers[fit.pool], self.problem
         have = self.instances(fit.pool)
-        more = problem.obtainable.get(fit.pool, _PLENTY) - have
+        more = max(0, problem.obtainable.get(fit.pool, _PLENTY) - have)
         limit = problem.quotas.get(offer.quota)
         if limit is not None:
-            more = min(more, (limit - self.vcpus.get(offer.quota, 0)) // offer.vcpus)
+            more = max(0, min(more, (limit - self.vcpus.get(offer.quota, 0)) // offer.vcpus))
         free = have * offer.devices - self.used.get(fit.pool, 0)
         return max(0, free + more * offer.devices) // fit.devices
 

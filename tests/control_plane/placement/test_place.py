@@ -113,6 +113,22 @@ def test_a_replica_is_not_moved_for_less_than_that_costs(solve: Solver) -> None:
 
 
 @both
+def test_where_nothing_moves_only_what_is_missing_is_placed(solve: Solver) -> None:
+    running = {_STEADY.pool: 2}
+    want = _want("chat", 3.0, _THREE, running=running, start_usd=0.0)
+    problem = Problem(_THREE, [want], moves=False)
+    assert solve(problem).instances == {_STEADY.pool: 2, _SPOT_A.pool: 1}
+
+
+@both
+def test_what_stays_counts_with_its_quota(solve: Solver) -> None:
+    quota = {Quota("us-east-1", "g6", "spot"): 4}
+    want = _want("chat", 2.0, _THREE, running={_SPOT_B.pool: 1}, max_replicas=2)
+    plan = solve(Problem(_THREE, [want], quotas=quota, moves=False))
+    assert plan.instances == {_SPOT_B.pool: 1, _STEADY.pool: 1}
+
+
+@both
 def test_a_pool_that_is_often_lost_is_dearer_than_it_looks(solve: Solver) -> None:
     risky = replace(_SPOT_A, losses_per_hour=2.0)
     offers = _offers(risky, _SPOT_B)
@@ -157,6 +173,25 @@ def _problems(draw: st.DrawFn) -> Problem:
         kept = draw(st.sampled_from([0.0, 0.5, 0.8]))
         wants.append(Want(f"d{index}", draw(st.floats(0.1, 12.0)), fits, kept_share=kept))
     return Problem(offers, wants)
+
+
+@settings(max_examples=40, deadline=None)
+@given(problem=_problems(), more=st.floats(1.0, 3.0))
+@pytest.mark.parametrize("solve", [place, greedy])
+def test_a_plan_that_moves_nothing_has_all_that_runs(
+    solve: Solver, problem: Problem, more: float
+) -> None:
+    before = greedy(problem)
+    grown = [
+        replace(want, demand=want.demand * more, running=before.replicas[want.deployment])
+        for want in problem.wants
+    ]
+    after = replace(problem, wants=grown, moves=False)
+    plan = solve(after)
+    assert violations(after, plan) == []
+    for want in grown:
+        for pool, count in want.running.items():
+            assert plan.replicas[want.deployment][pool] >= count
 
 
 @settings(max_examples=40, deadline=None)
