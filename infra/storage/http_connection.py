@@ -179,10 +179,11 @@ def open_connection(url: str, silence_s: float) -> Connection:
     try:
         address = (parts.hostname or "", parts.port or (443 if encrypted else 80))
         wire = socket.create_connection(address, timeout=_CONNECT_LIMIT_S)
-        wire.settimeout(None)
         wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if encrypted:
             wire = _tls().wrap_socket(wire, server_hostname=parts.hostname)
+        # Not before: a handshake may never be answered.
+        wire.settimeout(None)
     except (OSError, ValueError) as error:
         raise BrokenConnection(f"{parts.netloc} cannot be reached: {error}") from error
     return Connection(wire, silence_s)

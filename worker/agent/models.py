@@ -91,8 +91,8 @@ class Models:
         try:
             tree = LocalTree(uri_of(folder))
             return StoredPackage.read(tree, own_manifest(tree))
-        except StorageError:
-            return None  # as after a crash: the store knows it whole
+        except (StorageError, OSError):
+            return None  # as after a crash, or on a broken disk: the store knows it whole
 
     def _plain(self, uri: str, manifest: TreeManifest, moved: Moved) -> HeldModel:
         """Fetched whole before it is opened."""

@@ -146,6 +146,8 @@ class PeerServer:
 class _Listener(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 128
+    """A swarm connects all at once."""
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A peer that leaves in the middle is no news."""

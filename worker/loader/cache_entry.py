@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -88,7 +89,9 @@ class CacheEntry:
         """It is broken here; `write` may mend it."""
         self.landed[chunk] = 0
         if self._ledger >= 0 and self.writable:
-            os.pwrite(self._ledger, b"\0", chunk)
+            # On a broken disk it stays; its checksum finds it out the next time, too.
+            with suppress(OSError):
+                os.pwrite(self._ledger, b"\0", chunk)
 
     def write(self, chunk: int, data: memoryview) -> None:
         """Keep a verified chunk. Raises OSError: the disk is full, or broken."""

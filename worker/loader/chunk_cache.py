@@ -19,6 +19,7 @@ from infra.telemetry import logger
 from worker.loader.cache_entry import LANDED, USED, CacheEntry
 from worker.loader.reader import ReadFailed
 
+_EVICTED = ".evicted-"
 _log = logger(__name__)
 
 
@@ -78,6 +79,9 @@ class ChunkCache:
 
     def make_room(self, size_bytes: int, keep: Path | None = None) -> bool:
         """Evict what was used longest ago until so much fits; False where it cannot."""
+        for at in (self.trees, self.packages):
+            for left in at.glob(_EVICTED + "*"):
+                shutil.rmtree(left, ignore_errors=True)  # by a process that was killed
         kept = [each for each in self._kept() if each.folder != keep]
         total_bytes = sum(each.size_bytes for each in kept)
         for each in sorted(kept, key=lambda each: each.used_at_s):
@@ -120,9 +124,12 @@ class ChunkCache:
             return False
         else:
             # Renamed first: nobody finds half of it.
-            doomed = _beside(kept.folder, ".evicted-")
+            doomed = _beside(kept.folder, _EVICTED)
             shutil.rmtree(doomed, ignore_errors=True)
-            kept.folder.rename(doomed)
+            try:
+                kept.folder.rename(doomed)
+            except FileNotFoundError:
+                return True  # another process has evicted it since it was listed
             _beside(kept.folder, LANDED).unlink(missing_ok=True)
             shutil.rmtree(doomed, ignore_errors=True)
             _log.info("evicted from the disk", model=kept.folder.name, bytes=kept.size_bytes)
@@ -143,11 +150,12 @@ def _hold(used: Path) -> int:
 
 
 def _size_bytes(folder: Path) -> int:
-    """On the disk: what is partial has holes."""
+    """With the holes of what is partial: they will be filled."""
     try:
-        return sum(path.stat().st_blocks * 512 for path in folder.iterdir())
+        states = [path.stat() for path in folder.iterdir()]
     except FileNotFoundError:
         return 0  # evicted by another process just now
+    return sum(max(each.st_size, each.st_blocks * 512) for each in states)
 
 
 def _used_at_s(folder: Path) -> float:

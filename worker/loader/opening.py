@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from infra.package_index import CorruptIndex
+from infra.package_index import INDEX_FILE, CorruptIndex, parse_index
 from infra.safetensors import WEIGHTS_FILE
 from infra.telemetry import logger
 from worker.loader.arena import Arena, ArenaFull
@@ -31,7 +31,7 @@ def open_weights(directory: Path, landing_path: str = "") -> WeightSource:
     """
     if landing_path:
         try:
-            return Package(Landing.open(landing_path))
+            return Package(_landing(landing_path, directory))
         except (LandingFailed, CorruptIndex) as error:
             if not (directory / WEIGHTS_FILE).exists():
                 raise ModelError(f"the weights cannot be had: {error}") from error
@@ -44,6 +44,18 @@ def open_weights(directory: Path, landing_path: str = "") -> WeightSource:
         model=str(directory),
     )
     return Checkpoint(directory)
+
+
+def _landing(path: str, directory: Path) -> Landing:
+    """Raises LandingFailed, CorruptIndex."""
+    landing = Landing.open(path)
+    index_file = directory / INDEX_FILE
+    if index_file.exists():
+        index = parse_index(index_file.read_bytes(), str(index_file))
+        if index.root != landing.index.root:
+            # The number of a file that was closed is given to the next one.
+            raise LandingFailed(f"another model's weights are at {path} by now")
+    return landing
 
 
 def land(directory: Path, arena: Arena | None = None) -> OwnLanding:

@@ -24,8 +24,9 @@ from worker.loader.landing import Landing
 from worker.loader.weight_source import DTYPES
 from worker.models.base import ModelError
 
-STALL_LIMIT_S = 120.0
-"""So long nothing at all may land before a start is given up."""
+STALL_LIMIT_S = 600.0
+"""So long nothing at all may land before a start is given up: longer than one read of a chunk may
+take (`infra.storage.http_ranges`), for on a slow line all of them end at about the same time."""
 
 
 class Package:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import quantiles
@@ -59,7 +60,7 @@ async def watch(cell: Cell, heartbeats_per_s: float, rises_per_s: float, for_s: 
     try:
         async with cell.at_work(controller):
             await quiet(controller, _SETTLED_PASSES, _SETTLE_LIMIT_S)
-            stop, before = asyncio.Event(), len(controller.passes)
+            stop, before, began = asyncio.Event(), len(controller.passes), time.time()
             rising = asyncio.create_task(cell.demand.waves(rises_per_s, _IN_FLIGHT, stop))
             await asyncio.sleep(for_s)
             passes = controller.passes[before:]
@@ -67,15 +68,20 @@ async def watch(cell: Cell, heartbeats_per_s: float, rises_per_s: float, for_s: 
             rises = await rising
             await cell.demand.fall_all()
             beaten = beats.stop()
-            launches_s = _launches_s(cell, controller.sent)
+            launches_s = _launches_s(cell, controller.sent, began)
     finally:
         controller.stop()
         beats.stop()
     return Watched(passes, rises, launches_s, beaten.per_s, beaten.latest_s)
 
 
-def _launches_s(cell: Cell, sent: Mapping[str, float]) -> list[float]:
-    return [sent[each["id"]] - each["decided_at"] for each in cell.ask(_LAUNCHES, list(sent))]
+def _launches_s(cell: Cell, sent: Mapping[str, float], since: float) -> list[float]:
+    """Without those that the controller of the round before decided on and left to this one."""
+    return [
+        sent[each["id"]] - each["decided_at"]
+        for each in cell.ask(_LAUNCHES, list(sent))
+        if each["decided_at"] >= since
+    ]
 
 
 def percentile(values: Sequence[float], percent: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -208,3 +209,31 @@ def test_a_disk_that_cannot_be_written_is_not_used(tmp_path: Path, package: Rand
     (tmp_path / "cache").write_bytes(b"a file where the folder should be")
     cache = ChunkCache(tmp_path / "cache", 1 << 30)
     assert cache.open("model", package.index, package.header, package.files) is None
+
+
+def test_a_package_that_is_still_written_counts_whole(tmp_path: Path) -> None:
+    first, second = (random_package(8 * CHUNK_BYTES, seed=seed) for seed in range(2))
+    cache = ChunkCache(tmp_path / "cache", int(1.5 * first.index.file_bytes))
+    with _open(cache, first, "first"):
+        assert cache.open("second", second.index, second.header, second.files) is None
+
+
+def test_what_a_killed_eviction_left_is_removed(cache: ChunkCache) -> None:
+    left = cache.packages / ".evicted-model"
+    left.mkdir(parents=True)
+    (left / "model.safetensors").write_bytes(b"weights")
+    assert cache.make_room(1)
+    assert not left.exists()
+
+
+def test_a_chunk_is_forgotten_on_a_disk_that_cannot_be_written(
+    cache: ChunkCache, package: RandomPackage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object) -> int:
+        raise OSError(errno.EROFS, "read-only file system")
+
+    with _open(cache, package) as entry:
+        entry.write(0, memoryview(package.data)[:CHUNK_BYTES])
+        monkeypatch.setattr(os, "pwrite", fail)
+        entry.forget(0)
+        assert not entry.has(0)

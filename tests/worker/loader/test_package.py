@@ -18,7 +18,7 @@ from worker.loader.arena import Arena
 from worker.loader.landing import Landing
 from worker.loader.ledger import LandingFailed
 from worker.loader.opening import land, open_weights
-from worker.loader.package import Package
+from worker.loader.package import Package, read_head
 from worker.models.base import ModelError
 
 
@@ -144,3 +144,12 @@ def test_a_landing_that_is_gone_is_replaced_by_the_folder(packed: Path) -> None:
     source = open_weights(packed, landing_path="/proc/self/fd/987654")
     assert isinstance(source, Package)
     assert source.tensor("model.norm.weight").isfinite().all()
+
+
+def test_a_landing_of_another_model_is_not_believed(
+    packed: Path, tiny_decoder: TinyDecoder, packed_model: PackedModel
+) -> None:
+    other = land(packed_model(tiny_decoder("Llama", num_hidden_layers=1)), Arena(64 << 20))
+    source = open_weights(packed, landing_path=other.path)
+    assert isinstance(source, Package)
+    assert source.landing.index.root == read_head(packed)[0].root

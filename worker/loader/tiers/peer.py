@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from infra.package_index import PackageIndex
 from infra.peer_access import PATH, permission
-from infra.storage.base import NotStored, StorageError
+from infra.storage.base import StorageError
 from infra.storage.http_connection import BrokenConnection, Connection, open_connection
 from infra.storage.http_ranges import HttpFile, Target
 from infra.telemetry import logger
@@ -83,7 +83,8 @@ class PeerTier:
         try:
             file.read(self._index.chunk_range(chunk)[0], into)
         except StorageError as error:
-            self._avoid(member, 0.0 if isinstance(error, NotStored) else RETRY_S)
+            # Also one that has it no longer: it would be the least busy, and be asked in vain.
+            self._avoid(member, RETRY_S)
             raise Miss(str(error)) from error
         finally:
             with self._changing:
