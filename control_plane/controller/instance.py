@@ -25,6 +25,7 @@ from control_plane.controller.metrics import INSTANCE_STEPS
 from control_plane.controller.pool_lessons import learn_hours, learn_loss
 from control_plane.controller.provisioning import explain_step
 from control_plane.controller.world import World
+from control_plane.store import leases
 from control_plane.store.clock import read_clock
 from control_plane.store.repositories import instances, operations, replicas
 from control_plane.store.repositories.operations import OperationKind
@@ -47,6 +48,10 @@ class _Plan:
     @property
     def empty(self) -> bool:
         return self.step is None and not self.terminate
+
+    @property
+    def ends(self) -> bool:
+        return self.step is not None and is_final(self.step.to)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,21 +94,44 @@ class InstanceReconciler:
         return await each_row(ids, lambda row_id: self._reconcile(row_id, world))
 
     async def _reconcile(self, instance_id: str, world: World) -> int:
+        """In one transaction, but for an end: its agent's keys have to go with it."""
+        async with self._database.transaction() as session:
+            if not await leases.lock_free(session, Instance, instance_id):
+                return 0
+            instance, plan, now = await self._look(session, instance_id, world)
+            if not plan.ends:
+                await self._write(session, instance, plan, now)
+        if plan.ends:
+            return await self._end(instance_id, world)
+        return self._told(instance_id, plan)
+
+    async def _end(self, instance_id: str, world: World) -> int:
         async with hold(self._database, Instance, instance_id, self._limits.lease_s) as held:
             if held is None:
                 return 0
             async with self._database.snapshot() as session:
-                instance = await session.get_one(Instance, instance_id)
-                now = await read_clock(session)
-                live = len(await replicas.live_on(session, instance_id))
-                under_way = await _operations(session, [instance])
-            plan = self._plan(instance, world, now, live, under_way)
-            if plan.empty:
+                instance, plan, now = await self._look(session, instance_id, world)
+            if not plan.ends:
                 return 0
-            if plan.step is not None and is_final(plan.step.to):
-                await self._registry.forget(instance_id)
+            await self._registry.forget(instance_id)
             async with held.apply() as session:
                 await self._write(session, instance, plan, now)
+        return self._told(instance_id, plan)
+
+    async def _look(
+        self, session: AsyncSession, instance_id: str, world: World
+    ) -> tuple[Instance, _Plan, float]:
+        """The row as it is now, which stays as it was seen whatever is written."""
+        instance = await session.get_one(Instance, instance_id)
+        now = await read_clock(session)
+        live = len(await replicas.live_on(session, instance_id))
+        under_way = await _operations(session, [instance])
+        session.expunge_all()
+        return instance, self._plan(instance, world, now, live, under_way), now
+
+    def _told(self, instance_id: str, plan: _Plan) -> int:
+        if plan.empty:
+            return 0
         self._live.touched.instances.add(instance_id)
         if plan.step is not None:
             if plan.step.cause is not None:

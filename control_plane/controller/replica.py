@@ -11,6 +11,7 @@ from control_plane.controller.limits import Limits
 from control_plane.controller.live import LiveRows
 from control_plane.controller.replica_plan import ReplicaStep, next_step
 from control_plane.controller.world import World
+from control_plane.store import leases
 from control_plane.store.clock import read_clock
 from control_plane.store.repositories import instances, machines, replicas, starts
 from control_plane.store.session import Database
@@ -56,31 +57,53 @@ class ReplicaReconciler:
         return await each_row(ids, lambda row_id: self._reconcile(row_id, world))
 
     async def _reconcile(self, replica_id: str, world: World) -> int:
+        """In one transaction, but for an end: its queue, too, has to hear of that."""
+        async with self._database.transaction() as session:
+            if not await leases.lock_free(session, Replica, replica_id):
+                return 0
+            replica, step = await self._look(session, replica_id, world)
+            if step is None:
+                return 0
+            ends = is_final(step.to)
+            moved = not ends and await self._write(session, replica, step, world.heartbeats.keys())
+        if ends:
+            return await self._end(replica_id, world)
+        return self._moved(replica, step) if moved else 0
+
+    async def _end(self, replica_id: str, world: World) -> int:
         async with hold(self._database, Replica, replica_id, self._limits.lease_s) as held:
             if held is None:
                 return 0
             async with self._database.snapshot() as session:
-                now = await read_clock(session)
-                replica = await session.get_one(Replica, replica_id)
-                instance = await session.get(Instance, replica.instance_id or "")
-            step = self._plan(replica, instance, world, now)
-            if step is None:
+                replica, step = await self._look(session, replica_id, world)
+            if step is None or not is_final(step.to):
                 return 0
-            if is_final(step.to):
-                # Before the row says so: a controller that dies in between does it again.
-                await JobQueue(self._jobs, replica.revision_id).drop_replica(replica_id)
+            # Before the row says so: a controller that dies in between does it again.
+            await JobQueue(self._jobs, replica.revision_id).drop_replica(replica_id)
             async with held.apply() as session:
                 moved = await self._write(session, replica, step, world.heartbeats.keys())
-        self._live.touched.replicas.add(replica_id)
-        if moved:
-            log.info(
-                "replica",
-                replica_id=replica_id,
-                instance_id=replica.instance_id,
-                state=step.to.value,
-                reason=step.reason,
-            )
-        return int(moved)
+        return self._moved(replica, step) if moved else 0
+
+    async def _look(
+        self, session: AsyncSession, replica_id: str, world: World
+    ) -> tuple[Replica, ReplicaStep | None]:
+        """The row as it is now, which stays as it was seen whatever is written."""
+        now = await read_clock(session)
+        replica = await session.get_one(Replica, replica_id)
+        instance = await session.get(Instance, replica.instance_id or "")
+        session.expunge_all()
+        return replica, self._plan(replica, instance, world, now)
+
+    def _moved(self, replica: Replica, step: ReplicaStep) -> int:
+        self._live.touched.replicas.add(replica.id)
+        log.info(
+            "replica",
+            replica_id=replica.id,
+            instance_id=replica.instance_id,
+            state=step.to.value,
+            reason=step.reason,
+        )
+        return 1
 
     def _plan(
         self, replica: Replica, instance: Instance | None, world: World, now: float
