@@ -220,6 +220,21 @@ class Settings(BaseSettings):
     crash_limit: int = Field(
         5, ge=1, description="Failed starts in a row after which a deployment has failed."
     )
+    crash_limit_usd: float = Field(
+        10.0,
+        gt=0,
+        description="What machines of failed starts in a row may cost until their deployment has "
+        "failed.",
+    )
+    meter_s: float = Field(
+        60.0, gt=0, description="How often costs are written down and budgets looked at."
+    )
+    machine_extra_usd_per_hour: float = Field(
+        0.0,
+        ge=0,
+        description="What the disk and the public address of a machine cost beside it: on EC2 in "
+        "us-east-1 about 0.005 for the address and 0.00011 for each GiB of gp3.",
+    )
     projection_max_age_s: float = Field(
         60.0, gt=0, description="A gateway that has heard nothing for this long refuses requests."
     )

@@ -14,7 +14,7 @@ import msgspec
 
 from infra.states import ReplicaState
 
-WIRE_VERSION = 5
+WIRE_VERSION = 6
 
 T = TypeVar("T")
 
@@ -362,6 +362,10 @@ class KeyEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     """`infra.keys.hash_secret` of the whole key."""
     tenant: str
     scopes: tuple[str, ...]
+    over_budget: str = ""
+    """Why its tenant may ask for nothing now: its budget is spent; empty while it may."""
+    over_budget_s: float = 0.0
+    """For how long, about."""
 
 
 class Target(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -401,6 +405,10 @@ class Route(msgspec.Struct, frozen=True, omit_defaults=True):
     """The same of the time per output token."""
     unavailable: str = ""
     """Why nothing can serve this deployment now (failed, deleting); empty where it can."""
+    over_budget: str = ""
+    """Why no replica serves or will: its budget is spent; empty where one may."""
+    over_budget_s: float = 0.0
+    """For how long, about."""
 
 
 class Projection(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -11,7 +11,9 @@ from fastapi import APIRouter, Depends, FastAPI
 from control_plane.api import failures
 from control_plane.api.access import require_admin
 from control_plane.api.audit.endpoints import router as audit
+from control_plane.api.budgets.endpoints import router as budgets
 from control_plane.api.context import open_context
+from control_plane.api.costs.endpoints import router as costs
 from control_plane.api.dead_letters.endpoints import router as dead_letters
 from control_plane.api.deployments.endpoints import router as deployments
 from control_plane.api.health.endpoints import router as health
@@ -95,6 +97,8 @@ def _guarded(app: FastAPI) -> APIRouter:
         keys,
         audit,
         dead_letters,
+        costs,
+        budgets,
     )
     for router in routers:
         guarded.include_router(router)

@@ -14,6 +14,8 @@ class CrashPolicy:
     longest_wait_s: float = 60.0
     limit: int = 5
     """Consecutive failures after which the deployment has failed."""
+    limit_usd: float = float("inf")
+    """What their machines cost together, after which it has failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,8 @@ class Failures:
     last_at: float = 0.0
     """When the newest of them ended, by the database's clock."""
     last_reason: str = ""
+    usd: float = 0.0
+    """What machines cost while those replicas were on them."""
 
 
 def wait_s(failures: int, policy: CrashPolicy) -> float:
@@ -34,5 +38,6 @@ def wait_s(failures: int, policy: CrashPolicy) -> float:
     return min(policy.first_wait_s * 2.0**doublings, policy.longest_wait_s)
 
 
-def given_up(failures: int, policy: CrashPolicy) -> bool:
-    return failures >= policy.limit
+def given_up(failures: Failures, policy: CrashPolicy) -> bool:
+    """After so many failures in a row, or when they have cost so much."""
+    return failures.count >= policy.limit or failures.usd >= policy.limit_usd

@@ -34,6 +34,8 @@ class Reason(StrEnum):
     """What the queue said is too old: the last target holds."""
     CRASH_LOOP = "crash_loop"
     """Replicas fail before they are ready: nothing runs until the deployment is changed."""
+    BUDGET = "budget"
+    """The budget is spent: no more replicas than now, or, past its grace, none."""
     DELETING = "deleting"
 
 
@@ -54,10 +56,15 @@ class Decision:
 def decide(observation: Observation, policy: ScalingPolicy) -> Decision:
     """The number of replicas that `observation` asks for under `policy`.
 
-    Never above `max_replicas`; never below `min_replicas` unless the deployment is halted;
+    Never above `max_replicas`; never below `min_replicas` unless the deployment is halted or its
+    budget holds it;
     never falls when demand rises.
     """
     target, reason, formula = _target(observation, policy)
+    current = min(observation.current_target, policy.max_replicas)
+    if observation.budget and observation.halt is None and target > current:
+        formula = f"{formula}; held at {current}: {observation.budget}"
+        target, reason = current, Reason.BUDGET
     return Decision(target, reason, formula, _inputs(observation, policy))
 
 
@@ -71,7 +78,7 @@ def is_news(decision: Decision, last_target: int, last_reason: str, last_age_s: 
         return True
     if decision.reason == last_reason or {decision.reason, last_reason} <= _ENOUGH:
         return False
-    wavers = {decision.reason, last_reason} <= _ENOUGH | {Reason.AT_MAX}
+    wavers = {decision.reason, last_reason} <= _ENOUGH | {Reason.AT_MAX, Reason.BUDGET}
     return not wavers or last_age_s > _REPEAT_S
 
 
@@ -81,6 +88,8 @@ def _target(observation: Observation, policy: ScalingPolicy) -> tuple[int, Reaso
         return 0, Reason.DELETING, "0: the deployment is being deleted"
     if observation.halt is Halt.CRASH_LOOP:
         return 0, Reason.CRASH_LOOP, "0: replicas fail before they are ready"
+    if observation.halt is Halt.BUDGET:
+        return 0, Reason.BUDGET, f"0: {observation.budget}"
     if demand is None:
         return held, Reason.SIGNALS_MISSING, f"hold {held}: the queue could not be asked"
     if demand.age_s > policy.signals_limit_s:
@@ -120,7 +129,7 @@ def _by_demand(demand: Demand, current: int, policy: ScalingPolicy) -> tuple[int
 
 def _inputs(observation: Observation, policy: ScalingPolicy) -> dict[str, Any]:
     demand = observation.demand
-    return {
+    inputs = {
         "current_target": observation.current_target,
         "pending_jobs": None if demand is None else demand.pending_jobs,
         "peak_pending_jobs": None if demand is None else demand.peak_pending_jobs,
@@ -135,6 +144,7 @@ def _inputs(observation: Observation, policy: ScalingPolicy) -> dict[str, Any]:
         "boot_p90_s": observation.boot.p90_s,
         "boot_starts": observation.boot.starts,
     }
+    return inputs | ({"budget": observation.budget} if observation.budget else {})
 
 
 def _finite(seconds: float) -> float | None:

@@ -13,6 +13,8 @@ class Halt(StrEnum):
 
     DELETING = "deleting"
     CRASH_LOOP = "crash_loop"
+    BUDGET = "budget"
+    """Its budget, and the grace beyond it, is spent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +40,5 @@ class Observation:
     halt: Halt | None = None
     boot: BootTime = PRIOR
     """What the next start will take."""
+    budget: str = ""
+    """Why there may be no more replicas than now: its budget is spent. Empty: there may."""

@@ -13,8 +13,10 @@ from pydantic import ValidationError
 
 from control_plane.cli import (
     audit,
+    budget,
     chat,
     configure,
+    cost,
     dead_letters,
     deploy,
     diff,
@@ -67,10 +69,11 @@ def build_app() -> typer.Typer:
     for function in (up.up, deploy.deploy, status.status, chat.chat, logs.logs):
         app.command()(function)
     app.command()(explain.explain)
-    for data_command in (diff.diff, scale.scale, watch.watch, audit.audit, doctor):
+    for data_command in (diff.diff, scale.scale, cost.cost, watch.watch, audit.audit, doctor):
         app.command()(data_command)
     app.add_typer(models.app, name="models")
     app.add_typer(keys.app, name="keys")
+    app.add_typer(budget.app, name="budget")
     app.add_typer(rollout.app, name="rollout")
     app.add_typer(dead_letters.app, name="dead-letters")
     app.add_typer(worker.app, name="worker")

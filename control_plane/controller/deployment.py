@@ -112,6 +112,7 @@ class DeploymentReconciler:
             rollout=rows.part,
             kept=rows.kept,
             boot=rows.boot,
+            verdict=rows.verdict,
         )
         return plan(deployment, seen, policy, self._crash)
 

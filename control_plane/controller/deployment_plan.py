@@ -25,12 +25,18 @@ from control_plane.controller.earlier_plan import (
     stranded,
 )
 from control_plane.controller.rollout_plan import RolloutPart
+from control_plane.controller.spending import consequence
 from control_plane.controller.warmth_plan import warmth
+from control_plane.ledger.budget import Stage, Verdict
 from control_plane.rollout.split import Running, Split, split
 from control_plane.store.tables import Deployment, Instance, Replica
 from infra.states import DeploymentState, ReplicaState
 
-_ABANDONED = {Halt.DELETING: "deployment_deleted", Halt.CRASH_LOOP: "deployment_failed"}
+_ABANDONED = {
+    Halt.DELETING: "deployment_deleted",
+    Halt.CRASH_LOOP: "deployment_failed",
+    Halt.BUDGET: "budget_spent",
+}
 _ONCE_READY = (DeploymentState.READY, DeploymentState.DEGRADED)
 _UNPLACED = (ReplicaState.REQUESTED, ReplicaState.LAUNCHING)
 _AWAY = (ReplicaState.DRAINING, ReplicaState.SLEEPING)
@@ -57,6 +63,8 @@ class DeploymentSeen:
     kept: Sequence[Instance] = ()
     """Instances that stay for it although nothing runs on them."""
     boot: BootTime = PRIOR
+    verdict: Verdict | None = None
+    """Of its budget; None while that holds, and without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +106,9 @@ def plan(
 ) -> DeploymentPlan:
     """Planning again once the plan is carried out plans nothing more."""
     halt = _halt(deployment, seen, crash)
-    observation = Observation(deployment.target_replicas, seen.demand, halt, seen.boot)
+    spent = "" if seen.verdict is None else consequence(seen.verdict)
+    current_target = deployment.target_replicas
+    observation = Observation(current_target, seen.demand, halt, seen.boot, spent)
     decision = decide(observation, policy)
     target = decision.target
     serving = [each for each in seen.replicas if each.state not in _AWAY]
@@ -107,11 +117,14 @@ def plan(
     retiring = [each for each in present if each.retiring]
     stable, old = _earlier(deployment, serving, seen.rollout)
     part = _split(seen.rollout, target, current, stable)
-    wanted = part.candidate + (_spare(deployment, target, policy) if part.candidate else 0)
+    spare = _spare(deployment, target, bool(spent), policy) if part.candidate else 0
+    wanted = part.candidate + spare
     surplus = least_useful(current, seen.running)[: max(0, len(current) - wanted)]
     asleep, forgotten = _asleep(deployment, seen)
     warm = warmth(part.candidate, len(current), surplus, asleep, seen.kept, policy, halt)
     state, reason = _state(deployment, seen, halt, target, present, [*stable, *old])
+    if spent and halt is None:
+        reason = f"{reason}; {spent}" if reason else spent
     return DeploymentPlan(
         decision=decision,
         add=_missing([*current, *warm.wake], wanted, seen.failures, seen.now, crash),
@@ -144,9 +157,11 @@ def _asleep(deployment: Deployment, seen: DeploymentSeen) -> tuple[list[Replica]
 def _halt(deployment: Deployment, seen: DeploymentSeen, crash: CrashPolicy) -> Halt | None:
     if deployment.state == DeploymentState.DELETING:
         return Halt.DELETING
+    if seen.verdict is not None and seen.verdict.stage is Stage.CLOSED:
+        return Halt.BUDGET
     if seen.rollout is not None:
         return None  # there is a revision to go back to
-    return Halt.CRASH_LOOP if given_up(seen.failures.count, crash) else None
+    return Halt.CRASH_LOOP if given_up(seen.failures, crash) else None
 
 
 def _missing(
@@ -156,7 +171,7 @@ def _missing(
     missing = max(0, target - len(current))
     if not failures.count:
         return missing
-    resting = given_up(failures.count, crash)
+    resting = given_up(failures, crash)
     resting = resting or now < failures.last_at + wait_s(failures.count, crash)
     trying = any(each.state != ReplicaState.READY for each in current)
     return 0 if resting or trying else min(missing, 1)
@@ -200,9 +215,9 @@ def _finish(
     return (*[rollout.revision_id] * missing, *also)
 
 
-def _spare(deployment: Deployment, target: int, policy: ScalingPolicy) -> int:
-    """Against losses; none at zero, and never past the maximum."""
-    if not target:
+def _spare(deployment: Deployment, target: int, held: bool, policy: ScalingPolicy) -> int:
+    """Against losses; none at zero or where a budget holds, and never past the maximum."""
+    if not target or held:
         return 0
     return max(0, min(deployment.spare_replicas or 0, policy.max_replicas - target))
 
@@ -221,9 +236,11 @@ def _state(
         return (DeploymentState.DELETED if gone else DeploymentState.DELETING), ""
     if halt is Halt.CRASH_LOOP:
         return DeploymentState.FAILED, (
-            f"{seen.failures.count} replicas in a row failed to start, the last: "
-            f"{seen.failures.last_reason}; change the deployment to try again"
+            f"{seen.failures.count} replicas in a row failed to start{_cost(seen.failures)}, "
+            f"the last: {seen.failures.last_reason}; change the deployment to try again"
         )
+    if halt is Halt.BUDGET and seen.verdict is not None:
+        return DeploymentState.IDLE, consequence(seen.verdict)
     if target == 0:
         return DeploymentState.IDLE, ""
     ready = ready_of(current)
@@ -243,6 +260,10 @@ def _state(
     if ready_of(old):
         return DeploymentState.UPDATING, reason
     return _short(deployment, ready, failing=bool(seen.failures.count)), reason
+
+
+def _cost(failures: Failures) -> str:
+    return f" and cost ${failures.usd:.2f}" if failures.usd else ""
 
 
 def _failed(failures: Failures) -> str:

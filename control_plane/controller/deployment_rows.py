@@ -19,8 +19,19 @@ from control_plane.controller.boot_times import next_boot_time
 from control_plane.controller.former_memory import FormerMemory
 from control_plane.controller.live import Live
 from control_plane.controller.rollout_plan import RolloutPart, in_a_row, rollout_part
+from control_plane.controller.spending import budget_of, deployment_verdict
+from control_plane.ledger.budget import Verdict
 from control_plane.store.clock import read_clock
-from control_plane.store.repositories import decisions, deployments, instances, replicas, rollouts
+from control_plane.store.ledger_tables import Spending
+from control_plane.store.repositories import (
+    budgets,
+    charges,
+    decisions,
+    deployments,
+    instances,
+    replicas,
+    rollouts,
+)
 from control_plane.store.repositories.listings import Deployed
 from control_plane.store.repositories.starts import BootSample
 from control_plane.store.tables import Decision, Deployment, Instance, Replica, Revision, Rollout
@@ -48,6 +59,10 @@ class DeploymentRows:
     last_decision: Decision | None
     kept: Sequence[Instance]
     samples: Sequence[BootSample]
+    failed_usd: float = 0.0
+    """What machines cost while the failed were on them."""
+    spending: Spending | None = None
+    """Where it has a budget, and something was summed up."""
 
     @property
     def boot(self) -> BootTime:
@@ -62,7 +77,11 @@ class DeploymentRows:
 
     @property
     def failures(self) -> Failures:
-        return in_a_row(self.failed)
+        return in_a_row(self.failed, self.failed_usd)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        return deployment_verdict(self.deployment.spec, self.spending, self.now)
 
     @property
     def part(self) -> RolloutPart | None:
@@ -128,6 +147,13 @@ class DeploymentReader:
             if under_way
             else {}
         )
+        usd = await charges.of_replicas_usd(
+            session, (each.id for own in failed.values() for each in own)
+        )
+        spent = await budgets.spendings(
+            session,
+            (budgets.of_deployment(each.deployment.id) for each in deployed if _has_budget(each)),
+        )
         newest = await decisions.newest_of(session, ids, decisions.SCALE)
         revision_ids = [each.revision.id for each in deployed]
         samples = await self._boots.of(session, revision_ids, now)
@@ -145,9 +171,15 @@ class DeploymentReader:
                 last_decision=newest.get(deployment.id),
                 kept=kept_for[deployment.id],
                 samples=samples.get(revision.id, ()),
+                failed_usd=usd.get(deployment.id, 0.0),
+                spending=spent.get(budgets.of_deployment(deployment.id)),
             )
             for deployment, revision in deployed
         ]
+
+
+def _has_budget(deployed: Deployed) -> bool:
+    return bool(budget_of(deployed.deployment.spec).limits())
 
 
 def _stays(instance: Instance) -> bool:

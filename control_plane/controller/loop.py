@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from control_plane.autoscaler.crash_loop import CrashPolicy
 from control_plane.controller.assignment import AssignmentPublisher
 from control_plane.controller.census import Census
+from control_plane.controller.charge_book import ChargeBook
 from control_plane.controller.demand import DemandWatch
 from control_plane.controller.deployment import DeploymentReconciler
 from control_plane.controller.instance import InstanceReconciler
@@ -22,11 +23,14 @@ from control_plane.controller.metrics import PASS_DURATION, RECONCILE_ERRORS
 from control_plane.controller.notice import NoticeReconciler
 from control_plane.controller.operation import OperationReconciler
 from control_plane.controller.placement import PlacementReconciler
+from control_plane.controller.price_book import PriceBook
 from control_plane.controller.projection import REPEAT_S, ProjectionReconciler
 from control_plane.controller.reconciler import Reconciler
 from control_plane.controller.replica import ReplicaReconciler
 from control_plane.controller.rollout import RolloutReconciler
+from control_plane.controller.spending_book import SpendingBook
 from control_plane.controller.start import StartLedger
+from control_plane.controller.token_book import TokenBook
 from control_plane.controller.world import Watch, World
 from control_plane.store.session import Database
 from control_plane.tasks.messages import BrokerAway, Messages
@@ -57,11 +61,16 @@ class Controller:
         messages: Messages,
     ) -> None:
         limits = Limits.of(settings)
-        crash = CrashPolicy(first_wait_s=settings.crash_wait_s, limit=settings.crash_limit)
+        crash = CrashPolicy(
+            first_wait_s=settings.crash_wait_s,
+            limit=settings.crash_limit,
+            limit_usd=settings.crash_limit_usd,
+        )
         registry = Registry(jobs)
         self._registry = registry
         self._pause_s = settings.reconcile_s
         self._live = live = LiveRows(database)
+        self._meter_s = settings.meter_s
         self._watch = Watch(live, registry, cloud, limits.describe_every_s)
         # From demand down to the message to Celery in one pass.
         self._reconcilers: Sequence[Reconciler] = (
@@ -76,12 +85,22 @@ class Controller:
             StartLedger(database, live, settings.starts_keep_s),
             *((Census(database),) if settings.metrics_port else ()),
         )
+        # They write down what happened, which no pass has to wait for.
+        self._books: Sequence[Reconciler] = (
+            TokenBook(database, jobs),
+            *_prices(settings, database, cloud, limits),
+            ChargeBook(database, limits, settings.machine_extra_usd_per_hour),
+            SpendingBook(database, limits),
+        )
         self._projection = ProjectionReconciler(database, ProjectionPublisher(jobs), settings)
         self._news = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set, whatever goes wrong."""
-        projecting = asyncio.create_task(self._project_until(stop))
+        beside = [
+            asyncio.create_task(self._project_until(stop)),
+            asyncio.create_task(self._meter_until(stop)),
+        ]
         while not stop.is_set():
             if await self.reconcile():
                 # What one noun did is news for the others.
@@ -90,7 +109,7 @@ class Controller:
             elif await self._rung(stop):
                 self._news.set()
         self._news.set()
-        await projecting
+        await asyncio.gather(*beside)
         await self._watch.close()
 
     async def reconcile(self) -> int:
@@ -120,6 +139,17 @@ class Controller:
             self._news.clear()
             await self.project()
             await set_within(self._news, REPEAT_S)
+
+    async def meter(self) -> int:
+        """Write down what was used and what it cost; returns how many budgets changed what their
+        owners may do. Never raises."""
+        return [await self._run(each, None) for each in self._books][-1]
+
+    async def _meter_until(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            if await self.meter():
+                self._news.set()
+            await set_within(stop, self._meter_s)
 
     async def _run(self, reconciler: Reconciler, world: World | None) -> int:
         try:
@@ -160,6 +190,15 @@ def _of_market(
     if isinstance(cloud, Catalogue):
         found.append(PlacementReconciler(database, live, cloud, settings.cloud, limits))
     return found
+
+
+def _prices(
+    settings: Settings, database: Database, cloud: Cloud, limits: Limits
+) -> Sequence[Reconciler]:
+    """Of a cloud whose prices move."""
+    if not isinstance(cloud, Catalogue):
+        return ()
+    return (PriceBook(database, cloud, settings.cloud, limits),)
 
 
 def _first_line(error: Exception) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -20,6 +21,7 @@ from control_plane.controller.routes import (
     route,
     weights,
 )
+from control_plane.controller.spent_budgets import read_spent
 from control_plane.controller.world import World
 from control_plane.importer.errors import ImportRefused
 from control_plane.importer.text_assets import TEXT_FILE, decode_text_assets
@@ -70,8 +72,14 @@ class ProjectionReconciler:
         """Raises RedisError: gateways could not be told."""
         async with self._database.snapshot() as session:
             now = await read_clock(session)
-            served = await self._served(session, now)
-            entries = [key_entry(key) for key in await keys.valid(session)]
+            spent = await read_spent(session, now)
+            served = [
+                replace(each, **spent.of_deployment(each.deployment))
+                for each in await self._served(session, now)
+            ]
+            entries = [
+                key_entry(key, **spent.of_tenant(key.tenant)) for key in await keys.valid(session)
+            ]
         missing = await self._publish_texts(share.model for each in served for share in each.shares)
         await self._publish(int(now * 1000), served, entries, missing)
         return 0

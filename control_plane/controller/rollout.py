@@ -18,7 +18,7 @@ from control_plane.rollout.step import Move, Reason, next_step
 from control_plane.rollout.strategy import RollbackOn
 from control_plane.store import leases
 from control_plane.store.clock import read_clock
-from control_plane.store.repositories import decisions, replicas, rollouts
+from control_plane.store.repositories import charges, decisions, replicas, rollouts
 from control_plane.store.session import Database
 from control_plane.store.tables import Deployment, Replica, Rollout
 from infra import outcomes
@@ -77,12 +77,15 @@ class RolloutReconciler:
             return None
         deployment = await session.get_one(Deployment, deployment_id)
         failed = await replicas.ended_unready(session, [deployment_id], self._crash.limit)
+        own = failed.get(deployment_id, ())
+        usd = await charges.of_replicas_usd(session, (each.id for each in own))
         return _Rows(
             now=await read_clock(session),
             rollout=rollout,
             deployment=deployment,
             live=await replicas.live_of(session, deployment_id),
-            failed=failed.get(deployment_id, ()),
+            failed=own,
+            failed_usd=usd.get(deployment_id, 0.0),
         )
 
     async def _sums(self, rows: _Rows) -> Sums | None:
@@ -97,7 +100,7 @@ class RolloutReconciler:
             return None
 
     def _move(self, rows: _Rows, sums: Sums | None) -> Move | None:
-        failures = in_a_row(rows.failed)
+        failures = in_a_row(rows.failed, rows.failed_usd)
         row, now = rows.rollout, rows.now
         seen = rollout_seen(row, rows.deployment, rows.live, failures, sums, now, self._crash)
         return next_step(strategy(rows.deployment.spec), stage(row), seen)
@@ -152,6 +155,7 @@ class _Rows:
     live: Sequence[Replica]
     failed: Sequence[Replica]
     """Of the new revision, as `replicas.ended_unready` counts them."""
+    failed_usd: float
 
     @property
     def is_over(self) -> bool:

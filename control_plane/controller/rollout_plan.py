@@ -47,11 +47,11 @@ def rollout_part(row: Rollout, spec: dict[str, Any], failures: Failures) -> Roll
     return RolloutPart(row.from_revision_id, strategy(spec), stage(row), failures)
 
 
-def in_a_row(failed: Sequence[Replica]) -> Failures:
-    """Of replicas that ended before they were ready, the newest first."""
+def in_a_row(failed: Sequence[Replica], usd: float = 0.0) -> Failures:
+    """Of replicas that ended before they were ready, the newest first, and what they cost."""
     if not failed:
         return Failures()
-    return Failures(len(failed), failed[0].ended_at or 0.0, failed[0].reason)
+    return Failures(len(failed), failed[0].ended_at or 0.0, failed[0].reason, usd)
 
 
 def rollout_seen(
@@ -71,7 +71,7 @@ def rollout_seen(
             each.state == ReplicaState.READY and each.revision_id == row.to_revision_id
             for each in live
         ),
-        failed_starts=failures.count if given_up(failures.count, crash) else 0,
+        failed_starts=failures.count if given_up(failures, crash) else 0,
         last_failure=failures.last_reason,
         stable=stable,
         candidate=candidate,

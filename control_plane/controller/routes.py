@@ -37,6 +37,9 @@ class Served:
     """Replicas of these revisions."""
     boot: BootTime = PRIOR
     """Of the next start, while none is ready."""
+    over_budget: str = ""
+    """Why nothing of it may run; empty where something may."""
+    over_budget_s: float = 0.0
 
 
 def weights(
@@ -93,6 +96,8 @@ def route(served: Served, missing_texts: Mapping[str, str]) -> Route:
         ttft_limit_s=float(slo.get("ttft_ms") or 0.0) / 1000,
         tpot_limit_s=float(slo.get("tpot_ms") or 0.0) / 1000,
         unavailable=_unavailable(deployment) or missing,
+        over_budget=served.over_budget,
+        over_budget_s=served.over_budget_s,
     )
 
 
@@ -109,8 +114,15 @@ def _target(share: Share) -> Target:
     )
 
 
-def key_entry(key: ApiKey) -> KeyEntry:
-    return KeyEntry(key_id=key.id, hash=key.hash, tenant=key.tenant, scopes=tuple(key.scopes))
+def key_entry(key: ApiKey, over_budget: str = "", over_budget_s: float = 0.0) -> KeyEntry:
+    return KeyEntry(
+        key_id=key.id,
+        hash=key.hash,
+        tenant=key.tenant,
+        scopes=tuple(key.scopes),
+        over_budget=over_budget,
+        over_budget_s=over_budget_s,
+    )
 
 
 def _unavailable(deployment: Deployment) -> str:

@@ -21,6 +21,9 @@ _Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 class CallerIdentity:
     key_id: str
     tenant: str
+    over_budget: str = ""
+    """As `wire.KeyEntry` says it."""
+    over_budget_s: float = 0.0
 
 
 async def authenticate(request: Request, credentials: _Credentials) -> CallerIdentity:
@@ -58,7 +61,7 @@ def _identify(
             kind="permission_error",
             code="insufficient_permissions",
         )
-    return CallerIdentity(entry.key_id, entry.tenant)
+    return CallerIdentity(entry.key_id, entry.tenant, entry.over_budget, entry.over_budget_s)
 
 
 def _unauthorized(message: str) -> ApiError:

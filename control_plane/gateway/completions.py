@@ -56,7 +56,7 @@ async def create_chat_completion(
     services = _services(request)
 
     async def prepare() -> tuple[Destination, Limited]:
-        destination = await choose(services, chat.model, request_id(request.scope))
+        destination = await choose(services, caller, chat.model, request_id(request.scope))
         return destination, await _chat_prompts(services, destination, chat)
 
     if key or chat.background:
@@ -83,7 +83,7 @@ async def create_completion(
     services = _services(request)
 
     async def prepare() -> tuple[Destination, Limited]:
-        destination = await choose(services, text.model, request_id(request.scope))
+        destination = await choose(services, caller, text.model, request_id(request.scope))
         return destination, await _text_prompts(services, destination, text)
 
     if key or text.background:

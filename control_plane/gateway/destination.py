@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from control_plane.gateway.errors import model_not_found, unavailable
+from control_plane.gateway.access import CallerIdentity
+from control_plane.gateway.errors import model_not_found, over_budget, unavailable
 from control_plane.gateway.services import Services
 from control_plane.gateway.text_models import TextModel, TextUnavailable
 from infra.connection import REDIS_AWAY
@@ -27,8 +28,11 @@ class Destination:
     text: TextModel
 
 
-async def choose(services: Services, model: str, request_id: str) -> Destination:
-    """Raises ApiError: 404 for an unknown model, 503 where nothing can serve it now."""
+async def choose(
+    services: Services, caller: CallerIdentity, model: str, request_id: str
+) -> Destination:
+    """Raises ApiError: 404 for an unknown model, 503 where nothing can serve it now, 429 where a
+    budget is spent."""
     route = services.known.route(model)
     if route is None:
         raise model_not_found(model)
@@ -38,6 +42,12 @@ async def choose(services: Services, model: str, request_id: str) -> Destination
             "deployment_unavailable",
             _RETRY_UNAVAILABLE_S,
         )
+    for said, wait_s in (
+        (caller.over_budget, caller.over_budget_s),
+        (route.over_budget, route.over_budget_s),
+    ):
+        if said:
+            raise over_budget(f"The request was refused: {said}.", wait_s)
     target = pick_target(route, request_id)
     if target is None:
         raise unavailable(

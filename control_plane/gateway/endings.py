@@ -9,7 +9,7 @@ from infra.states import JobState
 _RETRY_EXPIRED_S = 10.0
 _RETRY_S = 1.0
 _RETRY_GONE_S = 60.0
-_FOR_GOOD = ("deployment_deleted", "deployment_failed", "model_gone")
+_FOR_GOOD = ("deployment_deleted", "deployment_failed", "budget_spent", "model_gone")
 
 _SAID = {
     "queue_limit": "the request waited too long for a replica",
@@ -19,6 +19,7 @@ _SAID = {
     "consumer_lost": "the gateway was silent for too long",
     "deployment_deleted": "its deployment was deleted",
     "deployment_failed": "its deployment has failed ('tamer explain' says why)",
+    "budget_spent": "the budget of its deployment is spent ('tamer cost' says on what)",
     "gateway_stopped": "the gateway is being stopped",
     "model_gone": "its model is no longer served",
 }

@@ -78,6 +78,18 @@ def overloaded(message: str, retry_after_s: float) -> ApiError:
     )
 
 
+def over_budget(message: str, retry_after_s: float) -> ApiError:
+    """As OpenAI says that credits are used up; its clients are told not to try at once."""
+    return ApiError(
+        429,
+        message,
+        kind="insufficient_quota",
+        code="budget_spent",
+        retry_after_s=retry_after_s,
+        headers={"x-should-retry": "false"},
+    )
+
+
 def unavailable(message: str, code: str, retry_after_s: float) -> ApiError:
     return ApiError(503, message, code=code, retry_after_s=retry_after_s)
 

@@ -171,6 +171,7 @@ class Replica(Leased, Base):
         Index("ix_replicas_failures", "deployment_id", "generation", "state", "ended_at"),
         Index("ix_replicas_generation_ready", "deployment_id", "generation", "ready_at"),
         Index("ix_replicas_newest_of_revision", "deployment_id", "revision_id", "id"),
+        Index("ix_replicas_ended_at", "ended_at"),
     )
     id: Mapped[str] = mapped_column(primary_key=True)
     deployment_id: Mapped[str] = mapped_column(ForeignKey("deployments.id"))
@@ -189,6 +190,8 @@ class Replica(Leased, Base):
     """How often it was told to wake up."""
     retiring: Mapped[str] = mapped_column(FreeText, default="", server_default="")
     """Why it is to be replaced elsewhere, and then to drain; empty: it is not."""
+    placed_at: Mapped[float | None] = mapped_column(default=None)
+    """When it came to its instance."""
 
 
 class Start(Base):
@@ -239,6 +242,14 @@ class Instance(Leased, Base):
     """A cloud machine with one agent."""
 
     __tablename__ = "instances"
+    __table_args__ = (
+        Index(
+            "ix_instances_unmetered",
+            "id",
+            sqlite_where=text("launched_at IS NOT NULL AND metered_at IS NULL"),
+            postgresql_where=text("launched_at IS NOT NULL AND metered_at IS NULL"),
+        ),
+    )
     id: Mapped[str] = mapped_column(primary_key=True)
     cloud: Mapped[str]
     cloud_id: Mapped[str] = mapped_column(default="", index=True)
@@ -262,6 +273,10 @@ class Instance(Leased, Base):
     updated_at: Mapped[float]
     joined_at: Mapped[float | None] = mapped_column(default=None)
     ended_at: Mapped[float | None] = mapped_column(default=None)
+    launched_at: Mapped[float | None] = mapped_column(default=None)
+    """When it began to cost money; None: never."""
+    metered_at: Mapped[float | None] = mapped_column(default=None)
+    """When the last of its charges was written; None: there may be more."""
 
 
 class Pool(Base):
@@ -307,7 +322,7 @@ class Duty(Leased, Base):
 
     __tablename__ = "duties"
     id: Mapped[str] = mapped_column(primary_key=True)
-    """placement or notices"""
+    """placement, notices or ledger"""
 
 
 class Machine(Base):
@@ -363,7 +378,7 @@ class Decision(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     deployment_id: Mapped[str] = mapped_column(ForeignKey("deployments.id"))
     kind: Mapped[str]
-    """scale, rollout, place or provision"""
+    """scale, rollout, place, provision or budget"""
     reason: Mapped[str]
     formula: Mapped[str]
     inputs: Mapped[dict[str, Any]]

@@ -57,7 +57,11 @@ async def launch_instance(claim: Claim, cloud: Cloud, settings: Settings) -> Non
         return
     async with claim.outcome(OperationState.SUCCEEDED) as session:
         await instances.launched(
-            session, instance_id, launched.cloud_id, _where(instance, launched)
+            session,
+            instance_id,
+            launched.cloud_id,
+            _where(instance, launched),
+            launched.launched_at,
         )
         if launched.pool is not None:
             await learn_launch(session, instance.cloud, [launched.pool], succeeded=True)

@@ -23,10 +23,14 @@
 --   ended:CONSUMER               hash   its jobs that somebody else settled
 --   dead                         list   ids of dead letters, newest first
 --   rate                         hash   how fast waiting jobs are taken: taken, busy_ms, at_ms
+--   used                         hash   epoch; HOUR:TENANT:p|o|j, prompt and output tokens and jobs that
+--                                       ended in the hour, of those that were ever leased
 
 local AGEING_MS, CLASSES = 60000, 4
 local PROMPT_WEIGHT, OUTPUT_WEIGHT = 1, 2
 local KEEP_SETTLED_S, KEEP_BELL_S, KEEP_ENDED_S = 600, 60, 600
+local KEEP_USED_S = 30 * 24 * 3600
+local HOUR_MS = 3600000
 local NEW_CONSUMER_MS = 30000
 local QUIET_MS = 3000
 local DEAD_LETTERS, KEEP_DEAD_S = 1000, 7 * 24 * 3600
@@ -219,7 +223,21 @@ local function orphan(base, job, cause)
   redis.call('SADD', base .. ':orphans:' .. job.consumer, job.id)
 end
 
+-- Counted once a job, in the transaction that ends it. A Redis that has lost its data, and with it
+-- the counts, has another epoch.
+local function note_used(base, job, output_tokens, now)
+  if job.state == 'queued' and job.attempt == 1 then return end
+  local key = base .. ':used'
+  local field = string.format('%d:%s:', math.floor(now / HOUR_MS) * 3600, job.tenant)
+  redis.call('HSETNX', key, 'epoch', now)
+  redis.call('HINCRBY', key, field .. 'p', job.prompt_tokens)
+  redis.call('HINCRBY', key, field .. 'o', output_tokens)
+  redis.call('HINCRBY', key, field .. 'j', 1)
+  redis.call('EXPIRE', key, KEEP_USED_S)
+end
+
 local function settle(base, job, outcome, reason, output_tokens, stop, now)
+  note_used(base, job, output_tokens, now)
   if job.state == 'queued' then unqueue_job(base, job) end
   if job.state == 'leased' or job.state == 'streaming' then end_lease(base, job, stop) end
   charge(base, job.tenant, OUTPUT_WEIGHT * (output_tokens - job.output_tokens))
@@ -525,6 +543,19 @@ end
 -- forget_dead: id -> number of letters removed
 local function forget_dead(keys, args) return redis.call('LREM', keys[1] .. ':dead', 0, args[1]) end
 
+-- used -> epoch and counts (name, value)...
+local function used(keys) return redis.call('HGETALL', keys[1] .. ':used') end
+
+-- forget_used: hour -> number of counts of earlier hours removed
+local function forget_used(keys, args)
+  local key, gone = keys[1] .. ':used', 0
+  for _, field in ipairs(redis.call('HKEYS', key)) do
+    local hour = tonumber(string.match(field, '^(%d+):'))
+    if hour and hour < tonumber(args[1]) then gone = gone + redis.call('HDEL', key, field) end
+  end
+  return gone
+end
+
 local function sweep_now(keys) sweep(keys[1], now_ms()) return 1 end
 
 -- signals -> counts (name, value)..., oldest wait in ms, idle time in ms (-1: never used)
@@ -581,6 +612,8 @@ redis.register_function('NAME_drop_replica', drop_replica)
 redis.register_function('NAME_abandon', abandon)
 redis.register_function('NAME_dead', dead)
 redis.register_function('NAME_forget_dead', forget_dead)
+redis.register_function('NAME_used', used)
+redis.register_function('NAME_forget_used', forget_used)
 redis.register_function('NAME_sweep', sweep_now)
 redis.register_function('NAME_signals', signals)
 redis.register_function('NAME_recount', recount)

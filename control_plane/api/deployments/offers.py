@@ -109,19 +109,20 @@ def _fitting(allowed: Sequence[InstanceType], weight_bytes: int) -> Sequence[Ins
 
 
 def _require_price(spec: DeploymentSpec, fitting: Sequence[InstanceType]) -> None:
-    limit = spec.placement.max_usd_per_hour
-    if limit is None:
-        return
+    """A limit has to allow one replica, and a budget an hour of it."""
     cheapest = min(fitting, key=_slot_usd)
     spot = spec.placement.spot != "never"
     least = _slot_usd(cheapest) * (_LEAST_SPOT_SHARE if spot else 1.0)
-    if limit < least:
-        market = "spot, at the largest discount there is" if spot else "on demand"
-        message = (
-            f"${limit:g} an hour is less than one replica can cost: ${least:.4g} "
-            f"on {cheapest.name} ({cheapest.accelerator}), {market}; raise it"
-        )
+    market = "spot, at the largest discount there is" if spot else "on demand"
+    where = f"on {cheapest.name} ({cheapest.accelerator}), {market}; raise it"
+    limit = spec.placement.max_usd_per_hour
+    if limit is not None and limit < least:
+        message = f"${limit:g} an hour is less than one replica can cost: ${least:.4g} {where}"
         raise invalid_field("placement.max_usd_per_hour", message)
+    for field, budget in spec.budget:
+        if budget is not None and budget < least:
+            message = f"${budget:g} is less than one replica costs in an hour: ${least:.4g} {where}"
+            raise invalid_field(f"budget.{field}", message)
 
 
 def _slot_usd(kind: InstanceType) -> float:

@@ -9,7 +9,7 @@ from control_plane.api.deployments.offers import placement_notes, require_offer
 from control_plane.api.deployments.revision import wanted_revision
 from control_plane.api.deployments.rollout import change_revision
 from control_plane.api.deployments.spec import DeploymentSpec
-from control_plane.api.problem import Problem, invalid_field, not_found
+from control_plane.api.problem import Problem, not_found
 from control_plane.api.transaction import Change
 from control_plane.store.clock import read_clock
 from control_plane.store.ids import Prefix, new_id
@@ -118,19 +118,17 @@ async def _record(change: Change, action: str, deployment: Deployment, revision:
 
 
 def _notes(spec: DeploymentSpec, settings: Settings) -> list[str]:
-    """Limits on money: true by themselves where machines cost nothing; a budget is refused
-    elsewhere until spending is metered (a limit that does not act would be worse than none)."""
-    free = settings.cloud in (LOCAL_CLOUD, JOINED_CLOUD)
+    """Limits on money are true by themselves where machines cost nothing."""
+    if settings.cloud not in (LOCAL_CLOUD, JOINED_CLOUD):
+        return placement_notes(spec, settings)
     limits = {
         "budget.usd_per_day": spec.budget.usd_per_day,
-        "placement.max_usd_per_hour": spec.placement.max_usd_per_hour if free else None,
+        "budget.usd_per_month": spec.budget.usd_per_month,
+        "placement.max_usd_per_hour": spec.placement.max_usd_per_hour,
     }
-    stated = [field for field, limit in limits.items() if limit is not None]
-    if stated and not free:
-        message = f"spending on the cloud '{settings.cloud}' is not metered yet: leave it out"
-        raise invalid_field(stated[0], message)
     said = f"machines of the {settings.cloud} cloud cost nothing, so it holds"
-    return [*(f"{field}: {said}" for field in stated), *placement_notes(spec, settings)]
+    stated = [f"{field}: {said}" for field, limit in limits.items() if limit is not None]
+    return [*stated, *placement_notes(spec, settings)]
 
 
 def _unknown(name: str) -> Problem:

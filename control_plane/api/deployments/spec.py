@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
+from control_plane.api.budgets.schemas import Limits
 from control_plane.api.deployments.engines import engine_hint, engine_names
 from control_plane.api.deployments.options import check_options, check_torch_options
 from control_plane.api.deployments.rollout_spec import RolloutSpec
@@ -164,8 +165,8 @@ class PlacementSpec(StrictBody):
     on-demand machine."""
 
 
-class BudgetSpec(StrictBody):
-    usd_per_day: Positive | None = None
+class BudgetSpec(Limits):
+    """At the limit there are no more replicas than there were, a tenth beyond it none."""
 
 
 class SpecFields(StrictBody):

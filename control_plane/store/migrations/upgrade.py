@@ -12,6 +12,7 @@ from alembic.config import Config
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
+import control_plane.store.ledger_tables  # noqa: F401 - the rest of the tables
 from control_plane.store.session import Database, StoreError
 from infra.settings import Settings
 

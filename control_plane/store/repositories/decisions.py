@@ -16,6 +16,7 @@ from control_plane.store.tables import Decision, Deployment
 SCALE = "scale"
 PLACE = "place"
 PROVISION = "provision"
+BUDGET = "budget"
 ROLLOUT = "rollout"
 
 

@@ -92,3 +92,19 @@ async def names_that_use(session: AsyncSession, model: Model) -> list[str]:
     )
     statement = live_deployments().with_only_columns(Deployment.name).where(uses)
     return list(await session.scalars(statement.order_by(Deployment.name)))
+
+
+async def newest_named(session: AsyncSession, name: str) -> Deployment | None:
+    """The newest of this name, deleted or not."""
+    found = await session.scalars(
+        select(Deployment).where(Deployment.name == name).order_by(Deployment.id.desc()).limit(1)
+    )
+    return found.first()
+
+
+async def names(session: AsyncSession, deployment_ids: Collection[str]) -> dict[str, str]:
+    """By id, of deleted ones too."""
+    found = await session.execute(
+        select(Deployment.id, Deployment.name).where(Deployment.id.in_(deployment_ids))
+    )
+    return {row.id: row.name for row in found}

@@ -9,6 +9,7 @@ from control_plane.store.tables import Duty
 
 PLACEMENT = "placement"
 NOTICES = "notices"
+LEDGER = "ledger"
 
 
 async def ensure(session: AsyncSession, duty_id: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store.clock import database_now, read_clock
@@ -133,16 +133,27 @@ async def expect_join(
 
 
 async def launched(
-    session: AsyncSession, instance_id: str, cloud_id: str, where: Mapping[str, Any]
+    session: AsyncSession,
+    instance_id: str,
+    cloud_id: str,
+    where: Mapping[str, Any],
+    launched_at: float = 0.0,
 ) -> None:
     """The cloud has made it.
 
     Args:
         where: columns of the place and price that it took, if it had a choice.
+        launched_at: since when it costs money, as the cloud says; 0 where it does not. A clock that
+            is wrong does no harm: it is taken between the request of the row and now.
     """
+    row = await session.get_one(Instance, instance_id)
+    now = await read_clock(session)
+    since = min(max(launched_at, row.created_at), now) if launched_at else now
     await write_one(
         session,
-        update(Instance).where(Instance.id == instance_id).values(cloud_id=cloud_id, **where),
+        update(Instance)
+        .where(Instance.id == instance_id)
+        .values(cloud_id=cloud_id, launched_at=func.coalesce(Instance.launched_at, since), **where),
     )
 
 

@@ -190,6 +190,8 @@ async def move(
         values["ready_at"] = func.coalesce(Replica.ready_at, database_now())
     if is_final(to):
         values["ended_at"] = database_now()
+    if "instance_id" in values:
+        values["placed_at"] = database_now()
     return await write_one(
         session,
         update(Replica)
@@ -212,6 +214,7 @@ async def place(session: AsyncSession, replica_id: str, instance_id: str) -> boo
             state=ReplicaState.LAUNCHING.value,
             reason="",
             instance_id=instance_id,
+            placed_at=database_now(),
             updated_at=database_now(),
         ),
     )
@@ -231,6 +234,7 @@ async def displace(session: AsyncSession, replica_id: str, instance_id: str, rea
             state=ReplicaState.REQUESTED.value,
             reason=reason,
             instance_id=None,
+            placed_at=None,
             updated_at=database_now(),
         ),
     )

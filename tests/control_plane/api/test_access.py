@@ -53,6 +53,10 @@ _ROUTES = (
         ("POST", "/api/v1/machines"),
         ("GET", "/api/v1/machines"),
         ("DELETE", "/api/v1/machines/{machine_id}"),
+        ("GET", "/api/v1/costs"),
+        ("GET", "/api/v1/budgets"),
+        ("PUT", "/api/v1/budgets/{tenant}"),
+        ("DELETE", "/api/v1/budgets/{tenant}"),
         ("GET", "/api/v1/dead-letters"),
         ("POST", "/api/v1/dead-letters/{job_id}/retry"),
     }

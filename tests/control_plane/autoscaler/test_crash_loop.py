@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.autoscaler.crash_loop import CrashPolicy, given_up, wait_s
+from control_plane.autoscaler.crash_loop import CrashPolicy, Failures, given_up, wait_s
 
 POLICY = CrashPolicy(first_wait_s=1.0, longest_wait_s=60.0, limit=5)
 
@@ -24,4 +24,11 @@ def test_another_failure_never_shortens_the_wait(failures: int) -> None:
 
 
 def test_it_gives_up_at_the_limit_and_not_before() -> None:
-    assert [given_up(count, POLICY) for count in (0, 4, 5, 6)] == [False, False, True, True]
+    found = [given_up(Failures(count), POLICY) for count in (0, 4, 5, 6)]
+    assert found == [False, False, True, True]
+
+
+def test_it_gives_up_earlier_where_starts_have_cost_enough() -> None:
+    capped = CrashPolicy(limit=5, limit_usd=10.0)
+    assert not given_up(Failures(2, usd=9.99), capped)
+    assert given_up(Failures(2, usd=10.0), capped)

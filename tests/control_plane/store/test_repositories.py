@@ -31,7 +31,10 @@ from control_plane.store.repositories.listings import Page
 from control_plane.store.session import Database
 from control_plane.store.tables import Duty, Model, Revision
 from infra.states import RolloutState
-from tests.control_plane.store import test_repositories_of_machines
+from tests.control_plane.store import (
+    test_repositories_of_machines,
+    test_repositories_of_money,
+)
 from tests.control_plane.store.exercised import every_function_of, functions_of
 from tests.control_plane.store.rows import (
     add_deployment,
@@ -50,7 +53,8 @@ def test_no_repository_is_forgotten() -> None:
         for each in found
         if functions_of(importlib.import_module(f"{repositories.__name__}.{each.name}"))
     }
-    tested = globals().keys() | vars(test_repositories_of_machines).keys()
+    others = (test_repositories_of_machines, test_repositories_of_money)
+    tested = globals().keys() | {name for each in others for name in vars(each)}
     assert {f"test_{name}" for name in with_functions} <= tested
 
 
@@ -122,6 +126,9 @@ async def test_deployments(database: Database) -> None:
             assert await deployments.names_that_use(session, model) == ["answers", "chat"]
             assert await deployments.spare(session, "dep-1", 1)
             assert not await deployments.spare(session, "dep-1", 1)
+            newest = await deployments.newest_named(session, "chat")
+            assert newest is not None and newest.id == "dep-1"
+            assert await deployments.names(session, ["dep-1", "dep-2"]) == {"dep-1": "chat"}
 
 
 async def test_garbage(database: Database) -> None:

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import asyncio
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.api.costs.schemas import By, CostLine, Costs, show_line
+from control_plane.api.problem import not_found
+from control_plane.ledger.billing import HOUR_S
+from control_plane.ledger.charge import NOBODY
+from control_plane.ledger.report import Line, Lines, by_day, by_deployment, by_tenant
+from control_plane.store.clock import read_clock
+from control_plane.store.repositories import charges, deployments, token_counts
+from infra.periods import date
+
+_SPLITS = {By.DEPLOYMENT: by_deployment, By.TENANT: by_tenant, By.DAY: by_day}
+
+
+async def costs(session: AsyncSession, by: By, since_s: float, name: str | None) -> Costs:
+    """What the hours since then cost, split one way.
+
+    Args:
+        name: of the only deployment to tell of.
+
+    Raises:
+        Problem: 404, there never was such a deployment.
+    """
+    now = await read_clock(session)
+    since = int((now - since_s) // HOUR_S) * HOUR_S
+    deployment_id = await _id_of(session, name)
+    tokens = await token_counts.by_hour(session, since, now, deployment_id)
+    total = Line()
+    for each in tokens:
+        total.count(each)
+    if by is By.INSTANCE:
+        lines = await _of_instances(session, since, now, deployment_id, total)
+    else:
+        hours = await charges.by_hour(session, since, now, deployment_id)
+        for cost in hours:
+            total.used_micros += cost.used_micros
+            total.idle_micros += cost.idle_micros
+        # A month of many deployments takes a while to split.
+        found = await asyncio.to_thread(_SPLITS[by], hours, tokens)
+        lines = await _named(session, by, found)
+    return Costs(
+        by=by,
+        since=since,
+        until=now,
+        deployment=name,
+        lines=lines,
+        total=show_line("total", "total", total),
+    )
+
+
+async def _id_of(session: AsyncSession, name: str | None) -> str | None:
+    if name is None:
+        return None
+    deployment = await deployments.newest_named(session, name)
+    if deployment is None:
+        raise not_found("deployment", name, "tamer cost")
+    return deployment.id
+
+
+async def _of_instances(
+    session: AsyncSession, since: float, until: float, deployment_id: str | None, total: Line
+) -> list[CostLine]:
+    """Tokens are not counted by machine: they stand in the total alone."""
+    lines = []
+    for each in await charges.by_instance(session, since, until, deployment_id):
+        total.used_micros += each.used_micros
+        total.idle_micros += each.idle_micros
+        name = f"{each.instance_type} {each.zone} {each.market}"
+        shown = show_line(each.instance_id, name, Line(each.used_micros, each.idle_micros))
+        lines.append(shown.model_copy(update={"billed_s": each.seconds}))
+    return _dearest_first(lines)
+
+
+async def _named(session: AsyncSession, by: By, found: Lines) -> list[CostLine]:
+    if by is By.DAY:
+        ordered = sorted((int(begin), line) for begin, line in found.items())
+        return [show_line(date(begin), date(begin), line) for begin, line in ordered]
+    names = await deployments.names(session, set(found)) if by is By.DEPLOYMENT else {}
+    lines = [show_line(id, names.get(id, id), line) for id, line in found.items()]
+    return _dearest_first(lines)
+
+
+def _dearest_first(lines: list[CostLine]) -> list[CostLine]:
+    """What is nobody's is told last."""
+    return sorted(lines, key=lambda line: (line.id == NOBODY, -line.usd, line.name))

@@ -1,0 +1,1 @@
+"""What machines cost, who used them, and what their owners allow (pure)."""
