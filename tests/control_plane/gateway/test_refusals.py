@@ -339,6 +339,19 @@ async def test_a_deployment_that_cannot_serve_says_why(gateway: Gateway) -> None
     assert "it is being deleted" in error["message"]
 
 
+async def test_a_budget_that_is_spent_is_named_with_when_it_begins_anew(gateway: Gateway) -> None:
+    said = "the budget of deployment 'chat', $10 a day, is spent"
+    await gateway.publish(over_budget=said, over_budget_s=1200.0)
+    async with gateway.http() as client:
+        path, body = chat()
+        reply = await client.post(path, json=body)
+    error = refused(reply, 429)
+    assert said in error["message"]
+    assert (error["type"], error["code"]) == ("insufficient_quota", "budget_spent")
+    assert reply.headers["retry-after"] == "1200"
+    assert reply.headers["x-should-retry"] == "false"
+
+
 def refused(reply: httpx.Response, status: int) -> dict[str, Any]:
     """The error, which must be in OpenAI's shape."""
     assert reply.status_code == status, reply.text
