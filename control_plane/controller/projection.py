@@ -72,11 +72,9 @@ class ProjectionReconciler:
         """Raises RedisError: gateways could not be told."""
         async with self._database.snapshot() as session:
             now = await read_clock(session)
-            spent = await read_spent(session, now)
-            served = [
-                replace(each, **spent.of_deployment(each.deployment))
-                for each in await self._served(session, now)
-            ]
+            found = await self._served(session, now)
+            spent = await read_spent(session, now, (each.deployment for each in found))
+            served = [replace(each, **spent.of_deployment(each.deployment)) for each in found]
             entries = [
                 key_entry(key, **spent.of_tenant(key.tenant)) for key in await keys.valid(session)
             ]

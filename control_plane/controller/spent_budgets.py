@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.controller.spending import (
+    budget_of,
     deployment_verdict,
     refusal,
     tenant_verdict,
@@ -51,6 +52,10 @@ class SpentBudgets:
         return {"over_budget": said, "over_budget_s": wait_s(verdict, self.now)}
 
 
-async def read_spent(session: AsyncSession, now: float) -> SpentBudgets:
+async def read_spent(
+    session: AsyncSession, now: float, deployed: Iterable[Deployment]
+) -> SpentBudgets:
     tenants = {each.tenant: each for each in await budgets.tenants(session)}
-    return SpentBudgets(now, tenants, await budgets.all_spendings(session))
+    limited = [each.id for each in deployed if budget_of(each.spec).limits()]
+    ids = [*map(budgets.of_tenant, tenants), *map(budgets.of_deployment, limited)]
+    return SpentBudgets(now, tenants, await budgets.spendings(session, ids))

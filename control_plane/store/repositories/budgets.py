@@ -56,11 +56,6 @@ async def spendings(session: AsyncSession, ids: Iterable[str]) -> dict[str, Spen
     return {each.id: each for each in found}
 
 
-async def all_spendings(session: AsyncSession) -> dict[str, Spending]:
-    """Of all that have, or had, a budget."""
-    return {each.id: each for each in await session.scalars(select(Spending))}
-
-
 async def write_spendings(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> None:
     """Each with all of its columns."""
     if rows:
