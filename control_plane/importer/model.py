@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -19,6 +21,7 @@ from control_plane.importer.registered import read_registered
 from control_plane.importer.source import Opened, Reach, opened
 from control_plane.importer.staged import StagedModel
 from control_plane.importer.text_assets import TEXT_FILE, encode_text_assets
+from infra.performance.model_facts import facts_of
 from infra.projection import text_digest
 from infra.settings import Settings
 from infra.storage.base import Damaged, DirectoryTaken, NotStored, Storage, StorageError
@@ -45,6 +48,8 @@ class ImportedModel(msgspec.Struct, frozen=True):
     weights_root: str
     """What names its weights: the root of its package's index."""
     quantization: str
+    facts: dict[str, int]
+    """The fields of `infra.performance.ModelFacts`; empty where its config does not say."""
     uri: str
 
 
@@ -144,8 +149,17 @@ def _make(
         vocabulary_size=manifest.vocabulary_size,
         weights_root=manifest.weights_root,
         quantization=manifest.quantization,
+        facts=_facts(found.checkpoint.config),
         uri=storage.uri(manifest.digest),
     )
+
+
+def _facts(config: Mapping[str, Any]) -> dict[str, int]:
+    """What its speed is computed from; empty where the config does not say."""
+    try:
+        return asdict(facts_of(config))
+    except KeyError:
+        return {}
 
 
 def _write(

@@ -78,6 +78,9 @@ class Model(Base):
     """The model that it is another package of."""
     replaces: Mapped[bool] = mapped_column(default=False)
     """Whether it takes the name of that model when it is ready."""
+    facts: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
+    """The fields of `infra.performance.ModelFacts`; empty: imported before they were kept, or its
+    config does not say."""
     created_at: Mapped[float]
     updated_at: Mapped[float]
 
@@ -118,6 +121,9 @@ class Deployment(Leased, Base):
     target_replicas: Mapped[int] = mapped_column(default=0)
     spare_replicas: Mapped[int] = mapped_column(default=0, server_default="0")
     """Beside the target, while the cloud takes many away."""
+    override_replicas: Mapped[int | None] = mapped_column(default=None)
+    """What its owner has ordered instead of the autoscaler, until then."""
+    override_until: Mapped[float] = mapped_column(default=0.0, server_default="0")
     created_at: Mapped[float]
     updated_at: Mapped[float]
 

