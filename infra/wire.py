@@ -14,7 +14,7 @@ import msgspec
 
 from infra.states import ReplicaState
 
-WIRE_VERSION = 6
+WIRE_VERSION = 7
 
 T = TypeVar("T")
 
@@ -290,6 +290,20 @@ class StartReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """Whether its process had waited with its imports done."""
 
 
+class StepSample(msgspec.Struct, frozen=True, array_like=True):
+    """One step of an engine: what it held, and how long it took."""
+
+    sequences: int
+    """That decoded a token."""
+    context_tokens: int
+    """Of all of these."""
+    chunk_tokens: int
+    """Of a prompt, that were read in it."""
+    before_tokens: int
+    """Of that prompt, in the cache already."""
+    seconds: float
+
+
 class ReplicaReport(msgspec.Struct, frozen=True, omit_defaults=True):
     replica_id: str
     state: ReplicaState
@@ -306,6 +320,8 @@ class ReplicaReport(msgspec.Struct, frozen=True, omit_defaults=True):
     memory_bytes: int = 0
     """Host memory that its process holds (resident set)."""
     start: StartReport | None = None
+    steps: list[StepSample] = []
+    """Some of those since the last heartbeat: decodes alone, or a part of one prompt alone."""
 
 
 class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):

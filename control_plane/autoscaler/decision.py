@@ -6,32 +6,39 @@ replicas are there gives the same number.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from control_plane.autoscaler.inputs import inputs_of
+from control_plane.autoscaler.need import Need, in_jobs, in_tokens
 from control_plane.autoscaler.observation import Demand, Halt, Observation
-from control_plane.autoscaler.policy import ScalingPolicy
+from control_plane.autoscaler.policy import Mode, ScalingPolicy
 
 
 class Reason(StrEnum):
     DEMAND = "demand"
-    """Pending jobs need this many."""
+    """Pending jobs, or arriving tokens, need this many."""
     FROM_ZERO = "from_zero"
     """Something waits and nothing runs."""
     AT_MAX = "at_max"
-    """Pending jobs need more than the owner allows."""
+    """Demand needs more than the owner allows."""
     AT_MIN = "at_min"
     """The owner wants at least this many."""
+    SCHEDULED = "scheduled"
+    """The owner wants at least this many at this time."""
     LULL = "lull"
     """Fewer would do now, but more were needed a moment ago."""
     IDLE = "idle"
     """No job for `idle_s`."""
+    ORDERED = "ordered"
+    """The owner has ordered this many, for a while."""
+    ADVICE = "advice"
+    """Another number would be right; the owner wants to hear it, not to have it."""
     SIGNALS_MISSING = "signals_missing"
-    """The queue could not be asked: the last target holds."""
+    """The queue has told nothing yet, or what cannot be: the last target holds."""
     SIGNALS_STALE = "signals_stale"
-    """What the queue said is too old: the last target holds."""
+    """The queue does not answer, or what it told is too old: the last target holds."""
     CRASH_LOOP = "crash_loop"
     """Replicas fail before they are ready: nothing runs until the deployment is changed."""
     BUDGET = "budget"
@@ -39,9 +46,20 @@ class Reason(StrEnum):
     DELETING = "deleting"
 
 
-_ENOUGH = frozenset({Reason.DEMAND, Reason.FROM_ZERO, Reason.LULL, Reason.AT_MIN, Reason.IDLE})
+_ENOUGH = frozenset(
+    {
+        Reason.DEMAND,
+        Reason.FROM_ZERO,
+        Reason.LULL,
+        Reason.AT_MIN,
+        Reason.SCHEDULED,
+        Reason.IDLE,
+    }
+)
 """The target serves what there is to serve."""
 _REPEAT_S = 10.0
+ADVISED = "advised"
+"""Names it among the inputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,102 +69,150 @@ class Decision:
     formula: str
     inputs: dict[str, Any]
     """JSON: the observation and the policy."""
+    keeps: int = 0
+    """As many as later decisions do not give up for a while (`Observation.kept`)."""
+
+    @property
+    def advised(self) -> int | None:
+        """What it would have been, where the owner only wants to hear it."""
+        advised: int | None = self.inputs.get(ADVISED)
+        return advised
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    target: int
+    reason: Reason
+    formula: str
+    keeps: int = 0
+    advised: int | None = None
 
 
 def decide(observation: Observation, policy: ScalingPolicy) -> Decision:
     """The number of replicas that `observation` asks for under `policy`.
 
-    Never above `max_replicas`; never below `min_replicas` unless the deployment is halted or its
-    budget holds it;
-    never falls when demand rises.
+    Never above `max_replicas`; never below `min_replicas` unless the deployment is halted, its
+    owner has ordered fewer, or its budget holds it; never falls when demand rises.
     """
-    target, reason, formula = _target(observation, policy)
-    current = min(observation.current_target, policy.max_replicas)
-    if observation.budget and observation.halt is None and target > current:
-        formula = f"{formula}; held at {current}: {observation.budget}"
-        target, reason = current, Reason.BUDGET
-    return Decision(target, reason, formula, _inputs(observation, policy))
+    found = _halted(observation)
+    if found is None:
+        found = _budgeted(_wanted(observation, policy), observation, policy)
+    inputs = inputs_of(observation, policy)
+    if found.advised is not None:
+        inputs[ADVISED] = found.advised
+    return Decision(found.target, found.reason, found.formula, inputs, found.keeps)
 
 
-def is_news(decision: Decision, last_target: int, last_reason: str, last_age_s: float) -> bool:
+def is_news(
+    decision: Decision,
+    last_target: int,
+    last_reason: str,
+    last_age_s: float,
+    last_advised: int | None = None,
+) -> bool:
     """Whether the decision says anything that the last stored one does not.
 
     The same number for another reason decides nothing as long as it is enough. Demand that moves
-    around the owner's limit does so many times a second: once in a while explains that.
+    around the owner's limit does so many times a second: once in a while explains that, and other
+    advice too.
     """
     if decision.target != last_target:
         return True
+    if decision.advised is not None and decision.advised != last_advised:
+        return last_advised is None or last_age_s > _REPEAT_S
     if decision.reason == last_reason or {decision.reason, last_reason} <= _ENOUGH:
         return False
-    wavers = {decision.reason, last_reason} <= _ENOUGH | {Reason.AT_MAX, Reason.BUDGET}
-    return not wavers or last_age_s > _REPEAT_S
+    wavering = _ENOUGH | {Reason.AT_MAX, Reason.BUDGET, Reason.ADVICE}
+    return not {decision.reason, last_reason} <= wavering or last_age_s > _REPEAT_S
 
 
-def _target(observation: Observation, policy: ScalingPolicy) -> tuple[int, Reason, str]:
+def _halted(observation: Observation) -> _Verdict | None:
+    match observation.halt:
+        case Halt.DELETING:
+            return _Verdict(0, Reason.DELETING, "0: the deployment is being deleted")
+        case Halt.CRASH_LOOP:
+            return _Verdict(0, Reason.CRASH_LOOP, "0: replicas fail before they are ready")
+        case Halt.BUDGET:
+            return _Verdict(0, Reason.BUDGET, f"0: {observation.budget}")
+        case None:
+            return None
+
+
+def _wanted(observation: Observation, policy: ScalingPolicy) -> _Verdict:
+    """The owner's order, or what demand says where the owner lets it."""
+    if observation.ordered is not None:
+        target = min(observation.ordered, policy.max_replicas)
+        formula = f"{target}: ordered by its owner, for a while"
+        return _Verdict(target, Reason.ORDERED, formula, target)
+    found = _by_signals(observation, policy)
+    held = policy.within(observation.current_target)
+    if policy.mode is Mode.ADVISE and found.target != held:
+        formula = f"hold {held} (mode: advise); {found.target} would be right: {found.formula}"
+        return _Verdict(held, Reason.ADVICE, formula, found.keeps, found.target)
+    return found
+
+
+def _budgeted(found: _Verdict, observation: Observation, policy: ScalingPolicy) -> _Verdict:
+    current = min(observation.current_target, policy.max_replicas)
+    if not observation.budget or found.target <= current:
+        return found
+    formula = f"{found.formula}; held at {current}: {observation.budget}"
+    return _Verdict(current, Reason.BUDGET, formula, found.keeps)
+
+
+def _by_signals(observation: Observation, policy: ScalingPolicy) -> _Verdict:
     demand, held = observation.demand, policy.within(observation.current_target)
-    if observation.halt is Halt.DELETING:
-        return 0, Reason.DELETING, "0: the deployment is being deleted"
-    if observation.halt is Halt.CRASH_LOOP:
-        return 0, Reason.CRASH_LOOP, "0: replicas fail before they are ready"
-    if observation.halt is Halt.BUDGET:
-        return 0, Reason.BUDGET, f"0: {observation.budget}"
     if demand is None:
-        return held, Reason.SIGNALS_MISSING, f"hold {held}: the queue could not be asked"
+        return _held(held, Reason.SIGNALS_MISSING, "the queue has told nothing yet")
+    if not demand.known:
+        return _held(held, Reason.SIGNALS_MISSING, "a signal is no number")
+    if not demand.heard:
+        said = f"the queue does not answer; what it told is {demand.age_s:.0f} s old"
+        return _held(held, Reason.SIGNALS_STALE, said)
     if demand.age_s > policy.signals_limit_s:
-        formula = f"hold {held}: signals are {demand.age_s:.0f} s old"
-        return held, Reason.SIGNALS_STALE, f"{formula}, limit {policy.signals_limit_s:.0f} s"
+        limit_s = policy.signals_limit_s
+        said = f"signals are {demand.age_s:.0f} s old, limit {limit_s:.0f} s"
+        return _held(held, Reason.SIGNALS_STALE, said)
     if demand.pending_jobs == 0 and demand.idle_s >= policy.idle_s:
-        formula = f"min = {policy.min_replicas}: no job for {policy.idle_s:.0f} s"
-        reason = Reason.AT_MIN if policy.min_replicas else Reason.IDLE
-        return policy.min_replicas, reason, formula
-    return _by_demand(demand, observation.current_target, policy)
+        formula = f"min = {policy.floor}: no job for {policy.idle_s:.0f} s"
+        return _Verdict(policy.floor, _at_floor(policy) if policy.floor else Reason.IDLE, formula)
+    return _by_demand(demand, observation, policy)
 
 
-def _by_demand(demand: Demand, current: int, policy: ScalingPolicy) -> tuple[int, Reason, str]:
-    each = policy.jobs_per_replica
-    needed = math.ceil(demand.pending_jobs / each)
+def _held(target: int, reason: Reason, said: str) -> _Verdict:
+    return _Verdict(target, reason, f"hold {target}: {said}", target)
+
+
+def _need(demand: Demand, observation: Observation, policy: ScalingPolicy) -> Need:
+    load, capacity = demand.load, observation.capacity
+    if load is None or capacity is None:
+        return in_jobs(demand.pending_jobs, policy)
+    return in_tokens(load, capacity, observation, policy)
+
+
+def _by_demand(demand: Demand, observation: Observation, policy: ScalingPolicy) -> _Verdict:
+    current, need = observation.current_target, _need(demand, observation, policy)
+    needed = max(need.replicas, 1 if demand.pending_jobs else 0)
     # One stays until idle_s has passed: an idle moment between two requests is no idleness.
-    recent = max(1, math.ceil(demand.peak_pending_jobs / each))
-    wanted = max(needed, min(current, recent))
+    kept = max(1, need.keeps, observation.kept)
+    wanted = max(needed, min(current, kept))
     target = policy.within(wanted)
     formula = (
-        f"max(ceil({demand.pending_jobs} pending / {each} a replica) = {needed}, "
-        f"min({current} now, ceil({demand.peak_pending_jobs} peak / {each}) = {recent})) = "
-        f"{wanted}, within {policy.min_replicas}..{policy.max_replicas}"
+        f"max({need.formula}; min({current} now, {kept} kept for a while)) = {wanted}, "
+        f"within {policy.floor}..{policy.max_replicas}"
     )
     if wanted > target:
         reason = Reason.AT_MAX
     elif wanted < target:
-        reason = Reason.AT_MIN
+        reason = _at_floor(policy)
     elif wanted > needed:
         reason = Reason.LULL
     elif current == 0 and needed > 0:
         reason = Reason.FROM_ZERO
     else:
         reason = Reason.DEMAND
-    return target, reason, formula
+    return _Verdict(target, reason, formula, max(needed, need.keeps))
 
 
-def _inputs(observation: Observation, policy: ScalingPolicy) -> dict[str, Any]:
-    demand = observation.demand
-    inputs = {
-        "current_target": observation.current_target,
-        "pending_jobs": None if demand is None else demand.pending_jobs,
-        "peak_pending_jobs": None if demand is None else demand.peak_pending_jobs,
-        "idle_s": _finite(demand.idle_s) if demand is not None else None,
-        "signals_age_s": None if demand is None else round(demand.age_s, 3),
-        "min_replicas": policy.min_replicas,
-        "max_replicas": policy.max_replicas,
-        "idle_limit_s": policy.idle_s,
-        "jobs_per_replica": policy.jobs_per_replica,
-        "keep_warm": policy.keep_warm.value,
-        "boot_p50_s": observation.boot.p50_s,
-        "boot_p90_s": observation.boot.p90_s,
-        "boot_starts": observation.boot.starts,
-    }
-    return inputs | ({"budget": observation.budget} if observation.budget else {})
-
-
-def _finite(seconds: float) -> float | None:
-    """JSON has no infinity: a queue that was never used has no idle time."""
-    return round(seconds, 3) if math.isfinite(seconds) else None
+def _at_floor(policy: ScalingPolicy) -> Reason:
+    return Reason.SCHEDULED if policy.floor > policy.min_replicas else Reason.AT_MIN

@@ -18,6 +18,12 @@ class KeepWarm(StrEnum):
     """One replica, with its weights in host memory."""
 
 
+class Mode(StrEnum):
+    ACT = "act"
+    ADVISE = "advise"
+    """Decisions are made and stored, and the number of replicas stays as it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class ScalingPolicy:
     """Raises ValueError where the limits contradict each other."""
@@ -31,6 +37,14 @@ class ScalingPolicy:
     signals_limit_s: float = 10.0
     """Older signals decide nothing."""
     keep_warm: KeepWarm = KeepWarm.NONE
+    mode: Mode = Mode.ACT
+    scheduled: int = 0
+    """Replicas that the schedule asks for now, or by the time that they would be ready."""
+    drain_s: float = 30.0
+    """In which what waits is worked off beside what arrives, where replicas start as fast."""
+
+    calm_s: float = 300.0
+    """What was needed this long ago is not given up yet."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_replicas <= self.max_replicas:
@@ -41,5 +55,10 @@ class ScalingPolicy:
         if self.jobs_per_replica < 1:
             raise ValueError(f"jobs_per_replica must be at least 1, not {self.jobs_per_replica}")
 
+    @property
+    def floor(self) -> int:
+        """Never past the maximum, whatever the schedule says."""
+        return min(max(self.min_replicas, self.scheduled), self.max_replicas)
+
     def within(self, replicas: int) -> int:
-        return min(max(replicas, self.min_replicas), self.max_replicas)
+        return min(max(replicas, self.floor), self.max_replicas)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.autoscaler.crash_loop import CrashPolicy
-from control_plane.controller.demand import DemandWatch
 from control_plane.controller.deployment_outcome import carry_out, explain
 from control_plane.controller.deployment_plan import DeploymentPlan, DeploymentSeen, plan
 from control_plane.controller.deployment_rows import DeploymentReader, DeploymentRows
@@ -15,10 +15,11 @@ from control_plane.controller.hold import each_row
 from control_plane.controller.live import LiveRows
 from control_plane.controller.metrics import keep_only, see_queues
 from control_plane.controller.scaling_spec import scaling_policy
+from control_plane.controller.scaling_watch import ScalingWatch
 from control_plane.controller.world import World
 from control_plane.store import leases
 from control_plane.store.session import Database
-from control_plane.store.tables import Deployment
+from control_plane.store.tables import Deployment, Instance
 from infra.queue.queue import Signals
 from infra.states import DeploymentState, advance
 from infra.telemetry import logger
@@ -34,7 +35,7 @@ class DeploymentReconciler:
         self,
         database: Database,
         live: LiveRows,
-        watch: DemandWatch,
+        watch: ScalingWatch,
         crash: CrashPolicy,
     ) -> None:
         self._database = database
@@ -47,25 +48,19 @@ class DeploymentReconciler:
         live = await self._live.read()
         async with self._database.snapshot() as session:
             found = {each.deployment.id: each for each in await self._reader.all(session, live)}
-        self._watch.keep_only(found)
         keep_only({each.deployment.name for each in found.values()})
-        reports = _reports(world)
-        told = await self._watch.signals(
-            {id for each in found.values() for id in each.revision_ids}
+        heard = _Heard(
+            signals=await self._watch.look(list(found.values()), world, live.instances),
+            reports=_reports(world),
+            instances=live.instances,
         )
-        return await each_row(found, lambda row_id: self._reconcile(found[row_id], told, reports))
+        return await each_row(found, lambda row_id: self._reconcile(found[row_id], heard))
 
-    async def _reconcile(
-        self,
-        rows: DeploymentRows,
-        told: Mapping[str, Signals],
-        reports: Mapping[str, ReplicaReport],
-    ) -> int:
-        asked = rows.revision_ids
-        signals = {id: told[id] for id in asked} if asked <= told.keys() else None
+    async def _reconcile(self, rows: DeploymentRows, heard: _Heard) -> int:
+        signals = heard.of(rows)
         if signals is not None:
             see_queues(rows.deployment.name, signals)
-        wanted = self._plan(rows, signals, reports)
+        wanted = self._plan(rows, heard)
         if wanted.abandon and signals is not None:
             await self._abandon(signals, wanted.abandon)
         if not wanted.changes(rows.deployment) and not rows.is_news(wanted.decision):
@@ -78,43 +73,59 @@ class DeploymentReconciler:
             now = await self._reader.one(session, deployment_id)
             if now is None:
                 return 0
-            wanted = self._plan(now, signals, reports)
-            await _write(session, now, wanted, _waited_s(signals), reports)
+            wanted = self._plan(now, heard)
+            await _write(session, now, wanted, _waited_s(signals), heard.reports)
         self._live.touched.deployments.add(deployment_id)
         return 1
 
     async def _abandon(self, signals: Mapping[str, Signals], reason: str) -> None:
         for revision_id, each in signals.items():
             if each.pending:
-                await self._watch.abandon(revision_id, reason)
+                await self._watch.queues.abandon(revision_id, reason)
 
-    def _plan(
-        self,
-        rows: DeploymentRows,
-        signals: dict[str, Signals] | None,
-        reports: Mapping[str, ReplicaReport],
-    ) -> DeploymentPlan:
-        deployment = rows.deployment
+    def _plan(self, rows: DeploymentRows, heard: _Heard) -> DeploymentPlan:
+        deployment, signals, reports = rows.deployment, heard.of(rows), heard.reports
         policy = scaling_policy(deployment.spec, rows.revision.options)
-        demand, pending = None, None
+        told = self._watch.told(rows, policy, reports, heard.instances)
+        pending = None
         if signals is not None:
-            capacity_jobs = deployment.target_replicas * policy.jobs_per_replica
-            demand = self._watch.demand(deployment.id, signals, policy.idle_s, capacity_jobs)
             pending = {revision_id: each.pending for revision_id, each in signals.items()}
         seen = DeploymentSeen(
             now=rows.now,
             replicas=rows.live,
             running={each.id: reports[each.id].running for each in rows.live if each.id in reports},
             failures=rows.failures,
-            demand=demand,
+            demand=told.demand,
             pending=pending,
             former=rows.former,
             rollout=rows.part,
             kept=rows.kept,
             boot=rows.boot,
             verdict=rows.verdict,
+            serving=told.serving,
+            capacity=told.capacity,
+            uncounted=told.uncounted,
+            needed=told.kept,
+            ordered=rows.ordered,
         )
-        return plan(deployment, seen, policy, self._crash)
+        wanted = plan(deployment, seen, policy, self._crash)
+        self._watch.decided(deployment.id, policy, wanted.decision)
+        return wanted
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """In this pass."""
+
+    signals: Mapping[str, Signals]
+    """Of each queue that answers."""
+    reports: Mapping[str, ReplicaReport]
+    instances: Mapping[str, Instance]
+
+    def of(self, rows: DeploymentRows) -> dict[str, Signals] | None:
+        """None where a queue of this deployment does not answer."""
+        asked = rows.revision_ids
+        return {id: self.signals[id] for id in asked} if asked <= self.signals.keys() else None
 
 
 async def _write(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from control_plane.autoscaler.boot_time import PRIOR, BootTime
 from control_plane.autoscaler.crash_loop import CrashPolicy, Failures, given_up, wait_s
 from control_plane.autoscaler.decision import Decision, decide
-from control_plane.autoscaler.observation import Demand, Halt, Observation
+from control_plane.autoscaler.observation import Demand, Halt, Observation, ReplicaCapacity
 from control_plane.autoscaler.policy import ScalingPolicy
 from control_plane.controller.earlier_plan import (
     least_useful,
@@ -65,6 +65,16 @@ class DeploymentSeen:
     boot: BootTime = PRIOR
     verdict: Verdict | None = None
     """Of its budget; None while that holds, and without one."""
+    serving: int = 0
+    """Replicas that are ready and speak."""
+    capacity: ReplicaCapacity | None = None
+    """Of one replica; None where nobody knows it."""
+    uncounted: str = ""
+    """Why it is not known, where there is an SLO."""
+    needed: int = 0
+    """As `Observation.kept`."""
+    ordered: int | None = None
+    """What its owner wants instead of what the autoscaler says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +117,21 @@ def plan(
     """Planning again once the plan is carried out plans nothing more."""
     halt = _halt(deployment, seen, crash)
     spent = "" if seen.verdict is None else consequence(seen.verdict)
-    current_target = deployment.target_replicas
-    observation = Observation(current_target, seen.demand, halt, seen.boot, spent)
-    decision = decide(observation, policy)
+    decision = decide(
+        Observation(
+            current_target=deployment.target_replicas,
+            demand=seen.demand,
+            halt=halt,
+            boot=seen.boot,
+            budget=spent,
+            ready=seen.serving,
+            capacity=seen.capacity,
+            uncounted=seen.uncounted,
+            kept=seen.needed,
+            ordered=seen.ordered,
+        ),
+        policy,
+    )
     target = decision.target
     serving = [each for each in seen.replicas if each.state not in _AWAY]
     present = [each for each in serving if each.revision_id == deployment.revision_id]

@@ -13,11 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.autoscaler import decision as scaling
 from control_plane.autoscaler.boot_time import BootTime
+from control_plane.autoscaler.capacity import Serving
 from control_plane.autoscaler.crash_loop import Failures
 from control_plane.controller.boot_memory import BootMemory
 from control_plane.controller.boot_times import next_boot_time
 from control_plane.controller.former_memory import FormerMemory
 from control_plane.controller.live import Live
+from control_plane.controller.model_memory import ModelMemory
 from control_plane.controller.rollout_plan import RolloutPart, in_a_row, rollout_part
 from control_plane.controller.spending import budget_of, deployment_verdict
 from control_plane.ledger.budget import Verdict
@@ -63,6 +65,8 @@ class DeploymentRows:
     """What machines cost while the failed were on them."""
     spending: Spending | None = None
     """Where it has a budget, and something was summed up."""
+    serving: Serving | None = None
+    """None where the size of its model is not known."""
 
     @property
     def boot(self) -> BootTime:
@@ -95,7 +99,15 @@ class DeploymentRows:
         if last is None:
             return True
         age_s = self.now - last.created_at
-        return scaling.is_news(decision, self.deployment.target_replicas, last.reason, age_s)
+        advised = last.inputs.get(scaling.ADVISED)
+        target = self.deployment.target_replicas
+        return scaling.is_news(decision, target, last.reason, age_s, advised)
+
+    @property
+    def ordered(self) -> int | None:
+        """What its owner wants instead of what the autoscaler says, while that holds."""
+        deployment = self.deployment
+        return deployment.override_replicas if self.now < deployment.override_until else None
 
 
 class DeploymentReader:
@@ -106,6 +118,7 @@ class DeploymentReader:
         self._failures = failures
         self._boots = BootMemory()
         self._former = FormerMemory()
+        self._models = ModelMemory()
 
     async def all(self, session: AsyncSession, live: Live) -> list[DeploymentRows]:
         """Of everything that is live, by name."""
@@ -157,6 +170,7 @@ class DeploymentReader:
         newest = await decisions.newest_of(session, ids, decisions.SCALE)
         revision_ids = [each.revision.id for each in deployed]
         samples = await self._boots.of(session, revision_ids, now)
+        servings = await self._models.of(session, [each.revision for each in deployed])
         live_of, kept_for = _by_deployment(live), _by_owner(kept)
         return [
             DeploymentRows(
@@ -173,6 +187,7 @@ class DeploymentReader:
                 samples=samples.get(revision.id, ()),
                 failed_usd=usd.get(deployment.id, 0.0),
                 spending=spent.get(budgets.of_deployment(deployment.id)),
+                serving=servings[revision.id],
             )
             for deployment, revision in deployed
         ]

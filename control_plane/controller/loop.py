@@ -13,7 +13,6 @@ from control_plane.autoscaler.crash_loop import CrashPolicy
 from control_plane.controller.assignment import AssignmentPublisher
 from control_plane.controller.census import Census
 from control_plane.controller.charge_book import ChargeBook
-from control_plane.controller.demand import DemandWatch
 from control_plane.controller.deployment import DeploymentReconciler
 from control_plane.controller.instance import InstanceReconciler
 from control_plane.controller.leak import LeakAudit
@@ -28,6 +27,7 @@ from control_plane.controller.projection import REPEAT_S, ProjectionReconciler
 from control_plane.controller.reconciler import Reconciler
 from control_plane.controller.replica import ReplicaReconciler
 from control_plane.controller.rollout import RolloutReconciler
+from control_plane.controller.scaling_watch import ScalingWatch
 from control_plane.controller.spending_book import SpendingBook
 from control_plane.controller.start import StartLedger
 from control_plane.controller.token_book import TokenBook
@@ -75,7 +75,7 @@ class Controller:
         # From demand down to the message to Celery in one pass.
         self._reconcilers: Sequence[Reconciler] = (
             RolloutReconciler(database, live, jobs, crash),
-            DeploymentReconciler(database, live, DemandWatch(jobs), crash),
+            DeploymentReconciler(database, live, ScalingWatch(jobs, settings.cloud), crash),
             ReplicaReconciler(database, live, jobs, settings.cloud, limits),
             *_of_market(settings, database, live, cloud, limits),
             InstanceReconciler(database, live, registry, limits, settings.cloud),

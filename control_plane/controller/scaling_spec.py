@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from control_plane.autoscaler.policy import KeepWarm, ScalingPolicy
+from control_plane.autoscaler.capacity import jobs_per_replica
+from control_plane.autoscaler.policy import KeepWarm, Mode, ScalingPolicy
 
-_JOBS_PER_REPLICA = 32
-"""Where the engine's options do not say how many jobs run at once."""
+_CALM_S = 300.0
 
 
-def scaling_policy(spec: dict[str, Any], options: dict[str, Any]) -> ScalingPolicy:
+def scaling_policy(
+    spec: Mapping[str, Any], options: Mapping[str, Any], scheduled: int = 0
+) -> ScalingPolicy:
     """The policy of a deployment whose revision has these engine options.
+
+    Args:
+        scheduled: what `scheduled_replicas` says.
 
     Raises:
         ValueError: the stored limits contradict each other.
     """
     scaling = spec.get("scaling", {})
-    jobs = options.get("max_running", _JOBS_PER_REPLICA)
+    idle_s = float(scaling.get("idle_s", 300.0))
     return ScalingPolicy(
         min_replicas=int(scaling.get("min_replicas", 0)),
         max_replicas=int(scaling.get("max_replicas", 1)),
-        idle_s=float(scaling.get("idle_s", 300.0)),
+        idle_s=idle_s,
         keep_warm=KeepWarm(scaling.get("keep_warm", KeepWarm.NONE)),
-        # Whatever else a user wrote there, the engine refuses with its own words.
-        jobs_per_replica=jobs if isinstance(jobs, int) and jobs > 0 else _JOBS_PER_REPLICA,
+        jobs_per_replica=jobs_per_replica(options),
+        mode=Mode(scaling.get("mode", Mode.ACT)),
+        scheduled=scheduled,
+        calm_s=min(idle_s, _CALM_S),
     )

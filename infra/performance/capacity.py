@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from infra.performance.step_time import StepTime
 
 _CHUNK_TOKENS = 512
-_BUSY = 0.8
-"""The share of the throughput that is promised: at all of it, queues grow without bound."""
+PROMISED_SHARE = 0.8
+"""Of the throughput, at most: at all of it, queues grow without bound."""
 
 
 class SloUnreachable(ValueError):
@@ -81,7 +81,7 @@ def capacity(
             f"every {_step_s(time, mix, 1) * 1000:.0f} ms (SLO {slo.tpot_s * 1000:.0f})"
         )
     step_s = _step_s(time, mix, best)
-    requests_per_s = _BUSY * best / (step_s * max(1.0, mix.output_tokens))
+    requests_per_s = PROMISED_SHARE * best / (step_s * max(1.0, mix.output_tokens))
     return Capacity(
         sequences=best,
         step_s=step_s,

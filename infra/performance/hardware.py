@@ -69,6 +69,9 @@ _DEVICES = (
 )
 ACCELERATORS = {device.name: device for device in _DEVICES}
 
+HOST = _device("host", 16, 20, 0.4, 0.8, 10, 20)
+"""A server's processors, of the order of magnitude alone: a start for what is measured there."""
+
 
 def accelerator(name: str) -> Accelerator:
     """The device of that name.

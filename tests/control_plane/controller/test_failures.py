@@ -198,7 +198,7 @@ async def test_a_missing_redis_changes_nothing_and_is_survived(
         patched.setattr(cell.jobs.connection_pool, "get_connection", away)
         assert await cell.controller.reconcile() in (0, 1)
         await cell.controller.project()
-        assert (await cell.decisions(chat))[-1].reason == "signals_missing"
+        assert (await cell.decisions(chat))[-1].reason == "signals_stale"
         assert [each.state for each in await cell.replicas()] == ["ready"]
     await cell.until_state(chat, "ready")
 

@@ -112,7 +112,7 @@ async def test_a_machine_that_has_ended_is_charged_to_its_end_whenever_that_is_l
     for _ in range(2):
         await metered.new_controller().meter()
         assert sum(each.used_micros for each in await metered.costs()) == pytest.approx(
-            0.30e6, abs=2
+            0.30e6, rel=0.001
         )
     assert {each.deployment_id for each in await metered.costs()} == {chat.id}
 

@@ -260,7 +260,7 @@ def planned(
         replicas=replicas,
         running=running or {},
         failures=failures or Failures(),
-        demand=Demand(jobs, jobs, 100.0 if not jobs else 0.0, 0.0),
+        demand=Demand(jobs, 100.0 if not jobs else 0.0, 0.0),
         pending=pending or {},
     )
     return deployment_plan.plan(row, known, POLICY, CrashPolicy(limit=3))

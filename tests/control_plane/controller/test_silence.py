@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from control_plane.controller.demand import Peak
+from control_plane.controller.kept import Peak
 from control_plane.controller.silence import Silences
 from infra.wire import Heartbeat
 

@@ -1,0 +1,53 @@
+"""The most that was needed within the last while."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection
+
+
+class Peak:
+    """The greatest of the values seen within a window: a queue that only falls."""
+
+    def __init__(self, window_s: float) -> None:
+        self._window_s = window_s
+        self._falling: deque[tuple[float, int]] = deque()
+
+    def see(self, value: int, now_s: float) -> int:
+        while self._falling and self._falling[-1][1] <= value:
+            self._falling.pop()
+        self._falling.append((now_s, value))
+        return self.now(now_s)
+
+    def now(self, now_s: float) -> int:
+        """The newest counts however old it is; 0 before the first."""
+        while len(self._falling) > 1 and now_s - self._falling[0][0] > self._window_s:
+            self._falling.popleft()
+        return self._falling[0][1] if self._falling else 0
+
+
+class Kept:
+    """What recent decisions would not give up, by deployment. A process that has just started
+    remembers that what runs was needed."""
+
+    def __init__(self) -> None:
+        self._peaks: dict[tuple[str, float], Peak] = {}
+
+    def of(self, deployment_id: str, window_s: float, current: int, now_s: float) -> int:
+        """Replicas.
+
+        Args:
+            current: the target that is found at first sight.
+        """
+        peak = self._peaks.get((deployment_id, window_s))
+        if peak is None:
+            peak = self._peaks[deployment_id, window_s] = Peak(window_s)
+            peak.see(current, now_s)
+        return peak.now(now_s)
+
+    def see(self, deployment_id: str, window_s: float, keeps: int, now_s: float) -> None:
+        self._peaks[deployment_id, window_s].see(keeps, now_s)
+
+    def keep_only(self, deployment_ids: Collection[str]) -> None:
+        """Forget deployments that are gone."""
+        self._peaks = {key: peak for key, peak in self._peaks.items() if key[0] in deployment_ids}
