@@ -16,6 +16,7 @@ from control_plane.api.context import open_context
 from control_plane.api.costs.endpoints import router as costs
 from control_plane.api.dead_letters.endpoints import router as dead_letters
 from control_plane.api.deployments.endpoints import router as deployments
+from control_plane.api.deployments.override import router as overrides
 from control_plane.api.health.endpoints import router as health
 from control_plane.api.instances.endpoints import join_router
 from control_plane.api.instances.endpoints import router as instances
@@ -88,6 +89,7 @@ def _guarded(app: FastAPI) -> APIRouter:
     routers = (
         status,
         deployments,
+        overrides,
         rollouts,
         models,
         operations,

@@ -9,6 +9,7 @@ import typer
 
 from control_plane.cli.api_client import ApiClient, Json
 from control_plane.cli.options import AsJson
+from control_plane.cli.override import said
 from control_plane.cli.screen import Screen, size, when
 from infra.settings import Settings
 
@@ -72,6 +73,8 @@ def _show_one(screen: Screen, deployment: Json, replicas: list[Json], ended: lis
         f"model {deployment['model']}, revision {deployment['revision']['id']}, "
         f"generation {deployment['generation']}, target {deployment['target_replicas']}"
     )
+    if said(deployment):
+        screen.line(f"{said(deployment)}: 'tamer scale {deployment['name']} --auto' ends that")
     if not replicas:
         screen.note("no replicas")
         for each in ended:

@@ -13,9 +13,18 @@ _LOOK_EVERY_S = 0.3
 
 
 async def wait_until_ready(
-    client: ApiClient, screen: Screen, name: str, limit_s: float, revision_id: str = ""
+    client: ApiClient,
+    screen: Screen,
+    name: str,
+    limit_s: float,
+    revision_id: str = "",
+    ordered: int | None = None,
 ) -> Json:
     """The deployment when it is ready (or idle, where it may be at zero); notes its states.
+
+    Args:
+        revision_id: what it shall run.
+        ordered: so many replicas shall be wanted; None: as many as the autoscaler says.
 
     Raises:
         CommandError: it failed, is being deleted, went back from `revision_id` to another, or was
@@ -28,7 +37,7 @@ async def wait_until_ready(
         state, reason = str(deployment["state"]), str(deployment["reason"])
         if revision_id and deployment["revision"]["id"] != revision_id:
             raise CommandError(await _left(client, name))
-        if state in _arrived(deployment):
+        if state in _arrived(deployment, ordered):
             return deployment
         if state in ("failed", "deleting", "deleted"):
             raise CommandError(f"{name} is {state}: {reason or 'see tamer explain ' + name}")
@@ -45,7 +54,10 @@ async def wait_until_ready(
         await asyncio.sleep(_LOOK_EVERY_S)
 
 
-def _arrived(deployment: Json) -> tuple[str, ...]:
+def _arrived(deployment: Json, ordered: int | None) -> tuple[str, ...]:
+    if ordered is not None:
+        there = deployment["target_replicas"] == ordered
+        return (("ready" if ordered else "idle"),) if there else ()
     if deployment["spec"]["scaling"]["min_replicas"] == 0:
         return ("ready", "idle")
     return ("ready",)

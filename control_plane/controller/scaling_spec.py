@@ -7,23 +7,26 @@ from typing import Any
 
 from control_plane.autoscaler.capacity import jobs_per_replica
 from control_plane.autoscaler.policy import KeepWarm, Mode, ScalingPolicy
+from control_plane.autoscaler.schedule import Floor, scheduled_replicas
 
 _CALM_S = 300.0
 
 
 def scaling_policy(
-    spec: Mapping[str, Any], options: Mapping[str, Any], scheduled: int = 0
+    spec: Mapping[str, Any], options: Mapping[str, Any], now: float, ahead_s: float
 ) -> ScalingPolicy:
     """The policy of a deployment whose revision has these engine options.
 
     Args:
-        scheduled: what `scheduled_replicas` says.
+        now: database time.
+        ahead_s: how long a replica takes to be there, for the schedule.
 
     Raises:
-        ValueError: the stored limits contradict each other.
+        ValueError: the stored limits contradict each other, or its schedule cannot be read.
     """
     scaling = spec.get("scaling", {})
     idle_s = float(scaling.get("idle_s", 300.0))
+    schedule = [Floor(**each) for each in scaling.get("schedule", ())]
     return ScalingPolicy(
         min_replicas=int(scaling.get("min_replicas", 0)),
         max_replicas=int(scaling.get("max_replicas", 1)),
@@ -31,6 +34,6 @@ def scaling_policy(
         keep_warm=KeepWarm(scaling.get("keep_warm", KeepWarm.NONE)),
         jobs_per_replica=jobs_per_replica(options),
         mode=Mode(scaling.get("mode", Mode.ACT)),
-        scheduled=scheduled,
+        scheduled=scheduled_replicas(schedule, now, ahead_s),
         calm_s=min(idle_s, _CALM_S),
     )

@@ -7,14 +7,13 @@ from collections.abc import Iterable, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from control_plane.api.deployments.fits import fitting
 from control_plane.api.deployments.spec import DeploymentSpec
 from control_plane.api.problem import invalid_field
 from control_plane.api.strict import nearest
 from control_plane.store.repositories import models
 from infra.instance_types import InstanceType, aws_instance_types
 from infra.names import AWS_CLOUD
-from infra.performance.hardware import accelerator
-from infra.performance.memory import DoesNotFit, require_weights, weights_of
 from infra.settings import Settings, zone_pairs
 
 _LEAST_SPOT_SHARE = 0.1
@@ -31,16 +30,16 @@ async def require_offer(session: AsyncSession, spec: DeploymentSpec, settings: S
     if settings.cloud != AWS_CLOUD:
         return
     _require_places(spec, settings)
-    fitting = await fitting_types(session, spec, settings)
-    if fitting:
-        _require_price(spec, fitting)
+    found = await fitting_types(session, spec, settings)
+    if found:
+        _require_price(spec, found)
 
 
 async def fitting_types(
     session: AsyncSession, spec: DeploymentSpec, settings: Settings
 ) -> Sequence[InstanceType]:
-    """What AWS sells, is allowed and holds the model's weights, the cheapest for a replica first;
-    empty where there is no such model, which is refused with its own words.
+    """What AWS sells, is allowed, holds the model and meets its SLO, the cheapest for a replica
+    first; empty where there is no such model, which is refused with its own words.
 
     Raises:
         Problem: 422, nothing does; with the numbers.
@@ -49,8 +48,7 @@ async def fitting_types(
     model = await models.find(session, spec.model)
     if model is None:
         return ()
-    int8 = "int8" in (spec.engine.quantization, model.quantization)
-    return sorted(_fitting(allowed, weights_of(model.parameters, int8)), key=_slot_usd)
+    return sorted(fitting(allowed, spec, model), key=_slot_usd)
 
 
 def placement_notes(spec: DeploymentSpec, settings: Settings) -> list[str]:
@@ -93,24 +91,9 @@ def _allowed(spec: DeploymentSpec, sold: Iterable[InstanceType]) -> Sequence[Ins
     return found
 
 
-def _fitting(allowed: Sequence[InstanceType], weight_bytes: int) -> Sequence[InstanceType]:
-    refused: dict[str, str] = {}
-    for name in {each.accelerator for each in allowed}:
-        try:
-            require_weights(weight_bytes, accelerator(name))
-        except DoesNotFit as error:
-            refused[name] = str(error)
-    found = [each for each in allowed if each.accelerator not in refused]
-    if not found:
-        largest = max(refused, key=lambda name: accelerator(name).memory_bytes)
-        message = f"{refused[largest]}, the largest that is allowed: allow a larger one, or int8"
-        raise invalid_field("placement.accelerators", message)
-    return found
-
-
-def _require_price(spec: DeploymentSpec, fitting: Sequence[InstanceType]) -> None:
+def _require_price(spec: DeploymentSpec, found: Sequence[InstanceType]) -> None:
     """A limit has to allow one replica, and a budget an hour of it."""
-    cheapest = min(fitting, key=_slot_usd)
+    cheapest = min(found, key=_slot_usd)
     spot = spec.placement.spot != "never"
     least = _slot_usd(cheapest) * (_LEAST_SPOT_SHARE if spot else 1.0)
     market = "spot, at the largest discount there is" if spot else "on demand"

@@ -30,7 +30,7 @@ async def wanted_revision(
     if model.state != models.READY:
         detail = f"model '{model.name}' is still importing; wait until it is ready and try again"
         raise Problem(409, "model-not-ready", detail)
-    options = _engine_options(spec.engine, model)
+    options = engine_options(spec.engine, model)
     return await revisions.find_or_add(
         session, deployment_id, model, spec.engine.kind, options, now
     )
@@ -45,7 +45,12 @@ async def _unknown(session: AsyncSession, name: str) -> str:
     return f"there is no model '{name}'; {hint}; 'tamer models import SOURCE' registers one"
 
 
-def _engine_options(engine: EngineSpec, model: Model) -> dict[str, Any]:
+def engine_options(engine: EngineSpec, model: Model) -> dict[str, Any]:
+    """What the engine is told.
+
+    Raises:
+        Problem: 422 for a context or precision that the model does not have.
+    """
     return {
         "dtype": engine.dtype,
         "quantization": _quantization(engine, model),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -7,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from control_plane.api.deployments.preview import Preview
 from control_plane.api.deployments.spec import DeploymentSpec
 from control_plane.store.repositories.listings import Deployed
-from control_plane.store.tables import Decision, Start
+from control_plane.store.tables import Decision, Deployment, Start
 from infra.states import DeploymentState
 
 
@@ -21,6 +22,12 @@ class RevisionShown(BaseModel):
     created_at: float
 
 
+class OverrideShown(BaseModel):
+    replicas: int
+    until: float
+    """Epoch seconds."""
+
+
 class DeploymentShown(BaseModel):
     id: str
     name: str
@@ -29,6 +36,8 @@ class DeploymentShown(BaseModel):
     state: DeploymentState
     reason: str
     target_replicas: int
+    override: OverrideShown | None
+    """What its owner has ordered instead of the autoscaler, while that holds."""
     revision: RevisionShown
     spec: DeploymentSpec
     created_at: float
@@ -92,11 +101,20 @@ def show_deployment(deployed: Deployed) -> DeploymentShown:
         state=DeploymentState(deployment.state),
         reason=deployment.reason,
         target_replicas=deployment.target_replicas,
+        override=_override(deployment),
         revision=RevisionShown.model_validate(revision),
         spec=DeploymentSpec.model_validate(deployment.spec),
         created_at=deployment.created_at,
         updated_at=deployment.updated_at,
     )
+
+
+def _override(deployment: Deployment) -> OverrideShown | None:
+    replicas, until = deployment.override_replicas, deployment.override_until
+    # For a reader; who decides compares the database's clock.
+    if replicas is None or until <= time.time():
+        return None
+    return OverrideShown(replicas=replicas, until=until)
 
 
 def show_decision(decision: Decision) -> DecisionShown:

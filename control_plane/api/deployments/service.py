@@ -38,6 +38,14 @@ async def find(session: AsyncSession, name: str) -> Deployed:
     return found
 
 
+async def locked(change: Change, name: str) -> Deployed:
+    """Nobody else changes it until the end of the transaction. Raises Problem 404."""
+    found = await deployments.lock(change.session, name)
+    if found is None:
+        raise _unknown(name)
+    return found
+
+
 async def create(change: Change, spec: DeploymentSpec) -> Outcome:
     """Raises Problem: 409 where the name lives, and what `wanted_revision` raises."""
     existing = await deployments.lock(change.session, spec.name)
@@ -76,9 +84,7 @@ async def apply(change: Change, spec: DeploymentSpec, again: bool = False) -> Ou
 
 async def delete(change: Change, name: str) -> Deployed:
     """Ask the controller to end it; asking twice is asking once."""
-    existing = await deployments.lock(change.session, name)
-    if existing is None:
-        raise _unknown(name)
+    existing = await locked(change, name)
     deployment, revision = existing
     state = DeploymentState(deployment.state)
     if state is not DeploymentState.DELETING:

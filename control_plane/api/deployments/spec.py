@@ -4,6 +4,7 @@ does not exist yet is refused unless it says what happens anyway."""
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -25,6 +26,7 @@ from control_plane.api.deployments.engines import engine_hint, engine_names
 from control_plane.api.deployments.options import check_options, check_torch_options
 from control_plane.api.deployments.rollout_spec import RolloutSpec
 from control_plane.api.strict import PLAIN_TEXT_PATTERN, StrictBody, nearest
+from control_plane.autoscaler.schedule import LONGEST_S, check_line, check_zone
 from infra.names import NAME_PATTERN, NAME_RULE
 from infra.performance.hardware import ACCELERATORS
 
@@ -111,9 +113,50 @@ class EngineSpec(StrictBody):
 
 
 class SloSpec(StrictBody):
-    ttft_ms: Annotated[float | None, _NoEffectBeyond(None)] = None
-    tpot_ms: Annotated[float | None, _NoEffectBeyond(None)] = None
-    attainment: Annotated[float | None, _NoEffectBeyond(None)] = None
+    """What its users may expect: replicas are counted by what one serves within it, and a rollout
+    with `rollback_on: slo` is judged by it."""
+
+    ttft_ms: Annotated[float | None, Field(gt=0, le=3_600_000)] = None
+    """To the first token."""
+    tpot_ms: Annotated[float | None, Field(gt=0, le=3_600_000)] = None
+    """For each token after it."""
+    attainment: Annotated[float | None, Field(gt=0, lt=1)] = None
+    """The share of requests that has to meet it in a rollout; null: 0.99."""
+
+    @model_validator(mode="after")
+    def _says_of_what(self) -> SloSpec:
+        if self.attainment is not None and self.ttft_ms is None and self.tpot_ms is None:
+            raise PydanticCustomError(
+                "no_slo",
+                "is the share of requests that meet ttft_ms or tpot_ms: say one of these too",
+                {"field": "attainment"},
+            )
+        return self
+
+
+def _readable(check: Callable[[str], None]) -> Callable[[str], str]:
+    def checked(value: str) -> str:
+        try:
+            check(value)
+        except ValueError as error:
+            raise PydanticCustomError(
+                "unreadable", "cannot be read: {why}", {"why": str(error)}
+            ) from error
+        return value
+
+    return checked
+
+
+class ScheduleEntry(StrictBody):
+    """A higher minimum at certain times. Replicas are asked for ahead, by as much as nine starts
+    of ten take."""
+
+    cron: Annotated[str, Field(max_length=200), AfterValidator(_readable(check_line))]
+    """When it begins: minute, hour, day of month, month, day of week."""
+    duration_s: Annotated[float, Field(gt=0, le=LONGEST_S)]
+    min_replicas: Annotated[int, Field(ge=1, le=64)]
+    timezone: Annotated[str, Field(max_length=64), AfterValidator(_readable(check_zone))] = "UTC"
+    """Of `cron`, an IANA name like Europe/Berlin."""
 
 
 class ScalingSpec(StrictBody):
@@ -124,7 +167,24 @@ class ScalingSpec(StrictBody):
     keep_warm: Literal["none", "machine", "standby", "sleep"] = "none"
     """What stays at zero: nothing; an instance; an instance with a process that has its imports
     done; or a replica that keeps its weights in host memory."""
-    schedule: Annotated[list[JsonValue], _NoEffectBeyond([])] = []
+    schedule: Annotated[list[ScheduleEntry], Field(max_length=64)] = []
+    mode: Literal["act", "advise"] = "act"
+    """advise: decisions are made and stored, and the number of replicas stays as it is."""
+
+    @model_validator(mode="after")
+    def _fits_the_schedule(self) -> ScalingSpec:
+        for index, each in enumerate(self.schedule):
+            if each.min_replicas > self.max_replicas:
+                raise PydanticCustomError(
+                    "range",
+                    "is {low}, above max_replicas ({high}); raise max_replicas",
+                    {
+                        "field": f"schedule.{index}.min_replicas",
+                        "low": each.min_replicas,
+                        "high": self.max_replicas,
+                    },
+                )
+        return self
 
     @model_validator(mode="after")
     def _is_a_range(self) -> ScalingSpec:

@@ -27,6 +27,8 @@ _ROUTES = (
         ("GET", "/api/v1/deployments/{name}"),
         ("PUT", "/api/v1/deployments/{name}"),
         ("DELETE", "/api/v1/deployments/{name}"),
+        ("PUT", "/api/v1/deployments/{name}/override"),
+        ("DELETE", "/api/v1/deployments/{name}/override"),
         ("GET", "/api/v1/deployments/{name}/decisions"),
         ("GET", "/api/v1/deployments/{name}/cold-starts"),
         ("GET", "/api/v1/deployments/{name}/replicas"),

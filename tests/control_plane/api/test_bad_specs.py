@@ -16,6 +16,11 @@ pytestmark = on_sqlite_alone
 _DEEP: Any = "[" * 100_000
 
 
+def _scheduled(**changed: Any) -> dict[str, Any]:
+    entry = {"cron": "0 8 * * mon-fri", "duration_s": 3600.0, "min_replicas": 1} | changed
+    return {"scaling": {"schedule": [entry]}}
+
+
 @pytest.mark.parametrize(
     ("changes", "field", "says"),
     [
@@ -36,7 +41,14 @@ _DEEP: Any = "[" * 100_000
         ({"scaling": {"max_replicas": True}}, "scaling.max_replicas", "valid integer"),
         ({"scaling": {"idle_s": 0}}, "scaling.idle_s", "greater than 0"),
         ({"scaling": {"keep_warm": "hot"}}, "scaling.keep_warm", "'standby' or 'sleep'"),
-        ({"scaling": {"schedule": [{"at": "8:00"}]}}, "scaling.schedule", "has no effect yet"),
+        ({"scaling": {"schedule": [{"at": "8:00"}]}}, "scaling.schedule.0.at", "known here: cron"),
+        (_scheduled(cron="61 * * * *"), "scaling.schedule.0.cron", "61 > 59"),
+        (_scheduled(cron="@daily"), "scaling.schedule.0.cron", "five fields"),
+        (_scheduled(timezone="Mars/Olympus"), "scaling.schedule.0.timezone", "no time zone"),
+        (_scheduled(min_replicas=0), "scaling.schedule.0.min_replicas", "greater than or equal"),
+        (_scheduled(min_replicas=2), "scaling.schedule.0.min_replicas", "above max_replicas (1)"),
+        (_scheduled(duration_s=1e9), "scaling.schedule.0.duration_s", "less than or equal"),
+        ({"scaling": {"mode": "watch"}}, "scaling.mode", "'act' or 'advise'"),
         ({"scaling": []}, "scaling", "JSON object"),
         ({"engine": {"kind": "vllm"}}, "engine.kind", "here: torch, paced (a test engine)"),
         ({"engine": {"kind": "torhc"}}, "engine.kind", "did you mean 'torch'?"),
@@ -65,7 +77,10 @@ _DEEP: Any = "[" * 100_000
         ),
         ({"engine": {"dtype": "fp16"}}, "engine.dtype", "say bfloat16"),
         ({"engine": {"dtype": "half"}}, "engine.dtype", "float16 is not supported"),
-        ({"slo": {"ttft_ms": 500}}, "slo.ttft_ms", "has no effect yet"),
+        ({"slo": {"ttft_ms": 0}}, "slo.ttft_ms", "greater than 0"),
+        ({"slo": {"tpot_ms": float(10**9)}}, "slo.tpot_ms", "less than or equal"),
+        ({"slo": {"ttft_ms": 500.0, "attainment": 99}}, "slo.attainment", "less than 1"),
+        ({"slo": {"attainment": 0.9}}, "slo.attainment", "say one of these too"),
         ({"placement": {"regions": ["US East"]}}, "placement.regions.0", "should match"),
         ({"placement": {"spot": "often"}}, "placement.spot", "'prefer', 'only' or 'never'"),
         ({"placement": {"accelerators": ["H1OO"]}}, "placement.accelerators.0", "H100"),

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import httpx
 import pytest
 
+from infra.performance.model_facts import facts_of
 from infra.settings import Settings
 from tests.control_plane.api.conftest import MakeModel
 
 _SEVENTY_B = 70_000_000_000
+_EIGHT_B = {
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+}
 
 
 @pytest.fixture
@@ -76,3 +86,32 @@ async def test_what_can_be_had_is_taken(client: httpx.AsyncClient, make_model: M
     answer = await client.post("/deployments", json=spec)
     assert answer.status_code == 201
     assert answer.json()["notes"] == []
+
+
+async def test_an_slo_that_no_allowed_machine_meets_is_refused_with_the_fastest(
+    client: httpx.AsyncClient, make_model: MakeModel
+) -> None:
+    facts = asdict(facts_of(_EIGHT_B))
+    await make_model(parameters=8_030_000_000, facts=facts, max_context_tokens=8192)
+    placement = {"accelerators": ["L4", "A10G"]}
+    spec = {"name": "chat", "model": "smollm2", "placement": placement}
+    answer = await client.post("/deployments", json={**spec, "slo": {"tpot_ms": 10.0}})
+    [error] = answer.json()["errors"]
+    assert error["field"] == "slo"
+    assert "on A10G, the fastest of them" in error["message"]
+    assert "(SLO 10)" in error["message"]
+    assert (await client.post("/deployments", json={**spec, "slo": {"tpot_ms": 100.0}})).is_success
+
+
+async def test_a_context_that_leaves_no_room_for_one_sequence_is_refused(
+    client: httpx.AsyncClient, make_model: MakeModel
+) -> None:
+    """Weights alone would fit."""
+    facts = asdict(facts_of(_EIGHT_B))
+    await make_model(parameters=8_030_000_000, facts=facts, max_context_tokens=131_072)
+    placement = {"accelerators": ["L4"]}
+    spec = {"name": "chat", "model": "smollm2", "placement": placement}
+    engine = {"max_context_tokens": 131_072}
+    answer = await client.post("/deployments", json={**spec, "engine": engine})
+    [error] = answer.json()["errors"]
+    assert "for one context of 131072 tokens" in error["message"]

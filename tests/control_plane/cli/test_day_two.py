@@ -57,6 +57,48 @@ def test_scale_without_a_number_is_wrong_usage(tamer: Tamer, stub_server: StubSe
     assert stub_server.requests == []
 
 
+ORDERED = deployment(override={"replicas": 3, "until": 1.0})
+
+
+def test_a_number_for_a_while_is_ordered_and_the_bounds_stay(
+    tamer: Tamer, stub_server: StubServer
+) -> None:
+    stub_server.on("PUT", "/deployments/chat/override", (200, ORDERED))
+    code, out, _ = tamer("scale", "chat", "3", "--for", "1h30m")
+    assert code == 0
+    assert out.startswith("chat: 3 replicas until 1970-01-01 ")
+    assert stub_server.requests[-1][3] == {"replicas": 3, "seconds": 5400.0}
+
+
+def test_an_order_is_shown_with_the_way_to_end_it(tamer: Tamer, stub_server: StubServer) -> None:
+    stub_server.on("GET", "/deployments/chat", (200, ORDERED))
+    stub_server.on("GET", "/deployments/chat/replicas", page())
+    assert "ordered: 'tamer scale chat --auto' ends that" in tamer("status", "chat")[1]
+
+
+def test_auto_ends_an_order(tamer: Tamer, stub_server: StubServer) -> None:
+    stub_server.on("DELETE", "/deployments/chat/override", (200, deployment(override=None)))
+    assert tamer("scale", "chat", "--auto")[:2] == (0, "chat: the autoscaler decides\n")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        ("3",),
+        ("--for", "2h"),
+        ("3", "--for", "soon"),
+        ("3", "--for", "0s"),
+        ("3", "--for", "2h", "--max", "4"),
+        ("--auto", "--max", "4"),
+    ],
+)
+def test_half_an_order_is_wrong_usage(
+    tamer: Tamer, stub_server: StubServer, said: tuple[str, ...]
+) -> None:
+    assert tamer("scale", "chat", *said)[0] == ExitCode.USAGE
+    assert stub_server.requests == []
+
+
 @pytest.fixture
 def chat_yaml(tmp_path: Path) -> str:
     path = tmp_path / "chat.yaml"
