@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from control_plane.autoscaler.capacity import Serving, mean_of, replica_capacity, slo_of
+from control_plane.autoscaler.capacity import mean_of, replica_capacity
 from control_plane.autoscaler.observation import ReplicaCapacity
 from control_plane.controller.deployment_rows import DeploymentRows
 from control_plane.controller.devices import device_of, devices_of
@@ -18,6 +18,7 @@ from infra.performance.capacity import RequestMix, Slo, SloUnreachable
 from infra.performance.correction import Correction
 from infra.performance.hardware import HOST, Accelerator, accelerator
 from infra.performance.memory import DoesNotFit
+from infra.performance.serving import Serving, slo_of
 from infra.wire import Heartbeat, StepSample
 
 _ENOUGH = 30

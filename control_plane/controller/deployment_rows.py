@@ -13,7 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.autoscaler import decision as scaling
 from control_plane.autoscaler.boot_time import BootTime
-from control_plane.autoscaler.capacity import Serving
 from control_plane.autoscaler.crash_loop import Failures
 from control_plane.controller.boot_memory import BootMemory
 from control_plane.controller.boot_times import next_boot_time
@@ -37,6 +36,7 @@ from control_plane.store.repositories import (
 from control_plane.store.repositories.listings import Deployed
 from control_plane.store.repositories.starts import BootSample
 from control_plane.store.tables import Decision, Deployment, Instance, Replica, Revision, Rollout
+from infra.performance.serving import Serving
 from infra.states import InstanceState, ReplicaState
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from control_plane.autoscaler.capacity import USUAL_MIX, Serving, replica_capacity
 from control_plane.controller.placement_spec import placement_policy
 from control_plane.store.tables import Instance, Replica
 from infra.instance_types import InstanceType, aws_instance_types
 from infra.names import AWS_CLOUD
-from infra.performance.capacity import Slo, SloUnreachable
+from infra.performance.capacity import Slo, SloUnreachable, capacity
 from infra.performance.hardware import HOST, Accelerator, accelerator
 from infra.performance.memory import DoesNotFit
+from infra.performance.serving import USUAL_MIX, Serving
 
 
 def device_of(instance: Instance | None) -> Accelerator:
@@ -56,7 +56,7 @@ def _does(serving: Serving, device: Accelerator, slo: Slo) -> bool:
     try:
         room = serving.kv_tokens_on(device)
         time = serving.time_on(device)
-        replica_capacity(time, USUAL_MIX, slo, room, serving.max_running, "model")
+        capacity(time, USUAL_MIX, slo, room, serving.max_running)
     except (DoesNotFit, SloUnreachable):
         return False
     return True

@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from control_plane.autoscaler.capacity import Serving
 from control_plane.store.repositories import models
 from control_plane.store.tables import Revision
+from infra.performance.serving import Serving
 
 
 class ModelMemory:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from control_plane.autoscaler.capacity import jobs_per_replica
 from control_plane.autoscaler.policy import KeepWarm, Mode, ScalingPolicy
-from control_plane.autoscaler.schedule import Floor, scheduled_replicas
+from infra.performance.serving import jobs_per_replica
+from infra.schedule import Floor, scheduled_replicas
 
 _CALM_S = 300.0
 

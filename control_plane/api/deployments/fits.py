@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from control_plane.api.deployments.revision import engine_options
 from control_plane.api.deployments.spec import DeploymentSpec
 from control_plane.api.problem import invalid_field
-from control_plane.autoscaler.capacity import USUAL_MIX, Serving, replica_capacity, slo_of
 from control_plane.store.tables import Model
 from infra.instance_types import InstanceType
-from infra.performance.capacity import Slo, SloUnreachable
+from infra.performance.capacity import Slo, SloUnreachable, capacity
 from infra.performance.hardware import Accelerator, accelerator
 from infra.performance.memory import DoesNotFit, require_weights, weights_of
+from infra.performance.serving import USUAL_MIX, Serving, slo_of
 
 
 def fitting(
@@ -70,7 +70,7 @@ def _too_small(device: Accelerator, serving: Serving | None, weight_bytes: int) 
 def _too_slow(device: Accelerator, serving: Serving, slo: Slo) -> str:
     try:
         time, room = serving.time_on(device), serving.kv_tokens_on(device)
-        replica_capacity(time, USUAL_MIX, slo, room, serving.max_running, "model")
+        capacity(time, USUAL_MIX, slo, room, serving.max_running)
     except SloUnreachable as error:
         return str(error)
     return ""

@@ -26,9 +26,10 @@ from control_plane.api.deployments.engines import engine_hint, engine_names
 from control_plane.api.deployments.options import check_options, check_torch_options
 from control_plane.api.deployments.rollout_spec import RolloutSpec
 from control_plane.api.strict import PLAIN_TEXT_PATTERN, StrictBody, nearest
-from control_plane.autoscaler.schedule import LONGEST_S, check_line, check_zone
+from infra.cron import parse_cron
 from infra.names import NAME_PATTERN, NAME_RULE
 from infra.performance.hardware import ACCELERATORS
+from infra.schedule import LONGEST_S, check_zone
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, description=NAME_RULE)]
 Positive = Annotated[float, Field(gt=0)]
@@ -134,7 +135,7 @@ class SloSpec(StrictBody):
         return self
 
 
-def _readable(check: Callable[[str], None]) -> Callable[[str], str]:
+def _readable(check: Callable[[str], object]) -> Callable[[str], str]:
     def checked(value: str) -> str:
         try:
             check(value)
@@ -151,7 +152,7 @@ class ScheduleEntry(StrictBody):
     """A higher minimum at certain times. Replicas are asked for ahead, by as much as nine starts
     of ten take."""
 
-    cron: Annotated[str, Field(max_length=200), AfterValidator(_readable(check_line))]
+    cron: Annotated[str, Field(max_length=200), AfterValidator(_readable(parse_cron))]
     """When it begins: minute, hour, day of month, month, day of week."""
     duration_s: Annotated[float, Field(gt=0, le=LONGEST_S)]
     min_replicas: Annotated[int, Field(ge=1, le=64)]

@@ -42,7 +42,7 @@ def _scheduled(**changed: Any) -> dict[str, Any]:
         ({"scaling": {"idle_s": 0}}, "scaling.idle_s", "greater than 0"),
         ({"scaling": {"keep_warm": "hot"}}, "scaling.keep_warm", "'standby' or 'sleep'"),
         ({"scaling": {"schedule": [{"at": "8:00"}]}}, "scaling.schedule.0.at", "known here: cron"),
-        (_scheduled(cron="61 * * * *"), "scaling.schedule.0.cron", "61 > 59"),
+        (_scheduled(cron="61 * * * *"), "scaling.schedule.0.cron", "'61' is not 0 to 59"),
         (_scheduled(cron="@daily"), "scaling.schedule.0.cron", "five fields"),
         (_scheduled(timezone="Mars/Olympus"), "scaling.schedule.0.timezone", "no time zone"),
         (_scheduled(min_replicas=0), "scaling.schedule.0.min_replicas", "greater than or equal"),

@@ -1,10 +1,8 @@
 """Replicas that an owner wants at certain times: cron lines that raise the minimum for a while
 (pure).
 
-A line is read as cron reads it: minute, hour, day of month, month, day of week; where both kinds of
-days are limited, either will do. Times are those of a wall clock in the line's time zone. A time
-that the clock skips in spring happens an hour later; of one that it shows twice in autumn, the
-first counts.
+Times are those of a wall clock in the line's time zone. A time that the clock skips in spring
+happens an hour later; of one that it shows twice in autumn, the first counts.
 """
 
 from __future__ import annotations
@@ -12,17 +10,15 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from datetime import time as time_of_day
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from celery.schedules import crontab
+from infra.cron import Cron, parse_cron
 
 LONGEST_S = 7 * 86_400.0
 _DAYS_BACK = 8
-_MONTH_DAYS = frozenset(range(1, 32))
-_WEEK_DAYS = frozenset(range(7))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,29 +29,6 @@ class Floor:
     duration_s: float
     min_replicas: int
     timezone: str = "UTC"
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    times: tuple[time_of_day, ...]
-    """Rising."""
-    month_days: frozenset[int]
-    months: frozenset[int]
-    week_days: frozenset[int]
-    """0: Sunday."""
-
-    def happens_on(self, day: date) -> bool:
-        if day.month not in self.months:
-            return False
-        in_month, in_week = day.day in self.month_days, day.isoweekday() % 7 in self.week_days
-        if self.month_days < _MONTH_DAYS and self.week_days < _WEEK_DAYS:
-            return in_month or in_week
-        return in_month and in_week
-
-
-def check_line(cron: str) -> None:
-    """Raises ValueError: it is no line; the message says why."""
-    _line(cron)
 
 
 def check_zone(name: str) -> None:
@@ -79,11 +52,11 @@ def scheduled_replicas(schedule: Sequence[Floor], now: float, ahead_s: float) ->
 
 
 def _holds(floor: Floor, first: float, last: float) -> bool:
-    start = _last_start(_line(floor.cron), _zone(floor.timezone), last)
+    start = _last_start(parse_cron(floor.cron), _zone(floor.timezone), last)
     return start is not None and start + floor.duration_s > first
 
 
-def _last_start(line: _Line, zone: ZoneInfo, until: float) -> float | None:
+def _last_start(line: Cron, zone: ZoneInfo, until: float) -> float | None:
     """The newest time of the line up to `until`, as far back as any floor holds."""
     today = datetime.fromtimestamp(until, zone)
     for back in range(_DAYS_BACK + 1):
@@ -97,20 +70,6 @@ def _last_start(line: _Line, zone: ZoneInfo, until: float) -> float | None:
             if start <= until:
                 return start
     return None
-
-
-@lru_cache(maxsize=1024)
-def _line(cron: str) -> _Line:
-    if len(cron.split()) != 5:
-        raise ValueError("five fields: minute, hour, day of month, month, day of week")
-    read = crontab.from_string(cron)
-    times = tuple(time_of_day(hour, minute) for hour in read.hour for minute in read.minute)
-    return _Line(
-        tuple(sorted(times)),
-        frozenset(read.day_of_month),
-        frozenset(read.month_of_year),
-        frozenset(read.day_of_week),
-    )
 
 
 @lru_cache(maxsize=1024)
