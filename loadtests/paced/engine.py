@@ -6,13 +6,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from infra.wire import FinishReason, JobSpec, TokenEvent
+from infra.wire import FinishReason, JobSpec, StepSample, TokenEvent
 from loadtests.paced.options import PacedOptions, read_options
 from loadtests.paced.sequence import Sequence
 from worker.engine.base import EngineSpec
 from worker.engine.loading import report_loading
 from worker.engine.messages import Stats
 
+_SAMPLE_EVERY = 4
 _LOADING_PARTS = 10
 _LOADING_PART_BYTES = 16 << 20
 
@@ -39,6 +40,8 @@ class PacedEngine:
         self._step_ended_at = clock()
         self._steps = 0
         self._output_tokens = 0
+        self._sampled: StepSample | None = None
+        self._samples = 0
 
     def load(self) -> None:
         """Spend the declared loading time."""
@@ -70,6 +73,7 @@ class PacedEngine:
         if not (admitted or self._running):
             return []
         self._spend(self._duration_s(admitted))
+        self._sample(admitted)
         for _ in admitted:
             self._running.append(self._waiting.popleft())
         events = [each.advance(self._options.tokens_per_step) for each in self._running]
@@ -96,6 +100,8 @@ class PacedEngine:
             max_running=self._options.max_running,
             steps=self._steps,
             output_tokens=self._output_tokens,
+            sampled_step=self._sampled,
+            sampled_steps=self._samples,
         )
 
     def close(self) -> None:
@@ -113,6 +119,15 @@ class PacedEngine:
                 break
             admitted.append(sequence)
         return admitted
+
+    def _sample(self, admitted: list[Sequence]) -> None:
+        """Tell of now and then a step of decodes alone, as a real engine does."""
+        if admitted or self._steps % _SAMPLE_EVERY:
+            return
+        context = sum(each.context_tokens for each in self._running)
+        duration_s = self._options.decode_step_s / self._options.tokens_per_step
+        self._sampled = StepSample(len(self._running), context, 0, 0, duration_s)
+        self._samples += 1
 
     def _duration_s(self, admitted: list[Sequence]) -> float:
         prompt_tokens = sum(each.prompt_tokens for each in admitted)

@@ -108,6 +108,7 @@ class Replica:
             self._serving.drain(float("inf"))
 
     def report(self) -> ReplicaReport:
+        """How it is now, and the steps that no report has told yet."""
         stats = self._serving.stats if self._serving else Stats()
         engine = self._engine
         return ReplicaReport(
@@ -124,6 +125,7 @@ class Replica:
             preemptions=stats.preemptions,
             memory_bytes=held_bytes(engine.pid) if engine is not None else 0,
             start=self._clock.report(),
+            steps=self._serving.take_steps() if self._serving is not None else [],
         )
 
     async def run(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
@@ -15,7 +16,7 @@ from infra.queue.queue import JobQueue, Lease
 from infra.telemetry import logger
 from infra.tracing.span import now_ns
 from infra.waiting import set_within
-from infra.wire import FinishReason, JobSpec, Malformed, Sampling, TokenEvent, decode
+from infra.wire import FinishReason, JobSpec, Malformed, Sampling, StepSample, TokenEvent, decode
 from worker.agent.capacity import UNLIMITED_TOKENS, free_capacity
 from worker.agent.clock import lease_clock_s
 from worker.agent.engine_process import EngineEnded, EngineProcess
@@ -34,6 +35,7 @@ _HANG_LEASES = 2
 _BELL_S = 5.0
 _LAST_LEASE_LIMIT_S = 1.0
 _GIVE_BACK_TRIES = 3
+_STEPS_TOLD = 16
 
 
 class Serving:
@@ -68,6 +70,7 @@ class Serving:
         self._look_for_work = asyncio.Event()
         self._changed = asyncio.Event()
         self._drained_at_s: float | None = None
+        self._steps: deque[StepSample] = deque(maxlen=_STEPS_TOLD)
 
     @property
     def stats(self) -> Stats:
@@ -75,6 +78,12 @@ class Serving:
         if self.held:
             return self._stats
         return msgspec.structs.replace(self._stats, running=0, waiting=0, kv_tokens_used=0)
+
+    def take_steps(self) -> list[StepSample]:
+        """Those that were measured since the last call, the newest of them."""
+        taken = list(self._steps)
+        self._steps.clear()
+        return taken
 
     @property
     def _owes_sign(self) -> bool:
@@ -201,6 +210,7 @@ class Serving:
         while True:
             message = await self._engine.hear()
             if isinstance(message, StepDone):
+                self._note_step(message.stats)
                 self._stats = message.stats
                 self._pulse.step_ended(lease_clock_s())
                 await self._speak(message.events, message.ended_ns)
@@ -208,6 +218,10 @@ class Serving:
                 self._pulse.expect_long_step(message.bound_s, lease_clock_s())
             elif isinstance(message, Failed):
                 raise EngineEnded(message.reason)
+
+    def _note_step(self, stats: Stats) -> None:
+        if stats.sampled_step is not None and stats.sampled_steps != self._stats.sampled_steps:
+            self._steps.append(stats.sampled_step)
 
     async def _speak(self, events: Sequence[TokenEvent], ended_ns: int) -> None:
         """Pass a step on to its consumers, as far as we may still speak for its jobs."""

@@ -28,8 +28,7 @@ class Committed:
     outcomes: list[Outcome]
     result: StepResult
     """What it gave; the outcomes say what was taken of it."""
-    tokens: int
-    """Positions that it computed."""
+    plan: Plan
     duration_s: float
 
 
@@ -77,7 +76,7 @@ class PlainLoop:
             return None
         result = self._runner.launch(self._runner.prepare(plan)).result()
         outcomes = self._scheduler.commit(result)
-        return Committed(outcomes, result, plan.tokens, self._clock() - plan.made_at_s)
+        return Committed(outcomes, result, plan, self._clock() - plan.made_at_s)
 
     def drain(self) -> None:
         return
@@ -149,4 +148,4 @@ class OverlappedLoop:
         # It began when it was planned, or when the step before it ended.
         began_s = max(plan.made_at_s, self._committed_at_s)
         self._committed_at_s = self._clock()
-        return Committed(outcomes, result, plan.tokens, self._committed_at_s - began_s)
+        return Committed(outcomes, result, plan, self._committed_at_s - began_s)

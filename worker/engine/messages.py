@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from infra.wire import JobSpec, TokenEvent
+from infra.wire import JobSpec, StepSample, TokenEvent
 
 
 class Submit(msgspec.Struct, frozen=True, tag=True):
@@ -49,6 +49,10 @@ class Stats(msgspec.Struct, frozen=True, array_like=True):
     prefix_hit_tokens: int = 0
     """How many of these were."""
     preemptions: int = 0
+    sampled_step: StepSample | None = None
+    """The newest of some that were measured."""
+    sampled_steps: int = 0
+    """How many were, so far."""
 
 
 class StandingBy(msgspec.Struct, frozen=True, tag=True):

@@ -21,6 +21,7 @@ from worker.engine.loading import report_loading
 from worker.engine.messages import Stats
 from worker.engine.rehearsal import QUANTIZATIONS, miniature, pays
 from worker.engine.sleep import HostedWeights
+from worker.engine.step_sampling import StepSampling
 from worker.engine.step_times import StepTimes
 from worker.scheduling.plan import Outcome, StepResult
 from worker.scheduling.preemption import PreemptionCosts
@@ -68,6 +69,7 @@ class TorchEngine:
         self._sequences: dict[str, Sequence] = {}
         self._arrivals = 0
         self._step_times = StepTimes()
+        self._samples = StepSampling()
         self._steps = 0
         self._output_tokens = 0
 
@@ -119,6 +121,7 @@ class TorchEngine:
             while self._sequences:
                 self.step()
         self._steps = self._output_tokens = 0
+        self._samples = StepSampling()  # it compiled, or waited for weights
         self._scheduler.prefix_queried_tokens = self._scheduler.prefix_hit_tokens = 0
 
     def await_weights(self) -> None:
@@ -188,7 +191,8 @@ class TorchEngine:
         committed = self._loop.step()
         if committed is None:
             return ended
-        self._step_times.observe(committed.tokens, committed.duration_s)
+        self._step_times.observe(committed.plan.tokens, committed.duration_s)
+        self._samples.see(committed.plan, committed.duration_s)
         self._steps += 1
         copy_s = self._assembly.block_copy_s
         if copy_s is not None:
@@ -218,6 +222,8 @@ class TorchEngine:
             prefix_queried_tokens=self._scheduler.prefix_queried_tokens,
             prefix_hit_tokens=self._scheduler.prefix_hit_tokens,
             preemptions=self._scheduler.preemptions,
+            sampled_step=self._samples.newest,
+            sampled_steps=self._samples.count,
         )
 
     def close(self) -> None:

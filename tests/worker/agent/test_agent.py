@@ -45,6 +45,18 @@ async def ready(stage: Stage, name: str, **options: object) -> Agent:
     return agent
 
 
+async def test_a_report_tells_the_steps_that_no_report_has_told_yet(
+    stage: Stage, consumer: Consumer
+) -> None:
+    agent = await ready(stage, "a")
+    stream = await consumer.ask("job", [1, 2, 3], 64)
+    report = await agent.report_where("replica-a", lambda each: bool(each.steps), "measured")
+    assert {each.sequences for each in report.steps} == {1}
+    assert all(3 < each.context_tokens <= 67 and each.seconds > 0 for each in report.steps)
+    await finished(stream)
+    await agent.report_where("replica-a", lambda each: not each.steps, "told of no more steps")
+
+
 async def finished(stream: Stream) -> None:
     await wait_until(lambda: stream.finish is not None, f"{stream.spec.job_id} finishes")
 

@@ -54,6 +54,16 @@ def finish_all(engine: Engine) -> list[TokenEvent]:
     return events
 
 
+def test_a_step_tells_how_long_it_took_and_what_it_held(engine: Engine) -> None:
+    assert engine.stats().sampled_steps == 0, "the warm-up is no measure"
+    engine.submit(job(), 1)
+    engine.step()
+    step = engine.stats().sampled_step
+    assert step is not None
+    assert step.seconds > 0
+    assert (step.sequences, step.chunk_tokens, step.before_tokens) == (0, 5, 0)
+
+
 def run(engine: Engine, spec: JobSpec) -> tuple[list[int], TokenEvent]:
     """Output tokens of one job, and its last event."""
     assert engine.submit(spec, 1) is None
