@@ -97,12 +97,18 @@ class CapacityBook:
         current = [each for each in rows.live if each.revision_id == rows.revision.id]
         spec = rows.deployment.spec
         devices = devices_of(current, instances, spec, serving, slo, self._cloud)
-        about = (slo, tuple(sorted(each.name for each in devices)), kv_tokens)
+        names = sorted(each.name for each in devices)
+        known = [self._measured(rows.revision.id, name) for name in names]
+        about = (slo, tuple(names), tuple(known), kv_tokens)
         said, now_s = self._said.get(rows.revision.id), self._clock()
         if said is None or said.about != about or now_s - said.at_s >= _REST_S:
             found, why = self._compute(rows.revision.id, serving, devices, slo, mix, kv_tokens)
             said = self._said[rows.revision.id] = _Said(now_s, about, found, why)
         return said.capacity, said.why
+
+    def _measured(self, revision_id: str, device: str) -> bool:
+        correction = self._corrections.get((revision_id, device))
+        return correction is not None and correction.observations >= _ENOUGH
 
     def _learn(
         self, revision_id: str, serving: Serving, device: Accelerator, steps: Iterable[StepSample]
@@ -130,7 +136,7 @@ class CapacityBook:
         for name, count in Counter(each.name for each in devices).items():
             device = HOST if name == HOST.name else accelerator(name)
             correction = self._corrections.get((revision_id, name))
-            measured = correction is not None and correction.observations >= _ENOUGH
+            measured = self._measured(revision_id, name)
             if device is HOST and not (measured and kv_tokens):
                 continue
             time_on = correction.time if correction is not None else serving.time_on(device)

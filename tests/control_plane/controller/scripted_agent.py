@@ -18,6 +18,7 @@ from infra.wire import (
     ReplicaReport,
     ReplicaSpec,
     StartReport,
+    StepSample,
 )
 
 
@@ -28,6 +29,9 @@ class ScriptedAgent:
         """What a new replica becomes."""
         self.start = StartReport()
         """What it says of each start."""
+        self.steps: list[StepSample] = []
+        """What each of its reports tells of steps."""
+        self.kv_tokens = 0
         self.silent = False
         self.left = False
         self.assignment = Assignment(self.instance_id, 0)
@@ -83,7 +87,14 @@ class ScriptedAgent:
             if spec.asleep and state is ReplicaState.READY:
                 state = ReplicaState.SLEEPING
             start = msgspec.structs.replace(self.start, wakes=spec.wakes)
-            report = ReplicaReport(spec.replica_id, state, "the script says so", start=start)
+            report = ReplicaReport(
+                spec.replica_id,
+                state,
+                "the script says so",
+                kv_tokens_total=self.kv_tokens,
+                start=start,
+                steps=self.steps,
+            )
             if not is_final(state):
                 return report
             self._ended[spec.replica_id] = report
