@@ -44,4 +44,6 @@ def _lines(preview: Json | None) -> Iterator[str]:
 
 def _price(machine: Json) -> str:
     usd = machine["usd_per_hour"]
-    return f"${usd:.4g} an hour and replica" if usd else "no price"
+    tokens = machine.get("usd_per_million_tokens")
+    each = f", ${tokens:.3g} a million tokens when it is busy" if tokens else ""
+    return f"${usd:.4g} an hour and replica{each}" if usd else "no price"

@@ -9,10 +9,10 @@ from control_plane.controller.placement_spec import placement_policy
 from control_plane.store.tables import Instance, Replica
 from infra.instance_types import InstanceType, aws_instance_types
 from infra.names import AWS_CLOUD
-from infra.performance.capacity import Slo, SloUnreachable, capacity
+from infra.performance.capacity import Slo, SloUnreachable
 from infra.performance.hardware import HOST, Accelerator, accelerator
 from infra.performance.memory import DoesNotFit
-from infra.performance.serving import USUAL_MIX, Serving
+from infra.performance.serving import Serving
 
 
 def device_of(instance: Instance | None) -> Accelerator:
@@ -54,9 +54,7 @@ def _expected(spec: Mapping[str, Any], serving: Serving, slo: Slo) -> Accelerato
 
 def _does(serving: Serving, device: Accelerator, slo: Slo) -> bool:
     try:
-        room = serving.kv_tokens_on(device)
-        time = serving.time_on(device)
-        capacity(time, USUAL_MIX, slo, room, serving.max_running)
+        serving.capacity_on(device, slo)
     except (DoesNotFit, SloUnreachable):
         return False
     return True

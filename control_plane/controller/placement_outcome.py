@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.controller.consolidation import Move
+from control_plane.controller.placement_fits import Load
 from control_plane.controller.placement_machines import Machine
 from control_plane.controller.placement_plan import PlacementPlan
 from control_plane.controller.placement_rows import Placed
@@ -72,6 +73,9 @@ async def explain(session: AsyncSession, placed: Placed, made: PlacementPlan) ->
         "usd_per_hour": _usd_per_hour(made, want),
         "solver": made.plan.solver,
     }
+    per_token = _usd_per_million_tokens(placed, made, want)
+    if per_token is not None:
+        outcome["usd_per_million_tokens"] = per_token
     if id in made.impossible:
         outcome["waiting"] = len(placed.waiting) - where.total()
         outcome["because"] = made.why_not(id)
@@ -178,6 +182,18 @@ def _usd_per_hour(made: PlacementPlan, want: Want) -> float:
     planned = made.plan.replicas.get(want.deployment, {})
     usd = sum(share_usd(made.problem, want.fits[pool]) * n for pool, n in planned.items())
     return round(usd, 6)
+
+
+def _usd_per_million_tokens(placed: Placed, made: PlacementPlan, want: Want) -> float | None:
+    """Of usual requests, when they are as many as its replicas serve within the SLO; None where
+    nobody knows how fast one is."""
+    load, served = Load.of(placed), 0.0
+    for pool, count in made.plan.replicas.get(want.deployment, {}).items():
+        each = load.tokens_per_s(made.problem.offers[pool].accelerator)
+        if each is None:
+            return None
+        served += count * each
+    return round(_usd_per_hour(made, want) / (served * 3600) * 1e6, 4) if served else None
 
 
 def _said(made: PlacementPlan, pool: Pool, count: int) -> str:

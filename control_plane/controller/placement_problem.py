@@ -104,10 +104,13 @@ def _want(
     policy, load = placement_policy(placed.deployment.spec), Load.of(placed)
     fits: dict[Pool, Fit] = {}
     refused: dict[Pool, str] = {}
+    by_device: dict[str, Fit | str] = {}
     for pool, offer in offers.items():
-        said = policy.refusal(offer) or load.on(offer)
+        said = policy.refusal(offer) or by_device.get(offer.accelerator)
+        if said is None:
+            said = by_device[offer.accelerator] = load.on(offer)
         if isinstance(said, Fit):
-            fits[pool] = said
+            fits[pool] = replace(said, pool=pool)
         else:
             refused[pool] = said
     running = Counter(

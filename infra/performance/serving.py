@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from infra.performance.capacity import RequestMix, Slo
+from infra.performance.capacity import Capacity, RequestMix, Slo, capacity
 from infra.performance.hardware import Accelerator
 from infra.performance.memory import plan_memory
 from infra.performance.model_facts import ModelFacts, Quantization
@@ -18,6 +18,7 @@ JOBS_PER_REPLICA = 32
 _CONTEXT_TOKENS = 4096
 USUAL_MIX = RequestMix(prompt_tokens=512.0, output_tokens=256.0)
 """A question and its answer: believed of a deployment that nobody has asked anything yet."""
+_UNHURRIED = Slo(ttft_s=math.inf, tpot_s=math.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,19 @@ class Serving:
         """Raises DoesNotFit: the model needs more memory than there is."""
         context = self.max_context_tokens
         return plan_memory(self.facts, device, self.quantization, 1, context).kv_tokens
+
+    def capacity_on(self, device: Accelerator, slo: Slo | None) -> Capacity:
+        """Of one replica, for usual requests, before anything was measured.
+
+        Args:
+            slo: None: nothing is promised, so memory and the engine's own limit end the batch.
+
+        Raises:
+            DoesNotFit: the model needs more memory than there is.
+            SloUnreachable: not even one request at a time meets the SLO.
+        """
+        room, time = self.kv_tokens_on(device), self.time_on(device)
+        return capacity(time, USUAL_MIX, slo or _UNHURRIED, room, self.max_running)
 
 
 def jobs_per_replica(options: Mapping[str, Any]) -> int:

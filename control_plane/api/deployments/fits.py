@@ -9,10 +9,10 @@ from control_plane.api.deployments.spec import DeploymentSpec
 from control_plane.api.problem import invalid_field
 from control_plane.store.tables import Model
 from infra.instance_types import InstanceType
-from infra.performance.capacity import Slo, SloUnreachable, capacity
+from infra.performance.capacity import Slo, SloUnreachable
 from infra.performance.hardware import Accelerator, accelerator
 from infra.performance.memory import DoesNotFit, require_weights, weights_of
-from infra.performance.serving import USUAL_MIX, Serving, slo_of
+from infra.performance.serving import Serving, slo_of
 
 
 def fitting(
@@ -46,6 +46,16 @@ def fitting(
     return fast
 
 
+def tokens_per_s(kind: InstanceType, spec: DeploymentSpec, model: Model) -> float | None:
+    """Prompt and output tokens of usual requests that a replica serves there within the SLO; None
+    where too little is known of the model."""
+    serving = Serving.of(model.facts, model.quantization, engine_options(spec.engine, model))
+    if serving is None:
+        return None
+    found = serving.capacity_on(accelerator(kind.accelerator), slo_of(spec.model_dump()))
+    return found.prefill_tokens_per_s + found.decode_tokens_per_s
+
+
 def _divide(
     types: Sequence[InstanceType], refusal: Callable[[Accelerator], str]
 ) -> tuple[list[InstanceType], dict[str, str]]:
@@ -69,8 +79,7 @@ def _too_small(device: Accelerator, serving: Serving | None, weight_bytes: int) 
 
 def _too_slow(device: Accelerator, serving: Serving, slo: Slo) -> str:
     try:
-        time, room = serving.time_on(device), serving.kv_tokens_on(device)
-        capacity(time, USUAL_MIX, slo, room, serving.max_running)
+        serving.capacity_on(device, slo)
     except SloUnreachable as error:
         return str(error)
     return ""

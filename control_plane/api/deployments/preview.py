@@ -6,11 +6,13 @@ from __future__ import annotations
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from control_plane.api.deployments.fits import tokens_per_s
 from control_plane.api.deployments.offers import fitting_types
 from control_plane.api.deployments.spec import DeploymentSpec
 from control_plane.autoscaler.boot_time import PRIOR, boot_time
-from control_plane.store.repositories import starts
-from control_plane.store.tables import Revision
+from control_plane.store.repositories import models, starts
+from control_plane.store.tables import Model, Revision
+from infra.instance_types import InstanceType
 from infra.names import AWS_CLOUD
 from infra.settings import Settings
 
@@ -25,6 +27,9 @@ class MachineShown(BaseModel):
     accelerator: str
     usd_per_hour: float
     """On demand, as listed; 0: it is there already."""
+    usd_per_million_tokens: float | None = None
+    """Prompt and output tokens of usual requests (512 and 256), when there are as many as a replica
+    serves within the SLO, by data sheets; null: too little is known."""
 
 
 class ColdStartShown(BaseModel):
@@ -85,14 +90,19 @@ async def _machines(
         device = str(spec.engine.options.get("device", "cpu"))
         return [MachineShown(instance_type="this machine", accelerator=device, usd_per_hour=0.0)]
     found = await fitting_types(session, spec, settings)
-    return [
-        MachineShown(
-            instance_type=each.name,
-            accelerator=each.accelerator,
-            usd_per_hour=round(each.usd_per_hour / each.devices, 6),
-        )
-        for each in found[:_SHOWN]
-    ]
+    model = await models.find(session, spec.model)
+    return [_shown(each, spec, model) for each in found[:_SHOWN]] if model is not None else []
+
+
+def _shown(kind: InstanceType, spec: DeploymentSpec, model: Model) -> MachineShown:
+    usd_per_hour = kind.usd_per_hour / kind.devices
+    served = tokens_per_s(kind, spec, model)
+    return MachineShown(
+        instance_type=kind.name,
+        accelerator=kind.accelerator,
+        usd_per_hour=round(usd_per_hour, 6),
+        usd_per_million_tokens=round(usd_per_hour / (served * 3600) * 1e6, 4) if served else None,
+    )
 
 
 async def _cold_start(session: AsyncSession, revision: Revision) -> ColdStartShown:

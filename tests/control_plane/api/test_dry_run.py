@@ -87,7 +87,14 @@ async def test_a_dry_run_tells_what_it_would_run_on_cost_and_take(
     body = (await client.put("/deployments/chat", params=_DRY, json=_CHAT)).json()
     assert body["preview"] == {
         "cloud": "local",
-        "machines": [{"instance_type": "this machine", "accelerator": "cpu", "usd_per_hour": 0.0}],
+        "machines": [
+            {
+                "instance_type": "this machine",
+                "accelerator": "cpu",
+                "usd_per_hour": 0.0,
+                "usd_per_million_tokens": None,
+            }
+        ],
         "usd_per_hour_at_min": 0.0,
         "usd_per_hour_at_max": 0.0,
         "cold_start": {"p50_s": 30.0, "p90_s": 120.0, "starts": 0},

@@ -115,3 +115,19 @@ async def test_a_context_that_leaves_no_room_for_one_sequence_is_refused(
     answer = await client.post("/deployments", json={**spec, "engine": engine})
     [error] = answer.json()["errors"]
     assert "for one context of 131072 tokens" in error["message"]
+
+
+async def test_a_dry_run_tells_what_a_million_tokens_cost_where_the_model_is_known(
+    client: httpx.AsyncClient, make_model: MakeModel
+) -> None:
+    """A tighter SLO allows smaller batches, so each token costs more."""
+    facts = asdict(facts_of(_EIGHT_B))
+    await make_model(parameters=8_030_000_000, facts=facts, max_context_tokens=8192)
+    placement = {"instance_types": ["g6e.xlarge"]}
+    prices = []
+    for tpot_ms in (200.0, 28.0):
+        spec = {"model": "smollm2", "placement": placement, "slo": {"tpot_ms": tpot_ms}}
+        answer = await client.put("/deployments/chat", params={"dry_run": "true"}, json=spec)
+        [machine] = answer.json()["preview"]["machines"]
+        prices.append(machine["usd_per_million_tokens"])
+    assert 0 < prices[0] < prices[1] < 10

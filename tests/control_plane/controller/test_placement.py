@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import pytest
 from redis.asyncio import Redis
@@ -10,8 +11,9 @@ from sqlalchemy import select
 
 from control_plane.store.repositories import pools, replicas
 from control_plane.store.session import Database
-from control_plane.store.tables import Decision, Deployment, Instance, Pool, Quota
+from control_plane.store.tables import Decision, Deployment, Instance, Model, Pool, Quota
 from infra.cloud.base import CloudPool, Market, NoticeKind
+from infra.performance.model_facts import facts_of
 from infra.settings import Settings
 from infra.states import ReplicaState
 from tests.control_plane.controller.cell import Cell
@@ -19,6 +21,14 @@ from tests.control_plane.controller.market_cloud import A, B, MarketCloud, offer
 
 SPOT_A = CloudPool("g6.xlarge", A, Market.SPOT)
 SPOT_B = CloudPool("g6.xlarge", B, Market.SPOT)
+EIGHT_B = {
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+}
 STEADY = CloudPool("g6.xlarge", A, Market.ON_DEMAND)
 
 
@@ -63,6 +73,28 @@ async def test_a_replica_gets_the_cheapest_machine_and_its_price(traded: Traded)
     assert decision.reason == "cheapest"
     assert decision.outcome["chosen"] == ["1 x g6.xlarge us-east-1a spot at $0.3000/h"]
     assert any("on-demand" in each for each in decision.outcome["rejected"])
+
+
+async def test_a_plan_tells_what_a_million_tokens_cost_and_what_no_device_can(
+    traded: Traded,
+) -> None:
+    """Of a model whose size is known."""
+    model = await traded.model()
+    async with traded.database.transaction() as session:
+        row = await session.get_one(Model, model.id)
+        row.facts, row.parameters = asdict(facts_of(EIGHT_B)), 8_030_000_000
+    chat = await traded.deploy(model, min_replicas=1)
+    await traded.until_state(chat, "ready")
+    [decision] = await traded.placings(chat)
+    assert 0.01 < decision.outcome["usd_per_million_tokens"] < 10
+    swift = await traded.deploy(model, "swift", min_replicas=1)
+    async with traded.database.transaction() as session:
+        wanted = await session.get_one(Deployment, swift.id)
+        wanted.spec = {**wanted.spec, "slo": {"tpot_ms": 5.0}}
+    await traded.until(lambda: traded.placings(swift))
+    refused = (await traded.placings(swift))[-1]
+    assert refused.reason == "impossible"
+    assert any("(SLO 5)" in each for each in refused.outcome["rejected"])
 
 
 async def test_two_replicas_are_spread_over_two_pools(traded: Traded) -> None:
