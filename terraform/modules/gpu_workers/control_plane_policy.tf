@@ -43,6 +43,8 @@ data "aws_iam_policy_document" "control_plane" {
       [for group in var.security_group_ids : "${local.ours}:security-group/${group}"],
       ["${local.ours}:subnet/*", "${local.ec2}::image/*", "${local.ec2}::snapshot/*"],
       ["${local.ours}:image/*", "${local.ours}:snapshot/*"],
+      # What a spot launch asks with; it is gone with its machine, which has to carry our tag.
+      ["${local.ours}:spot-instances-request/*"],
     )
   }
 
@@ -159,7 +161,7 @@ data "aws_iam_policy_document" "control_plane" {
 
 locals {
   launched = [
-    for kind in ["fleet", "instance", "network-interface", "spot-instances-request", "volume"] :
+    for kind in ["fleet", "instance", "network-interface", "volume"] :
     "${local.ours}:${kind}/*"
   ]
 }

@@ -54,8 +54,9 @@ resource "aws_launch_template" "worker" {
     }
   }
 
+  # Not the request of a spot machine: EC2 refuses a launch on demand from a template that tags one.
   dynamic "tag_specifications" {
-    for_each = toset(["instance", "volume", "network-interface", "spot-instances-request"])
+    for_each = toset(["instance", "volume", "network-interface"])
 
     content {
       resource_type = tag_specifications.value

@@ -51,9 +51,38 @@ run "machines_have_imdsv2_only_and_our_tag" {
     error_message = "what a launch makes carries the tag"
   }
 
+  # "You cannot specify tags for Spot instances requests if there are no Spot instances requests being
+  # created": with them in the template EC2 would refuse every launch on demand.
+  assert {
+    condition     = toset([for spec in aws_launch_template.worker.tag_specifications : spec.resource_type]) == toset(["instance", "network-interface", "volume"])
+    error_message = "one template serves launches on demand and on spot"
+  }
+
   assert {
     condition     = aws_launch_template.worker.instance_initiated_shutdown_behavior == "terminate"
     error_message = "a machine that powers itself off is gone"
+  }
+}
+
+run "a_launch_needs_the_tag_on_all_that_it_tags_and_on_nothing_else" {
+  command = apply
+
+  assert {
+    condition = alltrue([
+      for statement in data.aws_iam_policy_document.control_plane.statement :
+      toset([for resource in statement.resources : element(split(":", split("/", resource)[0]), -1)]) == toset(["fleet", "instance", "network-interface", "volume"])
+      if anytrue([for condition in statement.condition : condition.variable == "aws:RequestTag/tamer:owner"])
+    ])
+    error_message = "the tag is asked of what carries it"
+  }
+
+  assert {
+    condition = anytrue([
+      for statement in data.aws_iam_policy_document.control_plane.statement :
+      contains(statement.actions, "ec2:RunInstances") && length(statement.condition) == 0
+      if contains(statement.resources, "arn:aws:ec2:eu-west-1:123456789012:spot-instances-request/*")
+    ])
+    error_message = "a spot launch makes a request, which has no tag"
   }
 }
 
