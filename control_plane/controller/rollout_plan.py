@@ -64,6 +64,7 @@ def rollout_seen(
     crash: CrashPolicy,
 ) -> RolloutSeen:
     stable, candidate = _counts(row, sums)
+    waiting = _waiting(row, live)
     return RolloutSeen(
         stage_s=now - row.state_at,
         target=deployment.target_replicas,
@@ -73,9 +74,23 @@ def rollout_seen(
         ),
         failed_starts=failures.count if given_up(failures, crash) else 0,
         last_failure=failures.last_reason,
+        waiting_s=now - waiting.created_at if waiting is not None else 0.0,
+        waits_for=waiting.reason if waiting is not None else "",
         stable=stable,
         candidate=candidate,
     )
+
+
+def _waiting(row: Rollout, live: Sequence[Replica]) -> Replica | None:
+    """The oldest of the new revision that is still wanted and was never ready."""
+    among = (
+        each
+        for each in live
+        if each.revision_id == row.to_revision_id
+        and each.ready_at is None
+        and each.state != ReplicaState.DRAINING
+    )
+    return min(among, key=lambda each: each.created_at, default=None)
 
 
 def _counts(row: Rollout, sums: Sums | None) -> tuple[Counts | None, Counts | None]:

@@ -12,6 +12,7 @@ from infra.states import RolloutState
 _STEPS = (5, 25, ALL)
 _STEP_S = 300.0
 _HOLD_S = 300.0
+_READY_LIMIT_S = 3600.0
 _ATTAINMENT = 0.99
 
 
@@ -29,6 +30,7 @@ def strategy(spec: dict[str, Any]) -> Strategy:
         step_requests=said.get("step_requests"),
         max_surge=int(said.get("max_surge", 1)),
         max_unavailable=int(said.get("max_unavailable", 0)),
+        ready_limit_s=float(said.get("ready_limit_s", _READY_LIMIT_S)),
         rollback_on=RollbackOn(said.get("rollback_on", RollbackOn.NONE)),
         attainment=float((spec.get("slo") or {}).get("attainment") or _ATTAINMENT),
     )

@@ -27,6 +27,8 @@ class Reason(StrEnum):
     ASLEEP = "asleep"
     """The deployment is at zero: the step is watched again when it is not."""
     CANNOT_START = "cannot_start"
+    NOT_READY = "not_ready"
+    """Its replicas have not come in time; no start failed."""
     ERRORS = Fault.ERRORS.value
     SLO_TTFT = Fault.TTFT.value
     SLO_TPOT = Fault.TPOT.value
@@ -42,6 +44,11 @@ class RolloutSeen:
     failed_starts: int
     """Of the new revision, in a row, where these are too many; else 0."""
     last_failure: str = ""
+    waiting_s: float = 0.0
+    """Since the oldest replica of the new revision that was never ready was asked for. At zero
+    there is none, so this does not grow."""
+    waits_for: str = ""
+    """As that replica says it."""
     stable: Counts | None = None
     """Of the old revision during this step; None where gateways cannot be heard."""
     candidate: Counts | None = None
@@ -68,6 +75,10 @@ def next_step(strategy: Strategy, stage: Stage, seen: RolloutSeen) -> Move | Non
         return Move(back, Reason.CANNOT_START, said, inputs)
     if seen.target == 0:
         return _at_zero(strategy, stage, inputs)
+    if stage.state is RolloutState.PREPARING:
+        needed = candidates(strategy, stage, seen.target)
+        if seen.ready < needed and seen.waiting_s > strategy.ready_limit_s:
+            return _late(strategy, stage, seen, needed, inputs)
     over = stage.state is RolloutState.WATCHING and _is_over(strategy, stage, seen)
     verdict = _verdict(strategy, stage, seen, final=over)
     if verdict is None:
@@ -83,6 +94,20 @@ def next_step(strategy: Strategy, stage: Stage, seen: RolloutSeen) -> Move | Non
     if move is None and verdict.looked:
         return Move(replace(stage, looks=stage.looks + 1), Reason.LOOKED, verdict.formula, inputs)
     return move
+
+
+def _late(
+    strategy: Strategy, stage: Stage, seen: RolloutSeen, needed: int, inputs: dict[str, Any]
+) -> Move:
+    """Whoever judges it, nobody will have anything to judge."""
+    said = (
+        f"waited {seen.waiting_s:.0f} s for its replicas ({seen.ready} of {needed} ready), the "
+        f"limit is {strategy.ready_limit_s:g} s"
+    )
+    if seen.waits_for:
+        said += f": {seen.waits_for}"
+    back = replace(stage, state=RolloutState.ROLLED_BACK, percent=0)
+    return Move(back, Reason.NOT_READY, said, {**inputs, "waiting_s": round(seen.waiting_s, 3)})
 
 
 def _at_zero(strategy: Strategy, stage: Stage, inputs: dict[str, Any]) -> Move | None:

@@ -40,6 +40,8 @@ class Strategy:
     """Replicas above the target while one replaces the other (`replace`)."""
     max_unavailable: int = 0
     """Replicas below the target that may be missing meanwhile (`replace`)."""
+    ready_limit_s: float = 3600.0
+    """How long a step may wait for its replicas: scarce machines come late, but some never do."""
     rollback_on: RollbackOn = RollbackOn.NONE
     attainment: float = 0.99
     """The share of requests that must meet each SLO."""

@@ -38,6 +38,9 @@ class RolloutSpec(StrictBody):
     """Replicas above the target while one revision replaces the other."""
     max_unavailable: Annotated[int, Field(ge=0, le=64)] = 0
     """Replicas below the target that may be missing meanwhile."""
+    ready_limit_s: Annotated[float, Field(gt=0, le=_LONGEST_S)] | None = None
+    """How long a step may wait for replicas of the new revision until it is taken back; null:
+    3600. Time at zero does not count."""
     rollback_on: Literal["none", "errors", "slo"] = "none"
     """What takes the old revision back; slo: errors too. One that does not start always does."""
 

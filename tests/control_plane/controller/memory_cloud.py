@@ -16,6 +16,8 @@ class MemoryCloud:
         self.launches = 0
         self.broken = False
         self.refuses = ""
+        self.may_pass = False
+        """Whether what it refuses may succeed later."""
 
     def alive(self) -> list[str]:
         running = CloudInstanceState.RUNNING
@@ -27,7 +29,7 @@ class MemoryCloud:
     async def launch(self, request: LaunchRequest) -> CloudInstance:
         self._check()
         if self.refuses:
-            raise CloudError(self.refuses, retryable=False)
+            raise CloudError(self.refuses, retryable=self.may_pass)
         if request.instance_id in self.requests:
             assert self.requests[request.instance_id] == request, "another launch, the same token"
         else:

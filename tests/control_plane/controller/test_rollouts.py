@@ -11,6 +11,7 @@ from control_plane.api.deployments.rollout import change_revision
 from control_plane.store.clock import read_clock
 from control_plane.store.leases import break_lease
 from control_plane.store.repositories import rollouts
+from control_plane.store.repositories.replicas import live_of
 from control_plane.store.repositories.revisions import find_or_add
 from control_plane.store.session import Database
 from control_plane.store.tables import Deployment, Model, Rollout
@@ -183,6 +184,43 @@ async def test_a_revision_that_cannot_start_is_rolled_back_while_the_old_one_ser
     assert "3 starts in a row failed, the last: the script says so" in formula
     [decision] = await rolling.cell.decisions(chat, "rollout")
     assert decision.outcome == {"state": "rolled_back", "revision": rolling.old, "left": new}
+
+
+@pytest.mark.parametrize("strategy", ["replace", "blue_green", "canary"])
+async def test_a_revision_whose_machines_never_come_is_rolled_back(
+    rolling: Rolling, strategy: str
+) -> None:
+    rolling.cell.cloud.refuses, rolling.cell.cloud.may_pass = "the credentials are bad", True
+    new = await rolling.begin({"strategy": strategy})
+    await rolling.cell.quiet()
+    assert (await rolling.now()).state == "preparing"
+    async with rolling.cell.database.transaction() as session:  # as if an hour had passed
+        for each in await live_of(session, rolling.chat.id):
+            each.created_at -= 3601.0
+    ended = await rolling.until("rolled_back", 0)
+    assert "the limit is 3600 s: the credentials are bad" in ended.reason
+    await rolling.cell.quiet()
+    assert await rolling.ready() == {rolling.old: 2}
+    assert [each.revision_id for each in await rolling.cell.replicas()] == [rolling.old] * 2
+    assert new not in await rolling.weights()
+
+
+async def test_a_canary_does_not_wait_while_its_deployment_is_at_zero(cell: Cell) -> None:
+    model = await cell.model()
+    chat = await cell.deploy(model, idle_s=0.2)
+    await cell.offer(chat, "job-1")
+    await cell.until_state(chat, "ready")
+    await cell.settle_job(chat, "job-1")
+    await cell.until_state(chat, "idle")
+    await cell.quiet()
+    rolling = Rolling(cell, model, chat)
+    await rolling.begin({**_LONG, "ready_limit_s": 60.0})
+    async with cell.database.transaction() as session:  # as if a day had passed
+        (await session.get_one(Rollout, (await rolling.now()).id)).state_at -= 86_400.0
+    await cell.quiet()
+    assert (await rolling.now()).state == "preparing"
+    await cell.offer(chat, "job-2")
+    await rolling.until("watching", 10)
 
 
 async def test_errors_beyond_chance_roll_a_canary_back(rolling: Rolling) -> None:

@@ -90,6 +90,25 @@ def test_a_revision_that_cannot_start_is_rolled_back(strategy: Strategy, stage: 
     assert "5 starts in a row failed, the last: out of memory" in move.formula
 
 
+@pytest.mark.parametrize("strategy", [Strategy(), CANARY, BLUE_GREEN, JUDGED])
+def test_a_revision_that_gets_no_machine_is_rolled_back_in_the_end(strategy: Strategy) -> None:
+    late = {"waiting_s": strategy.ready_limit_s + 1.0, "waits_for": "no capacity"}
+    assert told(strategy, Stage(), seen(ready=0, waiting_s=strategy.ready_limit_s)) is None
+    move = next_step(strategy, Stage(), seen(ready=0, **late))
+    assert move is not None
+    assert (move.stage.state, move.reason) == (RolloutState.ROLLED_BACK, Reason.NOT_READY)
+    assert "waited 3601 s for its replicas (0 of " in move.formula
+    assert "the limit is 3600 s: no capacity" in move.formula
+
+
+def test_time_at_zero_and_time_while_enough_are_ready_is_no_waiting() -> None:
+    assert told(CANARY, Stage(), seen(target=0, ready=0, stage_s=1e6)) is None
+    assert told(CANARY, Stage(), seen(ready=0, stage_s=1e6)) is None
+    enough = told(CANARY, Stage(), seen(ready=1, waiting_s=1e6))
+    assert enough == ("traffic_shifted", FIRST_SHARE)
+    assert told(CANARY, FIRST_SHARE, seen(ready=0, waiting_s=1e6)) is None
+
+
 def test_at_zero_a_replacement_is_done_and_a_canary_waits() -> None:
     idle = seen(target=0, ready=0, stage_s=999.0)
     assert told(Strategy(), Stage(), idle) == ("nothing_runs", Stage(RolloutState.FINISHED, 0, 100))
