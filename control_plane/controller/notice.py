@@ -27,6 +27,7 @@ from infra.telemetry import logger
 _PAUSE_S = 2.0
 """Between readings: EC2 leaves two minutes, and every reading is a call."""
 _LIMIT_S = 2.0
+"""A pass waits no longer for an answer."""
 _STRANGERS_S = 150.0
 """A machine may be announced before the row of its launch knows its name; after so long it is not
 ours."""
@@ -50,6 +51,7 @@ class NoticeReconciler:
         self._strangers: dict[str, float] = {}
         """Since when, by our monotonic clock."""
         self._answers = True
+        self._asking: asyncio.Task[Sequence[Notice]] | None = None
 
     async def run(self, world: World | None, /) -> int:  # noqa: ARG002
         if time.monotonic() < self._next_s:
@@ -65,13 +67,11 @@ class NoticeReconciler:
 
     async def _read(self) -> int:
         try:
-            async with asyncio.timeout(_LIMIT_S):
-                waiting = await self._source.notices()
-        except (CloudError, TimeoutError) as error:
-            if self._answers:
-                _log.warning("notices cannot be read", error=str(error) or "no answer in time")
-            self._answers = False
-            return 0
+            waiting = await self._waiting()
+        except CloudError as error:
+            return self._complain(str(error))
+        if waiting is None:
+            return self._complain("no answer in time")
         self._answers = True
         known = [(each, await self._row(each)) for each in waiting]
         done, changed = [], 0
@@ -82,6 +82,24 @@ class NoticeReconciler:
                 changed += acted
         await self._acknowledge(done)
         return changed
+
+    async def _waiting(self) -> Sequence[Notice] | None:
+        """None: not known yet. The question stays asked, since a queue hides what it has handed
+        out: many notices are read for longer than a pass waits, and nobody else would hear them."""
+        if self._asking is None:
+            self._asking = asyncio.create_task(_ask(self._source))
+        await asyncio.wait({self._asking}, timeout=_LIMIT_S)
+        if not self._asking.done():
+            return None
+        asking, self._asking = self._asking, None
+        return asking.result()
+
+    def _complain(self, error: str) -> int:
+        """Once for each time that it stops to answer."""
+        if self._answers:
+            _log.warning("notices cannot be read", error=error)
+        self._answers = False
+        return 0
 
     async def _row(self, notice: Notice) -> Instance | None:
         async with self._database.snapshot() as session:
@@ -130,6 +148,10 @@ class NoticeReconciler:
                 await self._source.acknowledge(done)
         except (CloudError, TimeoutError) as error:
             _log.warning("notices could not be acknowledged; they come again", error=str(error))
+
+
+async def _ask(source: NoticeSource) -> Sequence[Notice]:
+    return await source.notices()
 
 
 def _after_interruption(state: InstanceState) -> InstanceState | None:

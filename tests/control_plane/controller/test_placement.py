@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -9,10 +10,12 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy import select
 
+from control_plane.controller import notice
+from control_plane.controller.limits import Limits
 from control_plane.store.repositories import pools, replicas
 from control_plane.store.session import Database
 from control_plane.store.tables import Decision, Deployment, Instance, Model, Pool, Quota
-from infra.cloud.base import CloudPool, Market, NoticeKind
+from infra.cloud.base import CloudPool, Market, Notice, NoticeKind
 from infra.performance.model_facts import facts_of
 from infra.settings import Settings
 from infra.states import ReplicaState
@@ -172,6 +175,39 @@ async def test_a_notice_counts_against_its_pool_and_a_recommendation_a_little(
     assert first.losses > 2 * second.losses
     states = {each.id: each.state for each in await traded.instances()}
     assert states[two.id] == "joined"
+
+
+class SlowQueue(MarketCloud):
+    """Hides what it hands out, as SQS does, and takes its time to answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.free = asyncio.Event()
+        self.asked = 0
+
+    async def notices(self) -> Sequence[Notice]:
+        waiting, self.announced = self.announced, []
+        self.asked += bool(waiting)
+        await self.free.wait()
+        return waiting
+
+
+async def test_notices_that_are_read_slowly_are_acted_upon_all_the_same(
+    traded: Traded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notice, "_LIMIT_S", 0.01)
+    monkeypatch.setattr(notice, "_PAUSE_S", 0.0)
+    chat = await traded.deploy(await traded.model(), min_replicas=1)
+    await traded.until_state(chat, "ready")
+    [before] = await traded.instances()
+    traded.cloud = slow = SlowQueue()
+    source = notice.NoticeReconciler(traded.database, slow, "aws", Limits.of(traded.settings))
+    slow.announce(before.cloud_id)
+    assert (await source.run(None), slow.asked) == (0, 1)
+    assert (await source.run(None), slow.asked) == (0, 1)
+    slow.free.set()
+    assert (await source.run(None), slow.asked) == (1, 1)
+    assert [each.state for each in await traded.instances()] == ["noticed"]
 
 
 async def test_a_notice_about_a_stranger_harms_nobody(traded: Traded) -> None:
