@@ -76,13 +76,15 @@ async def _attempt(claim: Claim, settings: Settings, cloud_of: Callable[[Setting
         said.warning("cloud error", error=str(error), retryable=error.retryable)
         # A cloud that is away, or does not know us, refuses everything: no launch is late by that.
         allow_s = settings.operation_limit_s if _launches(operation) else 0.0
-        await _after_error(claim, str(error), again=error.retryable, allow_s=allow_s)
+        again = error.retryable or _terminates(operation)
+        await _after_error(claim, str(error), again=again, allow_s=allow_s)
     except StorageAway as error:
         said.warning("storage error", error=str(error))
         await _after_error(claim, str(error), again=operation.attempts < _CRASH_LIMIT)
     except Exception as error:  # noqa: BLE001 - whatever it was, the row must learn of it
         said.exception("operation failed")
-        await _after_error(claim, repr(error), again=operation.attempts < _CRASH_LIMIT)
+        again = operation.attempts < _CRASH_LIMIT or _terminates(operation)
+        await _after_error(claim, repr(error), again=again)
     finally:
         ended.set()
         await keeping
@@ -123,6 +125,12 @@ async def _after_error(claim: Claim, error: str, *, again: bool, allow_s: float 
 
 def _launches(operation: Operation) -> bool:
     return operation.kind == OperationKind.LAUNCH_INSTANCE.value
+
+
+def _terminates(operation: Operation) -> bool:
+    """What costs money is never given up: a termination that failed is asked for anew, so a refusal
+    that ended it would be repeated without a pause."""
+    return operation.kind == OperationKind.TERMINATE_INSTANCE.value
 
 
 async def _ring(settings: Settings) -> None:

@@ -15,7 +15,7 @@ from control_plane.store.tables import Instance, Model, Operation
 from control_plane.tasks.claim import Claim, ClaimLost
 from control_plane.tasks.execution import execute
 from infra.cloud.base import CloudError, CloudInstance, LaunchRequest
-from infra.cloud.refusals import CredentialsExpired, Refusal
+from infra.cloud.refusals import CredentialsExpired, Denied, Refusal
 from infra.settings import Settings
 from infra.storage.directory import local_path
 from tests.control_plane.importer.tiny_model import write_directory
@@ -143,6 +143,9 @@ class Refusing:
     async def launch(self, _: LaunchRequest) -> CloudInstance:
         raise self.refusal
 
+    async def terminate(self, _: str) -> None:
+        raise self.refusal
+
     async def close(self) -> None:
         return None
 
@@ -167,3 +170,24 @@ async def test_a_launch_is_not_late_because_the_cloud_does_not_know_us(
     waits = await operation_of(database, operation_id)
     assert (waits.state, waits.error) == ("pending", "renew them")
     assert waits.deadline_at >= before.created_at + settings.operation_limit_s
+
+
+async def _terminate(database: Database, limit_s: float = 60.0) -> str:
+    async with database.transaction() as session:
+        instance = await instances.add(session, "aws", "g6.xlarge", "us-east-1a", "spot")
+        return (await operations.add_termination(session, instance.id, limit_s)).id
+
+
+async def test_a_termination_that_is_not_allowed_is_tried_again_after_growing_pauses(
+    settings: Settings, database: Database
+) -> None:
+    """Had it failed, the controller would ask for another one at once, and so on for ever."""
+    operation_id = await _terminate(database)
+    cloud = Refusing(Denied("termination protection"))
+    pauses_s = []
+    for _ in range(8):
+        await execute(operation_id, settings, threading.Event(), lambda _: cloud)  # type: ignore[arg-type,return-value]
+        row = await operation_of(database, operation_id)
+        assert (row.state, row.error) == ("pending", "termination protection")
+        pauses_s.append(round(row.send_after - row.updated_at))
+    assert pauses_s == [1, 2, 4, 8, 16, 30, 30, 30]
