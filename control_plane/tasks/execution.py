@@ -25,6 +25,9 @@ from infra.storage.base import StorageAway
 from infra.telemetry import logger
 
 _LONGEST_PAUSE_S = 30.0
+_MOST_DOUBLINGS = 16
+"""Beyond the longest pause in any case; a launch may wait for its cloud for thousands of attempts,
+and a float ends at a thousand doublings."""
 _CRASH_LIMIT = 5
 """Attempts that may end in an error that nobody foresaw."""
 
@@ -112,7 +115,8 @@ async def _work(claim: Claim, settings: Settings, cloud_of: Callable[[Settings],
 
 async def _after_error(claim: Claim, error: str, *, again: bool, allow_s: float = 0.0) -> None:
     if again:
-        pause_s = min(2.0 ** (claim.operation.attempts - 1), _LONGEST_PAUSE_S)
+        doublings = min(claim.operation.attempts - 1, _MOST_DOUBLINGS)
+        pause_s = min(2.0**doublings, _LONGEST_PAUSE_S)
         await claim.give_back(error, pause_s, allow_s)
         return
     try:

@@ -191,3 +191,16 @@ async def test_a_termination_that_is_not_allowed_is_tried_again_after_growing_pa
         assert (row.state, row.error) == ("pending", "termination protection")
         pauses_s.append(round(row.send_after - row.updated_at))
     assert pauses_s == [1, 2, 4, 8, 16, 30, 30, 30]
+
+
+async def test_a_cloud_that_is_away_for_days_is_still_asked_every_half_minute(
+    settings: Settings, database: Database
+) -> None:
+    operation_id = await _launch(database, limit_s=60.0)
+    async with database.transaction() as session:
+        (await session.get_one(Operation, operation_id)).attempts = 10_000
+    cloud = Refusing(CredentialsExpired("renew them"))
+    await execute(operation_id, settings, threading.Event(), lambda _: cloud)  # type: ignore[arg-type,return-value]
+    row = await operation_of(database, operation_id)
+    assert (row.state, row.attempts, row.lock_token) == ("pending", 10_001, None)
+    assert round(row.send_after - row.updated_at) == 30
