@@ -38,7 +38,8 @@ class PlacementPlan:
         """Why some of its replicas go on waiting, in a sentence; empty where none do."""
         reason = self.impossible.get(deployment_id, "")
         reached = ", ".join(
-            f"{quota.region} {quota.family} {quota.market}: {vcpus} virtual CPUs"
+            f"{quota.region} {quota.family} {quota.market}: {vcpus} virtual CPUs "
+            "for machines that stay"
             for quota, vcpus in sorted(self.problem.quotas.items())
         )
         if reason and reached:

@@ -56,18 +56,24 @@ def market_of(rows: PlacementRows, told: Sequence[CloudOffer]) -> Problem:
         for pool, known in _known(rows).items()
         if known.closed_until_s > rows.now and pool in offers
     }
-    used: Counter[Quota] = Counter()
-    for pool, count in have.items():
-        if pool in offers:
-            used[offers[pool].quota] += count * offers[pool].vcpus
-    # What runs is within the quota, whatever was learned of it.
+    used = _vcpus(have, offers)
+    leaving = _vcpus(Counter(pool_of_instance(each) for each in rows.leaving), offers)
+    # What runs is within the quota, whatever was learned of it; what leaves runs still.
     quotas = {
         (quota := Quota(each.region, each.family, _market(each.market))): max(
-            each.vcpus, used[quota]
+            each.vcpus - leaving[quota], used[quota]
         )
         for each in rows.quotas
     }
     return Problem(offers, (), quotas, obtainable)
+
+
+def _vcpus(machines: Counter[Pool], offers: Mapping[Pool, Offer]) -> Counter[Quota]:
+    counted: Counter[Quota] = Counter()
+    for pool, count in machines.items():
+        if pool in offers:
+            counted[offers[pool].quota] += count * offers[pool].vcpus
+    return counted
 
 
 def offers_of(rows: PlacementRows, told: Sequence[CloudOffer]) -> dict[Pool, Offer]:

@@ -55,6 +55,8 @@ class PlacementRows:
     """Instances that are to end when their replicas are replaced."""
     pools: Sequence[Pool]
     quotas: Sequence[Quota]
+    leaving: Sequence[Instance] = ()
+    """Of the cloud, on their way out: they count with a quota until they are gone."""
 
     @property
     def waits(self) -> bool:
@@ -71,11 +73,8 @@ async def load(session: AsyncSession, cloud: str) -> PlacementRows:
     """As the store says now: what the pass read may be older than the last plan."""
     now = await read_clock(session)
     live = await replicas.live(session)
-    staying = {
-        each.id: each
-        for each in await instances.live(session)
-        if each.cloud == cloud and each.state in _STAYING and not each.refused
-    }
+    there = [each for each in await instances.live(session) if each.cloud == cloud]
+    staying = {each.id: each for each in there if each.state in _STAYING and not each.refused}
     taken: dict[str, int] = {}
     for replica in live:
         if replica.instance_id is not None:
@@ -110,4 +109,5 @@ async def load(session: AsyncSession, cloud: str) -> PlacementRows:
         frozenset(each.instance_id or "" for each in live if each.retiring),
         await pools.of_cloud(session, cloud),
         await pools.quotas(session, cloud),
+        [each for each in there if each.id not in staying and each.cloud_id],
     )

@@ -43,6 +43,10 @@ class MarketCloud(MemoryCloud):
         """Pools without a machine to give."""
         self.spent: set[Market] = set()
         """Markets whose quota is used."""
+        self.quota: int | None = None
+        """Machines that may run at once."""
+        self.refused = 0
+        """Launches, for want of a quota."""
         self.announced: list[Notice] = []
         self.beside: list[list[str]] = []
         """Of each launch, the machines that were there."""
@@ -59,7 +63,9 @@ class MarketCloud(MemoryCloud):
         if request.instance_id not in self.requests:
             if not room:
                 raise InsufficientCapacity("none left", asked)
-            if request.market in self.spent:
+            full = self.quota is not None and len(self.alive()) >= self.quota
+            if request.market in self.spent or full:
+                self.refused += 1
                 raise QuotaReached("no more for you", asked)
         self.beside.append(self.alive())
         await super().launch(request)

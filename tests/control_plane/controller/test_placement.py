@@ -333,6 +333,32 @@ async def test_a_refused_quota_is_learned_and_the_other_market_is_used(traded: T
     assert (await traded.placings(second))[-1].inputs["quotas"] == {"us-east-1 g spot": 4}
 
 
+async def test_a_machine_that_leaves_uses_its_quota_until_it_is_gone(
+    traded: Traded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notice, "_PAUSE_S", 0.0)
+    traded.cloud.quota = 1
+    chat = await traded.deploy(await traded.model(), min_replicas=1, placement={"spot": "only"})
+    await traded.until_state(chat, "ready")
+    await traded.quiet()
+    [before] = await traded.instances()
+    traded.cloud.announce(before.cloud_id)
+    for _ in range(12):  # its agent is still at work, so it goes on running
+        await traded.controller.reconcile()
+        while traded.mailbox.operation_ids:
+            await traded.carry_out(traded.mailbox.operation_ids.pop(0))
+    assert traded.cloud.refused <= 1
+    [waiting] = [each for each in await traded.replicas() if each.instance_id is None]
+    assert "a quota of the AWS account is reached (us-east-1 g spot: 0 virtual" in waiting.reason
+
+    async def replaced() -> bool:
+        return traded.cloud.launches == 2
+
+    await traded.until(replaced)
+    assert traded.cloud.beside[-1] == []
+    await traded.until_state(chat, "ready")
+
+
 async def test_a_quota_that_is_reached_everywhere_is_the_reason_and_is_asked_again(
     traded: Traded,
 ) -> None:
