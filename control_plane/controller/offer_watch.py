@@ -27,19 +27,19 @@ class OfferWatch:
         """None where the cloud does not answer now; the question stays asked."""
         if self._asking is None:
             self._asking = asyncio.create_task(self._ask())
-        try:
-            async with asyncio.timeout(_LIMIT_S):
-                found = await asyncio.shield(self._asking)
-        except TimeoutError:
+        await asyncio.wait({self._asking}, timeout=_LIMIT_S)
+        if not self._asking.done():
             self.trouble = f"its prices are not known after {_LIMIT_S:g} s"
             return None
+        # Whatever the answer is, it is not that of the next question.
+        asking, self._asking = self._asking, None
+        try:
+            found = asking.result()
         except CloudError as error:
-            self._asking = None
             if str(error) != self.trouble:
                 _log.warning("the cloud's offers cannot be read", error=str(error))
             self.trouble = str(error)
             return None
-        self._asking = None
         self.trouble = ""
         return found
 

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.loaders import create_loader
+from botocore.parsers import ResponseParserError
 from botocore.session import Session
 
 from infra.cloud.aws.call_budget import CallBudget
@@ -25,6 +26,7 @@ from infra.cloud.refusals import (
     CloudAway,
     CredentialsExpired,
     CredentialsMissing,
+    Malformed,
     Refusal,
     Throttled,
 )
@@ -90,7 +92,7 @@ class AwsAccess:
         self._take_turn()
         try:
             answer: dict[str, Any] = getattr(self._client(service), operation)(**arguments)
-        except (ClientError, BotoCoreError) as error:
+        except (ClientError, BotoCoreError, ResponseParserError) as error:
             refusal = refusal_of(error)
             self._remember(refusal)
             raise refusal from error
@@ -122,12 +124,17 @@ class AwsAccess:
                     retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
                     max_pool_connections=_THREADS,
                 )
-                self._clients[service] = session.create_client(
-                    service,
-                    region_name=self._region or None,
-                    endpoint_url=self._endpoint_url or None,
-                    config=options,
-                )
+                try:
+                    self._clients[service] = session.create_client(
+                        service,
+                        region_name=self._region or None,
+                        endpoint_url=self._endpoint_url or None,
+                        config=options,
+                    )
+                except ValueError as error:
+                    raise Malformed(
+                        f"{error}: TAMER_AWS_ENDPOINT_URL and TAMER_AWS_REGION say where AWS is"
+                    ) from error
             return self._clients[service]
 
     def _take_turn(self) -> None:

@@ -20,6 +20,7 @@ from botocore.exceptions import (
     TokenRetrievalError,
     UnauthorizedSSOTokenError,
 )
+from botocore.parsers import ResponseParserError
 
 from infra.cloud.base import CloudPool
 from infra.cloud.refusals import (
@@ -71,7 +72,9 @@ _NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, ProfileNotFound)
 _UNRENEWED = (CredentialRetrievalError, TokenRetrievalError, UnauthorizedSSOTokenError)
 
 
-def refusal_of(error: ClientError | BotoCoreError, pools: Sequence[CloudPool] = ()) -> Refusal:
+def refusal_of(
+    error: ClientError | BotoCoreError | ResponseParserError, pools: Sequence[CloudPool] = ()
+) -> Refusal:
     """An error that boto3 raised."""
     if isinstance(error, ClientError):
         said = error.response.get("Error", {})
@@ -86,6 +89,9 @@ def refusal_of(error: ClientError | BotoCoreError, pools: Sequence[CloudPool] = 
         return CredentialsExpired(f"the AWS credentials cannot be renewed ({error}): log in again")
     if isinstance(error, NoRegionError):
         return Malformed("no AWS region: set TAMER_AWS_REGION")
+    if isinstance(error, ResponseParserError):
+        said = str(error).partition("\n")[0]
+        return CloudAway(f"an answer is not as AWS writes it ({said}): is there a proxy between?")
     if isinstance(error, ParamValidationError):
         return Malformed(f"boto3 refuses the request: {error}")
     return CloudAway(f"AWS does not answer ({error}): check the network and TAMER_AWS_ENDPOINT_URL")

@@ -200,6 +200,26 @@ async def test_an_outage_is_retryable_and_ends(
     assert (await cloud.launch(request(instance_id))).cloud_id
 
 
+async def test_an_answer_that_is_none_of_aws_is_a_cloud_that_is_away(
+    cloud: AwsCloud, region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy's page of its own, say, with status 200."""
+    page = (200, b"<html><p>Please log in", "text/html")
+    monkeypatch.setattr(region.layer, "reply", lambda *_: page)
+    with pytest.raises(CloudAway, match="not as AWS writes it") as refused:
+        await cloud.describe()
+    assert refused.value.retryable
+    monkeypatch.undo()
+
+
+async def test_an_endpoint_that_is_no_url_is_named_by_its_setting(tmp_path: Path) -> None:
+    access = AwsAccess(REGION, "ec2.example.com", calls_per_s=10.0)
+    adapter = AwsCloud(Settings(home=tmp_path, cloud="aws"), access)
+    for asks in (adapter.describe, adapter.offers):
+        with pytest.raises(Malformed, match="TAMER_AWS_ENDPOINT_URL"):
+            await asks()
+
+
 async def test_expired_credentials_are_asked_once_and_then_left_alone(
     cloud: AwsCloud, region: Region, instance_id: str
 ) -> None:
