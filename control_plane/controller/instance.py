@@ -185,6 +185,8 @@ class InstanceReconciler:
         step, seen = plan.step, InstanceState(instance.state)
         if not await instances.move(session, instance.id, seen, step.to, step.reason):
             return
+        if step.place_again:
+            await instances.refuse(session, instance.id, step.reason)
         await explain_step(session, instance, step, now)
         await _learn(session, instance, seen, step)
         if step.cause is Cause.LAUNCH:

@@ -14,6 +14,7 @@ from infra.states import InstanceState
 from infra.wire import Heartbeat
 
 STARTING = (InstanceState.REQUESTED, InstanceState.LAUNCHING)
+_COMING = (InstanceState.LAUNCHING, InstanceState.BOOTING)
 ENDING = (InstanceState.DRAINING, InstanceState.LOST)
 
 
@@ -50,8 +51,7 @@ def next_step(instance: Instance, seen: InstanceSeen, limits: Limits) -> Instanc
     if state in ENDING:
         return _end(state, instance, seen, limits)
     if _ended_by_cloud(state, seen.machine):
-        reason = (seen.machine and seen.machine.reason) or "terminated by the cloud"
-        return InstanceStep(InstanceState.LOST, reason, Cause.ENDED_BY_CLOUD)
+        return _lost(state, seen.machine)
     if state is InstanceState.LAUNCHING:
         return _launching(instance, seen)
     unseen_s = seen.now - seen.cloud_age_s - instance.updated_at
@@ -92,6 +92,12 @@ def _owned(
     if state is InstanceState.JOINED and seen.heartbeat is not None and seen.heartbeat.leaving:
         return InstanceStep(InstanceState.DRAINING, "its agent leaves", Cause.AGENT_LEFT)
     return None
+
+
+def _lost(state: InstanceState, machine: CloudInstance | None) -> InstanceStep:
+    reason = (machine and machine.reason) or "terminated by the cloud"
+    again = machine is not None and machine.taken and state in _COMING
+    return InstanceStep(InstanceState.LOST, reason, Cause.ENDED_BY_CLOUD, place_again=again)
 
 
 def _ended_by_cloud(state: InstanceState, machine: CloudInstance | None) -> bool:

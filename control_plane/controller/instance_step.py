@@ -47,6 +47,8 @@ class InstanceStep:
     cause: Cause | None = None
     """None: nothing was decided; what was decided before is carried out."""
     inputs: Mapping[str, float] = field(default_factory=dict)
+    place_again: bool = False
+    """Who waits for the machine waits for another one: that it is gone is no failed start."""
 
     @property
     def formula(self) -> str:

@@ -71,6 +71,8 @@ class CloudInstance(msgspec.Struct, frozen=True):
     """Where it runs, in a cloud that has pools."""
     launched_at: float = 0.0
     """By the cloud's clock, seconds since the epoch; 0 where it does not tell."""
+    taken: bool = False
+    """It has ended because the cloud wanted it back, or had no room for it after all."""
 
 
 class NoticeKind(StrEnum):

@@ -18,6 +18,12 @@ _STATES = {
     "stopped": CloudInstanceState.STOPPING,
     "terminated": CloudInstanceState.TERMINATED,
 }
+_TAKEN = (
+    "Server.SpotInstanceTermination",
+    "Server.SpotInstanceShutdown",
+    "Server.InsufficientInstanceCapacity",
+)
+"""State reasons of EC2's own; an instance that fails by itself has others."""
 _ALIVE = (CloudInstanceState.PENDING, CloudInstanceState.RUNNING)
 
 
@@ -58,19 +64,26 @@ def _instance(told: dict[str, Any]) -> CloudInstance:
     tags = tags_as_dict(told.get("Tags", []))
     # A state that EC2 invents later is one in which it does not serve.
     state = _STATES.get(told["State"]["Name"], CloudInstanceState.STOPPING)
+    reason = _reason(told) if state not in _ALIVE else ""
     spot = told.get("InstanceLifecycle") == "spot"
     return CloudInstance(
         instance_id=tags.get(INSTANCE_TAG, ""),
         cloud_id=told["InstanceId"],
         state=state,
-        reason=_reason(told) if state not in _ALIVE else "",
+        reason=reason,
         pool=CloudPool(
             told.get("InstanceType", ""),
             told.get("Placement", {}).get("AvailabilityZone", ""),
             Market.SPOT if spot else Market.ON_DEMAND,
         ),
         launched_at=told["LaunchTime"].timestamp() if "LaunchTime" in told else 0.0,
+        taken=state not in _ALIVE and _is_taken(told, reason),
     )
+
+
+def _is_taken(told: dict[str, Any], reason: str) -> bool:
+    code: str = told.get("StateReason", {}).get("Code", "")
+    return code.startswith(_TAKEN) or reason.startswith(_TAKEN)
 
 
 def _reason(told: dict[str, Any]) -> str:

@@ -86,3 +86,5 @@ class MarketCloud(MemoryCloud):
 
     def take(self, instance_id: str) -> None:
         self.put(instance_id, CloudInstanceState.TERMINATED, "taken back")
+        taken = msgspec.structs.replace(self.machines[instance_id], taken=True)
+        self.machines[instance_id] = taken

@@ -158,6 +158,30 @@ async def test_a_notice_starts_the_replacement_while_the_machine_still_serves(
     await traded.until_state(chat, "ready")
 
 
+async def test_machines_that_are_taken_before_they_join_are_no_failed_starts(
+    traded: Traded,
+) -> None:
+    """Two in a row would end the deployment here (`crash_limit`)."""
+    traded.script = lambda agent: setattr(agent, "silent", True)
+    chat = await traded.deploy(await traded.model(), min_replicas=1)
+    for round in range(1, 4):
+
+        async def booting(launches: int = round) -> bool:
+            states = {each.state for each in await traded.instances()}
+            return traded.cloud.launches == launches and "booting" in states
+
+        await traded.until(booting)
+        for id in traded.cloud.alive():
+            traded.cloud.take(id)
+    async with traded.database.snapshot() as session:
+        assert await replicas.ended_unready(session, [chat.id], 5) == {}
+    traded.script = lambda agent: None
+    await traded.until_state(chat, "ready")
+    told = [each.reason for each in await traded.decisions(chat, "provision")]
+    assert told.count("ended_by_cloud") == 3
+    assert all(each.losses > 0 for each in await traded.lessons())
+
+
 async def test_a_notice_counts_against_its_pool_and_a_recommendation_a_little(
     traded: Traded,
 ) -> None:

@@ -304,6 +304,16 @@ async def test_a_spot_instance_that_the_cloud_took_says_so(
     region.take(launched.cloud_id)
     ended = await wait_for_state(cloud, instance_id, CloudInstanceState.TERMINATED)
     assert "SpotInstanceTermination" in ended.reason
+    assert ended.taken
+
+
+async def test_an_instance_that_somebody_ended_was_not_taken(
+    cloud: AwsCloud, region: Region, instance_id: str
+) -> None:
+    launched = await cloud.launch(request(instance_id))
+    region.ec2.terminate_instances(InstanceIds=[launched.cloud_id])
+    ended = await wait_for_state(cloud, instance_id, CloudInstanceState.TERMINATED)
+    assert not ended.taken
 
 
 async def test_all_pages_are_read(
