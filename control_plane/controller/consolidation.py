@@ -53,9 +53,7 @@ def consolidate(rows: PlacementRows, told: Sequence[CloudOffer]) -> Move | None:
         plan = place(problem)
     except Impossible:
         return None
-    have = Counter(
-        pool for each in rows.instances if (pool := pool_of_instance(each)) in problem.offers
-    )
+    have = _working(rows, problem)
     saved = cost(problem, have) - plan.usd_per_hour
     starts = start_cost(problem, plan.replicas)
     if saved <= starts + _LEAST_SHARE * cost(problem, have):
@@ -65,6 +63,14 @@ def consolidate(rows: PlacementRows, told: Sequence[CloudOffer]) -> Move | None:
         if move is not None:
             return move
     return None
+
+
+def _working(rows: PlacementRows, problem: Problem) -> Counter[Pool]:
+    """Machines that the programme weighs. Those that stay warm for nobody's replicas, or are being
+    emptied, are there whatever it says: to do without them saves nothing."""
+    carrying = {at.id for placed in rows.placed for _, at in placed.running} - rows.emptied
+    pools = (pool_of_instance(each) for each in rows.instances if each.id in carrying)
+    return Counter(pool for pool in pools if pool in problem.offers)
 
 
 def _off(

@@ -126,10 +126,12 @@ def _missing(plan: Plan, want: Want) -> list[Pool]:
 
 
 def _free_slots(rows: PlacementRows, problem: Problem) -> dict[Pool, dict[str, int]]:
+    """None on those that are to be emptied, nor on those that wait for one deployment alone."""
     free: dict[Pool, dict[str, int]] = {}
     for each in rows.instances:
         offer = problem.offers.get(pool_of_instance(each))
-        if offer is not None and each.id not in rows.emptied:
+        given = each.id in rows.emptied or each.kept_for is not None
+        if offer is not None and not given:
             left = _slots(each, offer.devices) - rows.slots_taken.get(each.id, 0)
             free.setdefault(offer.pool, {})[each.id] = max(0, left)
     return free

@@ -305,6 +305,47 @@ async def test_a_small_saving_moves_nobody(traded: Traded) -> None:
     assert await traded.pools() == [SPOT_A]
 
 
+async def _warm_at_zero(traded: Traded) -> Deployment:
+    """Its machine stays, with nothing on it."""
+    warm = await traded.deploy(await traded.model("w"), "warm", idle_s=0.2, keep_warm="machine")
+    await traded.offer(warm, "job-1")
+    await traded.until_state(warm, "ready")
+    await traded.settle_job(warm, "job-1")
+    await traded.until_state(warm, "idle")
+    return warm
+
+
+async def test_a_machine_that_stays_warm_is_not_given_to_another_deployment(
+    traded: Traded,
+) -> None:
+    warm = await _warm_at_zero(traded)
+    [kept] = await traded.instances()
+    chat = await traded.deploy(await traded.model(), min_replicas=1)
+    await traded.until_state(chat, "ready")
+    [replica] = await traded.replicas()
+    assert replica.instance_id != kept.id
+    await traded.offer(warm, "job-2")
+    await traded.until_state(warm, "ready")
+    [woken] = [each for each in await traded.replicas() if each.deployment_id == warm.id]
+    assert woken.instance_id == kept.id
+
+
+async def test_a_machine_that_stays_warm_is_no_reason_to_move_its_neighbour(
+    traded: Traded,
+) -> None:
+    """Nothing is saved by a move that leaves both machines there."""
+    traded.cloud.sold = traded.cloud.sold[:1]
+    chat = await traded.deploy(await traded.model(), min_replicas=1)
+    await traded.until_state(chat, "ready")
+    await _warm_at_zero(traded)
+    await _grown_old(traded, chat)
+    assert await traded.pools() == [SPOT_A, SPOT_A]
+    before = [each.id for each in await traded.replicas()]
+    await traded.quiet()
+    assert [each.id for each in await traded.replicas()] == before
+    assert "cheaper" not in [each.reason for each in await traded.placings(chat)]
+
+
 async def test_where_machines_are_often_lost_there_is_one_more_until_it_is_quiet(
     traded: Traded,
 ) -> None:
