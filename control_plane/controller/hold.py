@@ -70,7 +70,7 @@ async def each_row(ids: Iterable[str], reconcile: Callable[[str], Awaitable[int]
     """Reconcile row by row; one that cannot be understood does not keep the others waiting.
 
     Raises:
-        RedisError, SQLAlchemyError: none of the others would fare better now.
+        RedisError, SQLAlchemyError, OSError: none of the others would fare better now.
     """
     changed = 0
     for row_id in ids:
@@ -78,7 +78,7 @@ async def each_row(ids: Iterable[str], reconcile: Callable[[str], Awaitable[int]
             changed += await reconcile(row_id)
         except LeaseLost as lost:
             log.info("a row was taken over or changed by its user", row=str(lost))
-        except (RedisError, SQLAlchemyError):
+        except (RedisError, SQLAlchemyError, OSError):
             raise
         except Exception:
             log.exception("a row could not be reconciled", row=row_id)

@@ -89,7 +89,7 @@ class Claim:
                     held = await operations.report(
                         session, self.operation.id, self._token, written, self._lease_s
                     )
-            except SQLAlchemyError as error:
+            except (SQLAlchemyError, OSError) as error:  # the second one: nobody listens there
                 log.warning("could not renew", operation_id=self.operation.id, error=str(error))
                 continue
             last_s = clock()

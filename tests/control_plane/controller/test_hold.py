@@ -42,3 +42,15 @@ async def test_one_bad_row_does_not_keep_the_others_waiting() -> None:
 
     assert await each_row(["a", "bad", "b"], reconcile) == 2
     assert done == ["a", "b"]
+
+
+async def test_a_store_that_nobody_listens_at_is_asked_once_and_not_for_each_row() -> None:
+    asked = []
+
+    async def reconcile(row_id: str) -> int:
+        asked.append(row_id)
+        raise ConnectionRefusedError("nobody listens")
+
+    with pytest.raises(ConnectionRefusedError):
+        await each_row(["a", "b"], reconcile)
+    assert asked == ["a"]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store.clock import read_clock
 from control_plane.store.repositories import instances, models, operations
 from control_plane.store.repositories.operations import OperationKind, OperationState
 from control_plane.store.session import Database
 from control_plane.store.tables import Instance, Model, Operation
+from control_plane.tasks import claim as claim_room
 from control_plane.tasks.claim import Claim, ClaimLost
 from control_plane.tasks.execution import execute
 from infra.cloud.base import CloudError, CloudInstance, LaunchRequest
@@ -19,6 +24,7 @@ from infra.cloud.refusals import CredentialsExpired, Denied, Refusal
 from infra.settings import Settings
 from infra.storage.directory import local_path
 from tests.control_plane.importer.tiny_model import write_directory
+from tests.fixtures.waiting import eventually
 
 
 async def add_import(database: Database, source: str, limit_s: float = 60.0) -> tuple[str, str]:
@@ -204,3 +210,44 @@ async def test_a_cloud_that_is_away_for_days_is_still_asked_every_half_minute(
     row = await operation_of(database, operation_id)
     assert (row.state, row.attempts, row.lock_token) == ("pending", 10_001, None)
     assert round(row.send_after - row.updated_at) == 30
+
+
+class Unreachable(Database):
+    """PostgreSQL while it is restarted: nobody listens, and no driver has an error of its own."""
+
+    refusals = 0
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        if self.refusals:
+            self.refusals -= 1
+            raise ConnectionRefusedError("nobody listens")
+        async with super().transaction() as session:
+            yield session
+
+
+async def test_a_claim_is_held_on_to_while_the_store_is_away(
+    migrated_settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claim_room, "_REPORT_S", 0.01)
+    _, operation_id = await add_import(database, "/nowhere")
+    async with database.transaction() as session:
+        claimed = await operations.claim(session, operation_id, lease_s=60.0)
+    assert claimed is not None
+    away = Unreachable(migrated_settings)
+    away.refusals = 2
+    claim = Claim(away, *claimed, lease_s=0.3, stopping=threading.Event())
+    ended = asyncio.Event()
+    keeping = asyncio.create_task(claim.keep(ended))
+    await asyncio.sleep(0)  # it begins
+    claim.tell(phase="fetch")
+
+    async def written() -> bool:
+        return (await operation_of(database, operation_id)).progress == {"phase": "fetch"}
+
+    try:
+        await eventually(written, 10.0)
+    finally:
+        ended.set()
+        await keeping
+        await away.close()
