@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from redis.asyncio import Redis
+from sqlalchemy import select, update
 
 from control_plane.controller.census import Census
 from control_plane.controller.loop import Controller
+from control_plane.ledger.charge import Charge, Share
+from control_plane.store.clock import read_clock
+from control_plane.store.repositories import budgets, charges, deployments
 from control_plane.store.session import Database
+from control_plane.store.tables import Instance
 from infra.registry import AgentRegistry
 from infra.settings import Settings
 from infra.states import ReplicaState
@@ -77,13 +83,52 @@ async def test_whatever_a_pass_asks_is_found_by_an_index(
         await connection.exec_driver_sql("ANALYZE")
     with asked(database) as found:
         await _work(controller, database, valkey, fleet.deployments)
+    assert len(await _by_index(database, found)) > 20
+
+
+@on_postgresql_alone
+async def test_whatever_the_books_ask_is_found_by_an_index(
+    migrated_settings: Settings, database: Database, valkey: Redis
+) -> None:
+    settings = migrated_settings.model_copy(update={"cloud": "aws"})
+    controller = _controller(settings, database, valkey)
+    await settle(database, _HISTORY, settings.home, name="chat")
+    await _let_the_fleet_cost(database)
+    async with database.transaction() as session:
+        await budgets.set_tenant(session, "acme", 1.0, 10.0)
+    with asked(database) as found:
+        for _ in range(2):
+            await controller.meter()
+    assert len(await _by_index(database, found)) > 10
+
+
+async def _by_index(database: Database, found: Asked) -> dict[str, Any]:
+    """The statements that read a table, of which each is found to look only at what it needs."""
     statements = {text: values for text, values in found.reads if "FROM" in text}
-    assert len(statements) > 20
     for text, values in statements.items():
         for node in await plan_of(database, text, values):
             assert node["Node Type"] != "Seq Scan", f"no index for {text}"
             looked_at = node.get("Rows Removed by Filter", 0) * node["Actual Loops"]
             assert looked_at < _LOOKED_AT_FOR_NOTHING, f"{looked_at} rows for nothing: {text}"
+    return statements
+
+
+async def _let_the_fleet_cost(database: Database) -> None:
+    """Its machines for hours, each hour of an old one written long ago; deployments have budgets."""
+    async with database.transaction() as session:
+        now = await read_clock(session)
+        ended = Instance.ended_at.is_not(None)
+        await session.execute(update(Instance).values(launched_at=now - 7200.0))
+        await session.execute(update(Instance).where(ended).values(metered_at=now))
+        budget = {"budget": {"usd_per_day": 5.0, "usd_per_month": 50.0}}
+        for each, _ in await deployments.all_live(session):
+            each.spec = {**each.spec, **budget}
+        old = (await session.scalars(select(Instance.id).limit(1))).one()
+        hours = range(int(now // 3600 - 2000) * 3600, int(now // 3600 - 800) * 3600, 3600)
+        shares = (Share("dep-gone", 3600.0, 1, 1),)
+        await charges.write(session, [Charge(old, hour, 3600.0, 2, 0, shares) for hour in hours])
+    async with database.engine.begin() as connection:
+        await connection.exec_driver_sql("ANALYZE")
 
 
 async def _work(
