@@ -80,15 +80,15 @@ def charge(machine: Machine, stays: Sequence[Stay], hour: int, now: float) -> Ch
     span = billed(machine.launched_at, machine.ended_at, now).within(hour_span(hour))
     cost = usd_micros(cost_usd(span, machine.prices))
     extra = usd_micros(cost_usd(span, [Price(span.begin, machine.extra_usd_per_hour)]))
-    shares = _shares(machine, _used(stays, span, now), span.seconds, cost + extra)
+    shares = _shares(machine, _used(stays, span), span.seconds, cost + extra)
     return Charge(machine.instance_id, hour, span.seconds, cost, extra, shares)
 
 
-def _used(stays: Sequence[Stay], span: Span, now: float) -> dict[str, float]:
-    """Slot seconds by deployment."""
+def _used(stays: Sequence[Stay], span: Span) -> dict[str, float]:
+    """Slot seconds by deployment. Whoever is there has what is owed in advance, too."""
     used: dict[str, float] = {}
     for stay in stays:
-        end = now if stay.end is None else stay.end
+        end = span.end if stay.end is None else stay.end
         seconds = Span(stay.begin, max(stay.begin, end)).within(span).seconds
         if seconds:
             used[stay.deployment_id] = used.get(stay.deployment_id, 0.0) + seconds

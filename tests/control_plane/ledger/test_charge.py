@@ -56,6 +56,13 @@ def test_a_minute_that_begins_in_one_hour_is_owed_in_the_next_too() -> None:
     assert [each.seconds for each in found] == [20.0, 40.0]
 
 
+def test_the_minute_that_is_owed_before_it_has_passed_is_his_who_is_there() -> None:
+    launched_at = _T0 + HOUR_S - 20
+    found = _all(_machine(launched_at, None), [Stay("chat", launched_at, None)], launched_at + 5)
+    assert [each.seconds for each in found] == [20.0, 40.0]
+    assert [share.deployment_id for each in found for share in each.shares] == ["chat", "chat"]
+
+
 def test_each_second_costs_the_price_that_held_then() -> None:
     prices = [Price(0, 1.0), Price(_T0 + 900, 2.0), Price(_T0 + 1800, 4.0)]
     assert cost_usd(Span(_T0, _T0 + HOUR_S), prices) == pytest.approx(0.25 + 0.5 + 2.0)
