@@ -14,11 +14,13 @@ from control_plane.controller.instance_plan import (
     ENDING,
     STARTING,
     InstanceSeen,
+    launch_unrecorded,
     needs_termination,
     next_step,
 )
 from control_plane.controller.instance_step import Cause, InstanceStep
 from control_plane.controller.join_limit import SAMPLES, join_limit_s
+from control_plane.controller.launch_record import record_launch
 from control_plane.controller.limits import Limits
 from control_plane.controller.live import LiveRows
 from control_plane.controller.metrics import INSTANCE_STEPS
@@ -31,6 +33,7 @@ from control_plane.store.repositories import instances, operations, replicas
 from control_plane.store.repositories.operations import OperationKind
 from control_plane.store.session import Database
 from control_plane.store.tables import Instance, Operation
+from infra.cloud.base import CloudInstance
 from infra.registry import Registry
 from infra.states import InstanceState, is_final
 from infra.telemetry import logger
@@ -44,10 +47,13 @@ log = logger(__name__)
 class _Plan:
     step: InstanceStep | None
     terminate: bool
+    machine: CloudInstance | None = None
+    unrecorded: bool = False
+    """The answer to its launch was lost: the machine costs money all the same."""
 
     @property
     def empty(self) -> bool:
-        return self.step is None and not self.terminate
+        return self.step is None and not self.terminate and not self.unrecorded
 
     @property
     def ends(self) -> bool:
@@ -173,17 +179,25 @@ class InstanceReconciler:
         )
         step = next_step(instance, seen, self._limits)
         ended = step is not None and is_final(step.to)
-        return _Plan(step, not ended and needs_termination(instance, seen, self._limits))
+        return _Plan(
+            step,
+            not ended and needs_termination(instance, seen, self._limits),
+            seen.machine,
+            launch_unrecorded(instance, seen),
+        )
 
     async def _write(
         self, session: AsyncSession, instance: Instance, plan: _Plan, now: float
     ) -> None:
+        if plan.unrecorded and plan.machine is not None:
+            await record_launch(session, instance, plan.machine)
         if plan.terminate:
             await operations.add_termination(session, instance.id, self._limits.operation_s)
         if plan.step is None:
             return
         step, seen = plan.step, InstanceState(instance.state)
-        if not await instances.move(session, instance.id, seen, step.to, step.reason):
+        ended = _ended_at(instance, plan.machine, now) if plan.ends else {}
+        if not await instances.move(session, instance.id, seen, step.to, step.reason, **ended):
             return
         if step.place_again:
             await instances.refuse(session, instance.id, step.reason)
@@ -197,6 +211,14 @@ class InstanceReconciler:
                 f"launch:{instance.id}",
                 self._limits.operation_s,
             )
+
+
+def _ended_at(instance: Instance, machine: CloudInstance | None, now: float) -> dict[str, float]:
+    """When its bill ended, where the cloud tells: nobody may have looked for hours. A clock that is
+    wrong does no harm: it is taken between the launch and now."""
+    if machine is None or not machine.ended_at:
+        return {}
+    return {"ended_at": min(max(machine.ended_at, instance.launched_at or 0.0), now)}
 
 
 async def _learn(

@@ -78,6 +78,16 @@ def needs_termination(instance: Instance, seen: InstanceSeen, limits: Limits) ->
     return gone or seen.now - instance.updated_at > limits.drain_s + 2 * limits.settling_s
 
 
+def launch_unrecorded(instance: Instance, seen: InstanceSeen) -> bool:
+    """Whether the cloud shows the machine of a launch whose answer nobody has written down, or
+    will: it was lost, and the machine joined or was given up before the launch was repeated."""
+    return (
+        instance.launched_at is None
+        and seen.machine is not None
+        and InstanceState(instance.state) not in STARTING
+    )
+
+
 def _owned(
     state: InstanceState, instance: Instance, seen: InstanceSeen, limits: Limits
 ) -> InstanceStep | None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from control_plane.controller.instance_step import Cause, InstanceStep
+from control_plane.controller.launch_record import record_launch
 from control_plane.controller.pool_lessons import learn_launch, learn_quota
 from control_plane.controller.provisioning import explain_step
 from control_plane.store.clock import read_clock
@@ -13,7 +12,7 @@ from control_plane.store.repositories.operations import OperationState
 from control_plane.store.tables import Instance
 from control_plane.tasks.claim import Claim
 from control_plane.tasks.secret import control_plane_secret, join_token
-from infra.cloud.base import Cloud, CloudInstance, CloudPool, LaunchRequest, Market
+from infra.cloud.base import Cloud, CloudPool, LaunchRequest, Market
 from infra.cloud.refusals import InsufficientCapacity, QuotaReached, Refusal
 from infra.keys import hash_secret
 from infra.settings import Settings
@@ -56,13 +55,7 @@ async def launch_instance(claim: Claim, cloud: Cloud, settings: Settings) -> Non
         await _refused(claim, instance, request, refusal)
         return
     async with claim.outcome(OperationState.SUCCEEDED) as session:
-        await instances.launched(
-            session,
-            instance_id,
-            launched.cloud_id,
-            _where(instance, launched),
-            launched.launched_at,
-        )
+        await record_launch(session, instance, launched)
         if launched.pool is not None:
             await learn_launch(session, instance.cloud, [launched.pool], succeeded=True)
 
@@ -95,14 +88,3 @@ def _alternatives(instance: Instance) -> tuple[CloudPool, ...]:
     return tuple(
         CloudPool(each["instance_type"], each["zone"], market) for each in instance.alternatives
     )
-
-
-def _where(instance: Instance, launched: CloudInstance) -> dict[str, Any]:
-    """What the cloud chose among the alternatives, and its price."""
-    pool = launched.pool
-    if pool is None:
-        return {}
-    for each in instance.alternatives:
-        if (each["instance_type"], each["zone"]) == (pool.instance_type, pool.zone):
-            return dict(each)
-    return {}

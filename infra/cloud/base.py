@@ -73,6 +73,8 @@ class CloudInstance(msgspec.Struct, frozen=True):
     """By the cloud's clock, seconds since the epoch; 0 where it does not tell."""
     taken: bool = False
     """It has ended because the cloud wanted it back, or had no room for it after all."""
+    ended_at: float = 0.0
+    """The same of its end: no second after it is billed."""
 
 
 class NoticeKind(StrEnum):

@@ -109,7 +109,7 @@ async def move(
     if to in (InstanceState.DRAINING, InstanceState.LOST, InstanceState.TERMINATED):
         values["join_token_hash"] = None  # too late to join
     if to is InstanceState.TERMINATED:
-        values["ended_at"] = database_now()
+        values.setdefault("ended_at", database_now())
     if to is InstanceState.DRAINING:
         values["assignment_version"] = Instance.assignment_version + 1
     return await write_one(

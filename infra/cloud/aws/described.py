@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from infra.cloud.aws.access import AwsAccess
@@ -25,6 +27,8 @@ _TAKEN = (
 )
 """State reasons of EC2's own; an instance that fails by itself has others."""
 _ALIVE = (CloudInstanceState.PENDING, CloudInstanceState.RUNNING)
+_CHANGED_AT = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")
+"""In "Service initiated (2016-04-18 21:15:09 GMT)"."""
 
 
 def described(access: AwsAccess, owner: str, instance_id: str = "") -> list[CloudInstance]:
@@ -78,12 +82,21 @@ def _instance(told: dict[str, Any]) -> CloudInstance:
         ),
         launched_at=told["LaunchTime"].timestamp() if "LaunchTime" in told else 0.0,
         taken=state not in _ALIVE and _is_taken(told, reason),
+        ended_at=_changed_at(told) if state is CloudInstanceState.TERMINATED else 0.0,
     )
 
 
 def _is_taken(told: dict[str, Any], reason: str) -> bool:
     code: str = told.get("StateReason", {}).get("Code", "")
     return code.startswith(_TAKEN) or reason.startswith(_TAKEN)
+
+
+def _changed_at(told: dict[str, Any]) -> float:
+    """EC2 tells it in a sentence, and not always."""
+    found = _CHANGED_AT.search(told.get("StateTransitionReason", ""))
+    if found is None:
+        return 0.0
+    return datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp()
 
 
 def _reason(told: dict[str, Any]) -> str:

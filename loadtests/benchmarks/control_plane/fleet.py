@@ -179,7 +179,9 @@ class _Rows:
                 assignment_version=1,
                 capabilities={"devices": ["0", "1", "2", "3"]},
                 joined_at=self._at,
+                launched_at=self._at,
                 ended_at=self._at if state == "terminated" else None,
+                metered_at=self._at if state == "terminated" else None,
                 **self._times,
             )
         )

@@ -2,81 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from redis.asyncio import Redis
 
-from control_plane.ledger.report import Cost, Tokens
 from control_plane.store.clock import read_clock
-from control_plane.store.repositories import budgets, charges, prices, token_counts
-from control_plane.store.session import Database
-from control_plane.store.tables import Deployment, Instance, Replica
+from control_plane.store.repositories import budgets, prices
+from control_plane.store.tables import Instance, Replica
 from infra.cloud.base import Market
 from infra.queue.queue import JobQueue
-from infra.settings import Settings
 from infra.states import JobState
-from tests.control_plane.controller.cell import Cell
 from tests.control_plane.controller.market_cloud import A, MarketCloud, offer
+from tests.control_plane.controller.metered import HOUR_S, Metered
 
 POOL = f"aws/g6.xlarge/{A}/spot"
-_HOUR_S = 3600.0
-_ALWAYS = 10 * 365 * 86_400.0
-
-
-class Metered(Cell):
-    cloud: MarketCloud
-
-    async def ready(self, **budget: float) -> Deployment:
-        """A deployment with a replica on a machine of $0.30 an hour."""
-        chat = await self.deploy(await self.model(), min_replicas=1)
-        await self.until_state(chat, "ready")
-        await self.set_budget(chat, **budget)
-        return chat
-
-    async def set_budget(self, deployment: Deployment, **budget: float) -> None:
-        async with self.database.transaction() as session:
-            row = await session.get_one(Deployment, deployment.id)
-            row.spec = {**row.spec, "budget": budget}
-
-    async def let_it_have_cost(self, usd: float) -> None:
-        """The first minute of its machine, which is owed at once."""
-        self.cloud.sold = [offer("g6.xlarge", A, Market.SPOT, usd * 60.0)]
-        async with self.database.transaction() as session:
-            for each in await self.instances():
-                row = await session.get_one(Instance, each.id)
-                row.launched_at = await read_clock(session)
-                row.usd_per_hour = usd * 60.0
-
-    async def began(self, hours_ago: float) -> None:
-        """The machine and its replica."""
-        async with self.database.transaction() as session:
-            at = await read_clock(session) - hours_ago * _HOUR_S
-            for machine in await self.instances():
-                (await session.get_one(Instance, machine.id)).launched_at = at
-            for replica in await self.replicas():
-                (await session.get_one(Replica, replica.id)).placed_at = at
-
-    async def costs(self) -> list[Cost]:
-        async with self.database.snapshot() as session:
-            return await charges.by_hour(session, 0, _ALWAYS * 100)
-
-    async def tokens(self) -> list[Tokens]:
-        async with self.database.snapshot() as session:
-            return await token_counts.by_hour(session, 0, _ALWAYS * 100)
-
-    async def route(self) -> Any:
-        await self.controller.project()
-        found = await self.projections.next(5.0)
-        assert found is not None
-        return found.routes[0]
-
-
-@pytest.fixture
-async def metered(store_settings: Settings, database: Database, valkey: Redis) -> Metered:
-    changes = {"cloud": "aws", "drain_limit_s": 0.5, "crash_wait_s": 0.01}
-    settings = store_settings.model_copy(update=changes)
-    return Metered(settings, database, valkey, MarketCloud())
 
 
 async def test_hours_are_charged_to_whom_they_served_and_metering_again_changes_nothing(
@@ -105,10 +42,10 @@ async def test_a_machine_that_has_ended_is_charged_to_its_end_whenever_that_is_l
         now = await read_clock(session)
         for machine in await metered.instances():
             row = await session.get_one(Instance, machine.id)
-            row.state, row.ended_at = "terminated", now - 4 * _HOUR_S
+            row.state, row.ended_at = "terminated", now - 4 * HOUR_S
         for replica in await metered.replicas():
             ended = await session.get_one(Replica, replica.id)
-            ended.state, ended.ended_at = "terminated", now - 4 * _HOUR_S
+            ended.state, ended.ended_at = "terminated", now - 4 * HOUR_S
     for _ in range(2):
         await metered.new_controller().meter()
         assert sum(each.used_micros for each in await metered.costs()) == pytest.approx(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from redis.asyncio import Redis
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from control_plane.controller.census import Census
 from control_plane.controller.loop import Controller
@@ -114,12 +114,9 @@ async def _by_index(database: Database, found: Asked) -> dict[str, Any]:
 
 
 async def _let_the_fleet_cost(database: Database) -> None:
-    """Its machines for hours, each hour of an old one written long ago; deployments have budgets."""
+    """One machine for a thousand hours, long ago; deployments have budgets."""
     async with database.transaction() as session:
         now = await read_clock(session)
-        ended = Instance.ended_at.is_not(None)
-        await session.execute(update(Instance).values(launched_at=now - 7200.0))
-        await session.execute(update(Instance).where(ended).values(metered_at=now))
         budget = {"budget": {"usd_per_day": 5.0, "usd_per_month": 50.0}}
         for each, _ in await deployments.all_live(session):
             each.spec = {**each.spec, **budget}
