@@ -7,7 +7,7 @@ computed: a controller that was away for hours writes them all, a second one wri
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from control_plane.controller.hold import LeaseLost, hold
 from control_plane.controller.limits import Limits
 from control_plane.controller.world import World
-from control_plane.ledger.billing import HOUR_S, Price
+from control_plane.ledger.billing import HOUR_S, LEAST_S, Price
 from control_plane.ledger.charge import NOBODY, Charge, Machine, Stay, charges
 from control_plane.store.clock import read_clock
 from control_plane.store.repositories import charges as rows
@@ -23,7 +23,9 @@ from control_plane.store.repositories import duties, prices
 from control_plane.store.repositories.machines import slots
 from control_plane.store.session import Database
 from control_plane.store.tables import Duty, Instance, Replica
+from infra.telemetry import logger
 
+_log = logger(__name__)
 _AT_ONCE = 100
 """Machines in a transaction: the passes go on in between."""
 
@@ -33,7 +35,8 @@ class _Batch:
     now: float
     """Database time."""
     machines: Sequence[Instance]
-    newest_hours: Mapping[str, int]
+    begins: Mapping[str, float]
+    """The hour of each from which on its charges may have changed."""
     replicas: Sequence[Replica]
     prices: Mapping[str, Sequence[Price]]
 
@@ -68,28 +71,32 @@ class ChargeBook:
                 batch = await _read(session, last)
             if not batch.machines:
                 return ()
-            computed = list(self._compute(batch))
+            computed = self._compute(batch)
+            ended = [each.id for each in batch.machines if each.ended_at is not None]
             try:
                 async with held.apply() as session:
-                    await rows.write(session, computed)
-                    await rows.close(
-                        session, [each.id for each in batch.machines if each.ended_at is not None]
-                    )
+                    await rows.write(session, [each for own in computed.values() for each in own])
+                    await rows.close(session, [each for each in ended if each in computed])
             except LeaseLost:
                 return ()
             return [each.id for each in batch.machines]
 
-    def _compute(self, batch: _Batch) -> Iterator[Charge]:
+    def _compute(self, batch: _Batch) -> dict[str, list[Charge]]:
+        """By machine; one that has impossible times or prices is missing."""
         stays: defaultdict[str, list[Stay]] = defaultdict(list)
         for each in batch.replicas:
             begin = each.created_at if each.placed_at is None else each.placed_at
             stay = Stay(each.deployment_id, begin, each.ended_at)
             stays[each.instance_id or ""].append(stay)
+        computed: dict[str, list[Charge]] = {}
         for instance in batch.machines:
             machine = self._machine(instance, batch.prices.get(prices.pool_of(instance), ()))
-            # The last hour that was written may not have been over.
-            begin = batch.newest_hours.get(instance.id, 0)
-            yield from charges(machine, stays[instance.id], begin, batch.now)
+            own, begin = stays[instance.id], batch.begins[instance.id]
+            try:
+                computed[instance.id] = list(charges(machine, own, begin, batch.now))
+            except (ValueError, OverflowError) as error:
+                _log.error("a machine cannot be metered", instance_id=instance.id, error=str(error))
+        return computed
 
     def _machine(self, instance: Instance, moved: Sequence[Price]) -> Machine:
         launched_at = instance.launched_at or 0.0
@@ -110,12 +117,22 @@ async def _read(session: AsyncSession, last: str) -> _Batch:
     machines = await rows.unmetered(session, last, _AT_ONCE)
     ids = [each.id for each in machines]
     newest = await rows.newest_hours(session, ids)
-    begin = min((newest.get(each.id, each.launched_at or now) for each in machines), default=now)
+    begins = {each.id: _begin(each, newest.get(each.id), now) for each in machines}
+    begin = min(begins.values(), default=now)
     pools = {prices.pool_of(each) for each in machines}
     return _Batch(
         now,
         machines,
-        newest,
+        begins,
         await rows.replicas_since(session, ids, begin - HOUR_S),
         await prices.since(session, pools, begin - HOUR_S),
     )
+
+
+def _begin(instance: Instance, newest: int | None, now: float) -> float:
+    """The hour that was written last may not have been over; nor may the one before, where the
+    first minute reaches beyond it; nor the present one, where the clock was set back."""
+    launched_at = instance.launched_at or now
+    if newest is None or newest < launched_at + LEAST_S:
+        return launched_at // HOUR_S * HOUR_S
+    return min(newest, now // HOUR_S * HOUR_S)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from control_plane.controller.hold import LeaseLost, hold
 from control_plane.controller.limits import Limits
 from control_plane.controller.offer_watch import OfferWatch
@@ -14,8 +16,8 @@ from infra.cloud.base import Catalogue, Market
 
 
 class PriceBook:
-    """Spot alone: what is on demand costs what it cost at its launch. While nobody looks, the price
-    that was seen last holds."""
+    """Spot alone: what is on demand costs what it cost at its launch. While nobody looks, and while
+    what is told is no price, the one that was seen last holds."""
 
     name = "prices"
 
@@ -43,6 +45,7 @@ class PriceBook:
                 self._cloud, each.pool.instance_type, each.pool.zone, each.pool.market.value
             ): each.usd_per_hour
             for each in offers
+            if math.isfinite(each.usd_per_hour) and each.usd_per_hour >= 0
         }
         now_costs = {pool: told[pool] for pool in running & told.keys()}
         return await self._write(now_costs)

@@ -69,7 +69,7 @@ async def replicas_since(
 
 
 async def write(session: AsyncSession, charges: Sequence[Charge]) -> None:
-    """In the place of what was written of these hours before."""
+    """In the place of what was written of these hours, and of later ones, before."""
     if not charges:
         return
     first: dict[str, int] = {}
@@ -77,9 +77,10 @@ async def write(session: AsyncSession, charges: Sequence[Charge]) -> None:
         first[each.instance_id] = min(first.get(each.instance_id, each.hour), each.hour)
     for hour in sorted(set(first.values())):
         ids = [id for id, begins in first.items() if begins == hour]
-        await session.execute(
-            delete(ChargeShare).where(ChargeShare.instance_id.in_(ids), ChargeShare.hour >= hour)
-        )
+        for table in (ChargeShare, InstanceCharge):
+            await session.execute(
+                delete(table).where(table.instance_id.in_(ids), table.hour >= hour)
+            )
     await upsert(
         session,
         InstanceCharge,

@@ -68,6 +68,20 @@ async def test_an_hour_that_is_written_again_replaces_whose_it_was(database: Dat
         assert await charges.by_hour(session, 0, HOUR) == [Cost("", 0, 0, 50)]
 
 
+async def test_hours_that_turn_out_not_to_have_been_are_gone(database: Database) -> None:
+    """A clock that was ahead was set back."""
+    async with database.transaction() as session:
+        instance, _ = await _placed(session)
+    nobodys = (Share("", 0.0, 0, 50),)
+    both = [Charge(instance.id, hour, 60.0, 50, 0, nobodys) for hour in (0, HOUR)]
+    for written in (both, both[:1]):
+        async with database.transaction() as session:
+            await charges.write(session, written)
+    async with database.snapshot() as session:
+        assert await charges.newest_hours(session, [instance.id]) == {instance.id: 0}
+        assert await charges.by_hour(session, 0, 9 * HOUR) == [Cost("", 0, 0, 50)]
+
+
 async def test_prices(database: Database) -> None:
     with every_function_of(prices):
         async with database.transaction() as session:

@@ -1,0 +1,109 @@
+"""What is billed follows what the cloud did, whoever saw it and when."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from control_plane.ledger.charge import Charge, Share
+from control_plane.store.clock import read_clock
+from control_plane.store.repositories import charges, instances, prices
+from control_plane.store.tables import Instance
+from infra.cloud.base import CloudError, CloudInstance, LaunchRequest, Market
+from tests.control_plane.controller.market_cloud import A, B, offer
+from tests.control_plane.controller.metered import HOUR_S, Metered
+
+POOL = f"aws/g6.xlarge/{A}/spot"
+
+
+async def test_a_machine_whose_launch_was_never_answered_is_billed_all_the_same(
+    metered: Metered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch = metered.cloud.launch
+
+    async def answer_is_lost(request: LaunchRequest) -> CloudInstance:
+        await launch(request)
+        raise CloudError("timed out", retryable=True)
+
+    monkeypatch.setattr(metered.cloud, "launch", answer_is_lost)
+    chat = await metered.ready()
+    machine: Instance | None = None
+
+    async def is_known() -> bool:
+        nonlocal machine
+        [machine] = await metered.instances()
+        return machine.launched_at is not None
+
+    await metered.until(is_known, deadline_s=5.0)
+    assert machine is not None
+    assert machine.cloud_id == f"m-{machine.id}"
+    await metered.controller.meter()
+    assert {each.deployment_id for each in await metered.costs()} == {chat.id}
+
+
+async def test_one_that_the_cloud_ended_while_nobody_looked_is_billed_to_its_end_alone(
+    metered: Metered,
+) -> None:
+    chat = await metered.ready()
+    await metered.began(hours_ago=6.0)
+    [machine] = await metered.instances()
+    async with metered.database.snapshot() as session:
+        ended_at = await read_clock(session) - 4 * HOUR_S
+    metered.cloud.take(machine.id)
+    gone = msgspec.structs.replace(metered.cloud.machines[machine.id], ended_at=ended_at)
+    metered.cloud.machines[machine.id] = gone
+    await metered.set_budget(chat)
+
+    async def has_ended() -> bool:
+        async with metered.database.snapshot() as session:
+            return (await session.get_one(Instance, machine.id)).ended_at is not None
+
+    await metered.until(has_ended)
+    await metered.new_controller().meter()
+    async with metered.database.snapshot() as session:
+        told = await charges.by_instance(session, 0, ended_at + 10 * HOUR_S)
+    assert {each.instance_id: each.seconds for each in told}[machine.id] == pytest.approx(
+        2 * HOUR_S, abs=1.0
+    )
+
+
+async def test_a_price_that_is_no_number_is_not_written_and_the_others_are(
+    metered: Metered,
+) -> None:
+    await metered.ready()
+    other = f"aws/g6.xlarge/{B}/spot"
+    async with metered.database.transaction() as session:
+        beside = await instances.add(session, "aws", "g6.xlarge", B, "spot", 0.32)
+        await instances.launched(session, beside.id, "m-beside", {})
+    metered.cloud.sold = [
+        offer("g6.xlarge", A, Market.SPOT, float("nan")),
+        offer("g6.xlarge", B, Market.SPOT, 0.5),
+    ]
+    await metered.new_controller().meter()
+    async with metered.database.snapshot() as session:
+        assert await prices.newest(session, [POOL, other]) == {other: 0.5}
+
+
+async def test_a_machine_that_cannot_be_metered_does_not_keep_the_others_from_it(
+    metered: Metered,
+) -> None:
+    await metered.ready()
+    async with metered.database.transaction() as session:
+        beside = await instances.add(session, "aws", "g6.xlarge", B, "on-demand", float("inf"))
+        await instances.launched(session, beside.id, "m-beside", {})
+    await metered.controller.meter()
+    assert sum(each.used_micros for each in await metered.costs()) > 0
+
+
+async def test_what_a_clock_that_was_ahead_had_written_is_gone_once_it_is_right(
+    metered: Metered,
+) -> None:
+    chat = await metered.ready()
+    [machine] = await metered.instances()
+    async with metered.database.transaction() as session:
+        ahead = int(await read_clock(session) // HOUR_S + 3) * 3600
+        wrong = (Share(chat.id, HOUR_S, 10**9, 0),)
+        await charges.write(session, [Charge(machine.id, ahead, HOUR_S, 10**9, 0, wrong)])
+    await metered.began(hours_ago=1.0)
+    await metered.controller.meter()
+    assert all(each.hour < ahead for each in await metered.costs())
