@@ -3,7 +3,7 @@ they may do."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.controller.hold import LeaseLost, hold
 from control_plane.controller.limits import Limits
+from control_plane.controller.namesakes import Namesakes
 from control_plane.controller.spending import (
     AT_ONCE,
     budget_of,
@@ -61,6 +62,7 @@ class SpendingBook:
         self._database = database
         self._limits = limits
         self._tenants = TenantCosts()
+        self._namesakes = Namesakes()
 
     async def run(self, _world: World | None, /) -> int:
         """Returns how many budgets changed what their owner may do."""
@@ -93,12 +95,14 @@ class SpendingBook:
             for each, _ in await deployments.all_live(session)
             if budget_of(each.spec).limits()
         }
-        today = await charges.spent_micros(session, owners, day(now)[0])
-        this_month = await charges.spent_micros(session, owners, month(now)[0])
+        former = await self._namesakes.of(session, owners)
+        groups = {id: (id, *former[id]) for id in owners}
+        today = await _spent(session, groups, day(now)[0])
+        this_month = await _spent(session, groups, month(now)[0])
         before = await _before(session, map(budgets.of_deployment, owners))
         sums = []
         for id, owner in owners.items():
-            row = _row(budgets.of_deployment(id), today.get(id, 0), this_month.get(id, 0), now)
+            row = _row(budgets.of_deployment(id), today[id], this_month[id], now)
             verdict = deployment_verdict(owner.spec, Spending(**row), now)
             whose = f"deployment '{owner.name}'"
             sums.append(_sum(row, verdict, before, whose, [id], GRACE))
@@ -118,6 +122,16 @@ class SpendingBook:
             concerns = sorted(own.used_today)
             sums.append(_sum(row, verdict, before, f"tenant '{name}'", concerns, AT_ONCE))
         return sums
+
+
+async def _spent(
+    session: AsyncSession, groups: Mapping[str, Sequence[str]], since: int
+) -> dict[str, int]:
+    """Millionths of a US dollar, of each group of deployments together."""
+    found = await charges.spent_micros(
+        session, {id for ids in groups.values() for id in ids}, since
+    )
+    return {name: sum(found.get(id, 0) for id in ids) for name, ids in groups.items()}
 
 
 async def _before(session: AsyncSession, ids: Iterable[str]) -> dict[str, Stage]:

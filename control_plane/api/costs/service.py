@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -20,22 +21,22 @@ async def costs(session: AsyncSession, by: By, since_s: float, name: str | None)
     """What the hours since then cost, split one way.
 
     Args:
-        name: of the only deployment to tell of.
+        name: of the only deployment to tell of, and of those before it of the same name.
 
     Raises:
         Problem: 404, there never was such a deployment.
     """
     now = await read_clock(session)
     since = int((now - since_s) // HOUR_S) * HOUR_S
-    deployment_id = await _id_of(session, name)
-    tokens = await token_counts.by_hour(session, since, now, deployment_id)
+    deployment_ids = await _ids_of(session, name)
+    tokens = await token_counts.by_hour(session, since, now, deployment_ids)
     total = Line()
     for each in tokens:
         total.count(each)
     if by is By.INSTANCE:
-        lines = await _of_instances(session, since, now, deployment_id, total)
+        lines = await _of_instances(session, since, now, deployment_ids, total)
     else:
-        hours = await charges.by_hour(session, since, now, deployment_id)
+        hours = await charges.by_hour(session, since, now, deployment_ids)
         for cost in hours:
             total.used_micros += cost.used_micros
             total.idle_micros += cost.idle_micros
@@ -52,21 +53,26 @@ async def costs(session: AsyncSession, by: By, since_s: float, name: str | None)
     )
 
 
-async def _id_of(session: AsyncSession, name: str | None) -> str | None:
+async def _ids_of(session: AsyncSession, name: str | None) -> Collection[str] | None:
+    """Of all that had the name: one that was deleted and made again is one to whoever pays."""
     if name is None:
         return None
-    deployment = await deployments.newest_named(session, name)
-    if deployment is None:
+    found = await deployments.ids_named(session, [name])
+    if not found:
         raise not_found("deployment", name, "tamer cost")
-    return deployment.id
+    return found[name]
 
 
 async def _of_instances(
-    session: AsyncSession, since: float, until: float, deployment_id: str | None, total: Line
+    session: AsyncSession,
+    since: float,
+    until: float,
+    deployment_ids: Collection[str] | None,
+    total: Line,
 ) -> list[CostLine]:
     """Tokens are not counted by machine: they stand in the total alone."""
     lines = []
-    for each in await charges.by_instance(session, since, until, deployment_id):
+    for each in await charges.by_instance(session, since, until, deployment_ids):
         total.used_micros += each.used_micros
         total.idle_micros += each.idle_micros
         name = f"{each.instance_type} {each.zone} {each.market}"

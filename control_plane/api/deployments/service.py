@@ -14,7 +14,7 @@ from control_plane.api.transaction import Change
 from control_plane.store.clock import read_clock
 from control_plane.store.ids import Prefix, new_id
 from control_plane.store.leases import break_lease
-from control_plane.store.repositories import deployments
+from control_plane.store.repositories import budgets, deployments
 from control_plane.store.repositories.listings import Deployed
 from control_plane.store.tables import Deployment, Revision
 from infra.names import JOINED_CLOUD, LOCAL_CLOUD
@@ -105,9 +105,12 @@ async def _create(change: Change, spec: DeploymentSpec) -> Outcome:
     deployment_id = new_id(Prefix.DEPLOYMENT)
     revision = await wanted_revision(change.session, deployment_id, spec, now)
     written = spec.model_dump(mode="json")
+    former = await deployments.newest_named(change.session, spec.name)
     deployment = await deployments.add(
         change.session, deployment_id, spec.name, written, revision, now
     )
+    if former is not None:
+        await budgets.inherit(change.session, former.id, deployment_id)
     await _record(change, "deployment.create", deployment, revision)
     change.tell_gateways()
     return Outcome(Deployed(deployment, revision), changed=True, created=True, notes=notes)

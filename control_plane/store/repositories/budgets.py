@@ -56,6 +56,15 @@ async def spendings(session: AsyncSession, ids: Iterable[str]) -> dict[str, Spen
     return {each.id: each for each in found}
 
 
+async def inherit(session: AsyncSession, former_id: str, deployment_id: str) -> None:
+    """A deployment begins with what the one before it of the same name had spent, as last summed
+    up: until it is summed up itself it may not spend that again."""
+    former = await session.get(Spending, of_deployment(former_id))
+    if former is not None:
+        columns = {each.name: getattr(former, each.name) for each in Spending.__table__.columns}
+        await write_spendings(session, [{**columns, "id": of_deployment(deployment_id)}])
+
+
 async def write_spendings(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> None:
     """Each with all of its columns."""
     if rows:

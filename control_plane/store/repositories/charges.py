@@ -125,12 +125,15 @@ async def close(session: AsyncSession, instance_ids: Sequence[str]) -> None:
 
 
 async def by_hour(
-    session: AsyncSession, since: float, until: float, deployment_id: str | None = None
+    session: AsyncSession,
+    since: float,
+    until: float,
+    deployment_ids: Collection[str] | None = None,
 ) -> list[Cost]:
-    """What each deployment, or this one, cost in each hour."""
+    """What each deployment, or each of these, cost in each hour."""
     found = await session.execute(
         select(ChargeShare.deployment_id, ChargeShare.hour, *_sums())
-        .where(*_within(since, until, deployment_id))
+        .where(*_within(since, until, deployment_ids))
         .group_by(ChargeShare.deployment_id, ChargeShare.hour)
         .order_by(ChargeShare.hour, ChargeShare.deployment_id)
     )
@@ -138,12 +141,15 @@ async def by_hour(
 
 
 async def by_instance(
-    session: AsyncSession, since: float, until: float, deployment_id: str | None = None
+    session: AsyncSession,
+    since: float,
+    until: float,
+    deployment_ids: Collection[str] | None = None,
 ) -> list[InstanceCost]:
-    """What each machine cost, or what this deployment had of it, by id."""
+    """What each machine cost, or what these deployments had of it, by id."""
     mine = (
         select(ChargeShare.instance_id, *_sums())
-        .where(*_within(since, until, deployment_id))
+        .where(*_within(since, until, deployment_ids))
         .group_by(ChargeShare.instance_id)
         .subquery()
     )
@@ -210,12 +216,12 @@ def _sums() -> tuple[ColumnElement[int], ColumnElement[int]]:
 
 
 def _within(
-    since: float, until: float, deployment_id: str | None
+    since: float, until: float, deployment_ids: Collection[str] | None
 ) -> tuple[ColumnElement[bool], ...]:
     of_time = (ChargeShare.hour >= since, ChargeShare.hour < until)
-    if deployment_id is None:
+    if deployment_ids is None:
         return of_time
-    return (*of_time, ChargeShare.deployment_id == deployment_id)
+    return (*of_time, ChargeShare.deployment_id.in_(deployment_ids))
 
 
 def _instance_cost(row: Row[Any]) -> InstanceCost:

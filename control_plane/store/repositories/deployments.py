@@ -102,6 +102,22 @@ async def newest_named(session: AsyncSession, name: str) -> Deployment | None:
     return found.first()
 
 
+async def ids_named(session: AsyncSession, names: Collection[str]) -> dict[str, list[str]]:
+    """Of all that have, or had, one of these names, oldest first, by name. No index finds those
+    that are deleted: not for a loop."""
+    if not names:
+        return {}
+    found = await session.execute(
+        select(Deployment.name, Deployment.id)
+        .where(Deployment.name.in_(names))
+        .order_by(Deployment.id)
+    )
+    ids: dict[str, list[str]] = {}
+    for name, id in found:
+        ids.setdefault(name, []).append(id)
+    return ids
+
+
 async def names(session: AsyncSession, deployment_ids: Collection[str]) -> dict[str, str]:
     """By id, of deleted ones too."""
     found = await session.execute(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, or_, select
@@ -52,12 +52,15 @@ async def write(
 
 
 async def by_hour(
-    session: AsyncSession, since: float, until: float, deployment_id: str | None = None
+    session: AsyncSession,
+    since: float,
+    until: float,
+    deployment_ids: Collection[str] | None = None,
 ) -> list[Tokens]:
-    """Of every tenant and deployment, or of this deployment."""
+    """Of every tenant and deployment, or of these deployments."""
     among: list[ColumnElement[bool]] = [TokenCount.hour >= since, TokenCount.hour < until]
-    if deployment_id is not None:
-        among.append(TokenCount.deployment_id == deployment_id)
+    if deployment_ids is not None:
+        among.append(TokenCount.deployment_id.in_(deployment_ids))
     found = await session.execute(
         select(
             TokenCount.deployment_id,

@@ -7,9 +7,10 @@ import pytest
 
 from control_plane.ledger.charge import Charge, Share
 from control_plane.store.clock import read_clock
-from control_plane.store.repositories import charges, token_counts
+from control_plane.store.repositories import budgets, charges, deployments, token_counts
 from control_plane.store.session import Database
 from infra.queue.usage import Usage
+from tests.control_plane.api.conftest import MakeModel
 from tests.control_plane.store.rows import add_instance, add_replica
 
 _SPLITS = ("deployment", "tenant", "instance", "day")
@@ -55,6 +56,27 @@ async def test_costs_of_one_deployment_alone(client: httpx.AsyncClient) -> None:
     assert [line["name"] for line in own["lines"]] == ["chat"]
     unknown = await client.get("/costs", params={"deployment": "chatt"})
     assert unknown.status_code == 404
+
+
+@pytest.mark.usefixtures("hour")
+async def test_a_deployment_that_is_made_again_shows_and_has_spent_what_was_before_it(
+    client: httpx.AsyncClient, store: Database, make_model: MakeModel
+) -> None:
+    async with store.transaction() as session:
+        [(former, _)] = await deployments.all_live(session)
+        former.state = "deleted"
+        row = {"day": 0, "day_micros": 7, "month": 0, "month_micros": 8, "updated_at": 1.0}
+        spent = {"id": budgets.of_deployment(former.id), "stage": "open", **row}
+        await budgets.write_spendings(session, [spent])
+    await make_model()
+    await client.post("/deployments", json={"name": "chat", "model": "smollm2"})
+    own = (await client.get("/costs", params={"deployment": "chat"})).json()
+    assert own["total"]["usd"] == pytest.approx(1.10)
+    assert own["total"]["output_tokens"] == 1000
+    async with store.snapshot() as session:
+        [(again, _)] = await deployments.all_live(session)
+        ids = [budgets.of_deployment(again.id)]
+        assert [x.month_micros for x in (await budgets.spendings(session, ids)).values()] == [8]
 
 
 async def test_a_tenant_gets_a_budget_changes_it_and_loses_it(client: httpx.AsyncClient) -> None:

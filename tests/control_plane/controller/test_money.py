@@ -6,7 +6,7 @@ import pytest
 
 from control_plane.store.clock import read_clock
 from control_plane.store.repositories import budgets, prices
-from control_plane.store.tables import Instance, Replica
+from control_plane.store.tables import Deployment, Instance, Replica
 from infra.cloud.base import Market
 from infra.queue.queue import JobQueue
 from infra.states import JobState
@@ -123,3 +123,20 @@ async def test_a_tenant_pays_by_its_tokens_and_stops_at_its_budget(metered: Mete
         spent = await budgets.spendings(session, [budgets.of_tenant("default")])
     assert spent[budgets.of_tenant("default")].day_micros == pytest.approx(3e6, rel=0.01)
     assert [each.reason for each in await metered.decisions(chat, "budget")] == ["closed"]
+
+
+async def test_a_deployment_that_is_deleted_and_made_again_has_spent_what_it_had(
+    metered: Metered,
+) -> None:
+    model = await metered.model()
+    chat = await metered.deploy(model, min_replicas=1)
+    await metered.until_state(chat, "ready")
+    await metered.let_it_have_cost(11.5)
+    async with metered.database.transaction() as session:
+        (await session.get_one(Deployment, chat.id)).state = "deleting"
+    await metered.until_state(chat, "deleted")
+    again = await metered.deploy(model, min_replicas=1)
+    await metered.set_budget(again, usd_per_month=10.0)
+    await metered.controller.meter()
+    assert [each.reason for each in await metered.decisions(again, "budget")] == ["closed"]
+    assert (await metered.route()).over_budget

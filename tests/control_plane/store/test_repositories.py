@@ -129,6 +129,7 @@ async def test_deployments(database: Database) -> None:
             newest = await deployments.newest_named(session, "chat")
             assert newest is not None and newest.id == "dep-1"
             assert await deployments.names(session, ["dep-1", "dep-2"]) == {"dep-1": "chat"}
+            assert await deployments.ids_named(session, ["chat", "none"]) == {"chat": ["dep-1"]}
 
 
 async def test_garbage(database: Database) -> None:

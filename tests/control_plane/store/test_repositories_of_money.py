@@ -127,6 +127,12 @@ async def test_budgets(database: Database) -> None:
             assert [each.tenant for each in await budgets.tenants(session)] == ["acme"]
             assert (await budgets.spendings(session, ids))[ids[1]].day_micros == 2
         async with database.transaction() as session:
+            await budgets.inherit(session, "dep-1", "dep-2")
+            await budgets.inherit(session, "dep-none", "dep-3")
+            heirs = [budgets.of_deployment(each) for each in ("dep-2", "dep-3")]
+            found = await budgets.spendings(session, heirs)
+            assert {id: each.month_micros for id, each in found.items()} == {heirs[0]: 2}
+        async with database.transaction() as session:
             assert await budgets.remove_tenant(session, "acme") is not None
             assert await budgets.remove_tenant(session, "acme") is None
             assert (await budgets.spendings(session, ids)).keys() == {ids[1]}
