@@ -1,4 +1,4 @@
-"""Earlier deployments of the same name: one that is deleted and made again has spent what they did."""
+"""Earlier deployments of the same name: who is deleted and made again has spent what they did."""
 
 from __future__ import annotations
 
