@@ -26,10 +26,10 @@ from control_plane.store.clock import read_clock
 from control_plane.store.ledger_tables import Spending
 from control_plane.store.repositories import (
     budgets,
-    charges,
     decisions,
     deployments,
     instances,
+    replica_costs,
     replicas,
     rollouts,
 )
@@ -160,7 +160,7 @@ class DeploymentReader:
             if under_way
             else {}
         )
-        usd = await charges.of_replicas_usd(
+        usd = await replica_costs.usd_by_deployment(
             session, (each.id for own in failed.values() for each in own)
         )
         spent = await budgets.spendings(

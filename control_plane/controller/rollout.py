@@ -18,7 +18,7 @@ from control_plane.rollout.step import Move, Reason, next_step
 from control_plane.rollout.strategy import RollbackOn
 from control_plane.store import leases
 from control_plane.store.clock import read_clock
-from control_plane.store.repositories import charges, decisions, replicas, rollouts
+from control_plane.store.repositories import decisions, replica_costs, replicas, rollouts
 from control_plane.store.session import Database
 from control_plane.store.tables import Deployment, Replica, Rollout
 from infra import outcomes
@@ -78,7 +78,7 @@ class RolloutReconciler:
         deployment = await session.get_one(Deployment, deployment_id)
         failed = await replicas.ended_unready(session, [deployment_id], self._crash.limit)
         own = failed.get(deployment_id, ())
-        usd = await charges.of_replicas_usd(session, (each.id for each in own))
+        usd = await replica_costs.usd_by_deployment(session, (each.id for each in own))
         return _Rows(
             now=await read_clock(session),
             rollout=rollout,

@@ -6,7 +6,7 @@ spot price that holds in each second.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -43,6 +43,15 @@ def billed(launched_at: float, ended_at: float | None, now: float) -> Span:
     """What is owed by `now`: the first minute is at the launch."""
     end = now if ended_at is None else min(ended_at, now)
     return Span(launched_at, max(end, launched_at + LEAST_S))
+
+
+def covered_s(spans: Iterable[Span]) -> float:
+    """Seconds that lie in any of the spans."""
+    total, end = 0.0, float("-inf")
+    for span in sorted(spans, key=attrgetter("begin")):
+        total += Span(max(span.begin, end), span.end).seconds
+        end = max(end, span.end)
+    return total
 
 
 def hours(span: Span) -> Iterator[int]:

@@ -5,7 +5,7 @@ Rows of an hour are written whole, again and again until the hour and the machin
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Row, delete, func, or_, select, update
@@ -191,21 +191,6 @@ async def spent_micros(
         .group_by(ChargeShare.deployment_id)
     )
     return {id: int(micros) for id, micros in found}
-
-
-async def of_replicas_usd(session: AsyncSession, replica_ids: Iterable[str]) -> dict[str, float]:
-    """By deployment, what machines cost while these replicas, which have ended, were on them."""
-    ids = list(replica_ids)
-    if not ids:
-        return {}
-    hours = (Replica.ended_at - Replica.placed_at) / 3600.0
-    found = await session.execute(
-        select(Replica.deployment_id, func.sum(hours * Instance.usd_per_hour))
-        .join(Instance, Instance.id == Replica.instance_id)
-        .where(Replica.id.in_(ids), Instance.launched_at.is_not(None))
-        .group_by(Replica.deployment_id)
-    )
-    return {id: float(usd or 0.0) for id, usd in found}
 
 
 def _sums() -> tuple[ColumnElement[int], ColumnElement[int]]:

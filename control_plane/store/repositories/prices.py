@@ -22,8 +22,8 @@ def pool_of(instance: Instance) -> str:
     return pool_id(instance.cloud, instance.instance_type, instance.zone, instance.market)
 
 
-async def newest(session: AsyncSession, pool_ids: Collection[str]) -> dict[str, float]:
-    """US dollars an hour; a pool that was never seen is missing."""
+async def newest(session: AsyncSession, pool_ids: Collection[str]) -> dict[str, Price]:
+    """What was written last; a pool that was never seen is missing."""
     latest = (
         select(PoolPrice.pool_id, func.max(PoolPrice.since).label("since"))
         .where(PoolPrice.pool_id.in_(pool_ids))
@@ -31,12 +31,12 @@ async def newest(session: AsyncSession, pool_ids: Collection[str]) -> dict[str, 
         .subquery()
     )
     found = await session.execute(
-        select(PoolPrice.pool_id, PoolPrice.usd_per_hour).join(
+        select(PoolPrice.pool_id, PoolPrice.since, PoolPrice.usd_per_hour).join(
             latest,
             (PoolPrice.pool_id == latest.c.pool_id) & (PoolPrice.since == latest.c.since),
         )
     )
-    return {row.pool_id: row.usd_per_hour for row in found}
+    return {row.pool_id: Price(row.since, row.usd_per_hour) for row in found}
 
 
 async def add(session: AsyncSession, moved: Mapping[str, float], since: float) -> None:

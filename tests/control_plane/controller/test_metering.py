@@ -81,7 +81,8 @@ async def test_a_price_that_is_no_number_is_not_written_and_the_others_are(
     ]
     await metered.new_controller().meter()
     async with metered.database.snapshot() as session:
-        assert await prices.newest(session, [POOL, other]) == {other: 0.5}
+        found = await prices.newest(session, [POOL, other])
+    assert {pool: price.usd_per_hour for pool, price in found.items()} == {other: 0.5}
 
 
 async def test_a_machine_that_cannot_be_metered_does_not_keep_the_others_from_it(
@@ -107,3 +108,17 @@ async def test_what_a_clock_that_was_ahead_had_written_is_gone_once_it_is_right(
     await metered.began(hours_ago=1.0)
     await metered.controller.meter()
     assert all(each.hour < ahead for each in await metered.costs())
+
+
+async def test_a_price_that_is_again_what_it_was_before_the_launch_counts(
+    metered: Metered,
+) -> None:
+    async with metered.database.transaction() as session:
+        await prices.add(session, {POOL: 0.10}, await read_clock(session))
+    await metered.ready()  # at $0.30 an hour, as the cloud says then
+    metered.cloud.sold = [offer("g6.xlarge", A, Market.SPOT, 0.10)]
+    for _ in range(2):
+        await metered.new_controller().meter()
+    async with metered.database.snapshot() as session:
+        found = await prices.since(session, [POOL], 0.0)
+    assert [each.usd_per_hour for each in found[POOL]] == [0.10, 0.10], "written anew, and once"

@@ -60,7 +60,7 @@ async def test_a_spot_price_that_moves_counts_from_then_on(metered: Metered) -> 
     metered.cloud.sold = [offer("g6.xlarge", A, Market.SPOT, 0.60)]
     await metered.new_controller().meter()
     async with metered.database.snapshot() as session:
-        assert await prices.newest(session, [POOL]) == {POOL: 0.60}
+        assert (await prices.newest(session, [POOL]))[POOL].usd_per_hour == 0.60
     spent = sum(each.used_micros for each in await metered.costs())
     assert spent == pytest.approx(0.30e6, rel=0.02), "what it cost before was not that"
 

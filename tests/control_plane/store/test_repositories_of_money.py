@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.ledger.billing import Price
 from control_plane.ledger.charge import Charge, Share
 from control_plane.ledger.report import Cost, Tokens
 from control_plane.store.clock import read_clock
-from control_plane.store.repositories import budgets, charges, prices, token_counts
+from control_plane.store.repositories import (
+    budgets,
+    charges,
+    prices,
+    replica_costs,
+    replicas,
+    token_counts,
+)
 from control_plane.store.session import Database
-from control_plane.store.tables import Instance, Replica
+from control_plane.store.tables import Deployment, Instance, Replica
 from infra.queue.usage import Usage
 from tests.control_plane.store.exercised import every_function_of
 from tests.control_plane.store.rows import add_instance, add_replica
@@ -49,11 +57,24 @@ async def test_charges(database: Database) -> None:
             assert (machine.seconds, machine.used_micros, machine.idle_micros) == (3660.0, 80, 36)
             assert await charges.spent_micros(session, [chat], 0) == {chat: 110}
             assert await charges.spent_micros(session, [chat], HOUR) == {}
-            assert await charges.of_replicas_usd(session, [replica.id]) == {chat: 1.0}
+            assert await replica_costs.usd_by_deployment(session, [replica.id]) == {chat: 1.0}
         async with database.transaction() as session:
             await charges.close(session, [id])
         async with database.snapshot() as session:
             assert await charges.unmetered(session, "", 9) == []
+
+
+async def test_replicas_that_failed_beside_each_other_cost_their_machine_once(
+    database: Database,
+) -> None:
+    async with database.transaction() as session:
+        instance, first = await _placed(session)
+        instance.launched_at = 700.0
+        second = await replicas.add(session, await session.get_one(Deployment, first.deployment_id))
+        second.instance_id, second.placed_at, second.ended_at = instance.id, 100.0, 2500.0
+        await session.flush()
+        cost = await replica_costs.usd_by_deployment(session, [first.id, second.id])
+    assert cost == {first.deployment_id: pytest.approx(1.0)}, "1800 s since its launch, of $2"
 
 
 async def test_an_hour_that_is_written_again_replaces_whose_it_was(database: Database) -> None:
@@ -90,7 +111,7 @@ async def test_prices(database: Database) -> None:
             for since, usd in ((10.0, 1.0), (20.0, 2.0), (30.0, 3.0)):
                 await prices.add(session, {POOL: usd}, since)
         async with database.snapshot() as session:
-            assert await prices.newest(session, [POOL, "other"]) == {POOL: 3.0}
+            assert await prices.newest(session, [POOL, "other"]) == {POOL: Price(30.0, 3.0)}
             found = await prices.since(session, [POOL], 25.0)
             assert found == {POOL: [Price(20.0, 2.0), Price(30.0, 3.0)]}
 
