@@ -51,7 +51,7 @@ async def apply_deployment(
 ) -> Applied:
     if body.name not in (None, name):
         raise invalid_field("name", f"the body says '{body.name}', the path '{name}'")
-    spec = DeploymentSpec.model_validate({**body.model_dump(), "name": name})
+    spec = DeploymentSpec.model_validate({**body.model_dump(exclude_unset=True), "name": name})
     before = await deployments.find(change.session, name) if dry_run else None
     left = before.revision.id if before is not None else None
     outcome = await service.apply(change, spec, again)

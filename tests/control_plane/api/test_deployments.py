@@ -227,6 +227,16 @@ async def test_limits_on_money_are_taken_on_the_local_cloud_and_said_to_hold(
     ]
 
 
+async def test_only_what_was_said_is_said_to_have_no_effect(
+    client: httpx.AsyncClient, make_model: MakeModel
+) -> None:
+    await make_model()
+    assert (await client.put("/deployments/chat", json=_CHAT)).json()["notes"] == []
+    spec = {**_CHAT, "placement": {"spot": "never"}}
+    [note] = (await client.put("/deployments/chat", json=spec)).json()["notes"]
+    assert note.startswith("placement.spot: ")
+
+
 async def test_lists_are_paged_without_loss_or_repetition(
     client: httpx.AsyncClient, make_model: MakeModel
 ) -> None:
