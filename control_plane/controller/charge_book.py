@@ -28,6 +28,8 @@ from infra.telemetry import logger
 _log = logger(__name__)
 _AT_ONCE = 100
 """Machines in a transaction: the passes go on in between."""
+_HOURS_AT_ONCE = 2000
+"""Of all of them together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,9 @@ async def _read(session: AsyncSession, last: str) -> _Batch:
     ids = [each.id for each in machines]
     newest = await rows.newest_hours(session, ids)
     begins = {each.id: _begin(each, newest.get(each.id), now) for each in machines}
-    begin = min(begins.values(), default=now)
+    machines = _at_once(machines, begins, now)
+    ids = [each.id for each in machines]
+    begin = min((begins[id] for id in ids), default=now)
     pools = {prices.pool_of(each) for each in machines}
     return _Batch(
         now,
@@ -127,6 +131,19 @@ async def _read(session: AsyncSession, last: str) -> _Batch:
         await rows.replicas_since(session, ids, begin - HOUR_S),
         await prices.since(session, pools, begin - HOUR_S),
     )
+
+
+def _at_once(
+    machines: Sequence[Instance], begins: Mapping[str, float], now: float
+) -> Sequence[Instance]:
+    """The first of them, at least one, whose hours are not too many for a transaction: nobody may
+    have been here for weeks."""
+    hours = 0.0
+    for number, each in enumerate(machines):
+        hours += (now - begins[each.id]) / HOUR_S + 1
+        if hours > _HOURS_AT_ONCE and number:
+            return machines[:number]
+    return machines
 
 
 def _begin(instance: Instance, newest: int | None, now: float) -> float:

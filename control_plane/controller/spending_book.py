@@ -3,12 +3,13 @@ they may do."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from control_plane.controller.deployment_costs import DeploymentCosts
 from control_plane.controller.hold import LeaseLost, hold
 from control_plane.controller.limits import Limits
 from control_plane.controller.namesakes import Namesakes
@@ -24,7 +25,7 @@ from control_plane.controller.world import World
 from control_plane.ledger.budget import GRACE, Stage, Verdict
 from control_plane.store.clock import read_clock
 from control_plane.store.ledger_tables import Spending
-from control_plane.store.repositories import budgets, charges, decisions, deployments, duties
+from control_plane.store.repositories import budgets, decisions, deployments, duties
 from control_plane.store.session import Database
 from control_plane.store.tables import Duty
 from infra.periods import day, month, said
@@ -61,6 +62,7 @@ class SpendingBook:
     def __init__(self, database: Database, limits: Limits) -> None:
         self._database = database
         self._limits = limits
+        self._deployments = DeploymentCosts()
         self._tenants = TenantCosts()
         self._namesakes = Namesakes()
 
@@ -95,10 +97,14 @@ class SpendingBook:
             for each, _ in await deployments.all_live(session)
             if budget_of(each.spec).limits()
         }
+        if not owners:
+            return []
         former = await self._namesakes.of(session, owners)
         groups = {id: (id, *former[id]) for id in owners}
-        today = await _spent(session, groups, day(now)[0])
-        this_month = await _spent(session, groups, month(now)[0])
+        today, this_month = (
+            {id: sum(spent[each] for each in ids) for id, ids in groups.items()}
+            for spent in await self._deployments.spent(session, now)
+        )
         before = await _before(session, map(budgets.of_deployment, owners))
         sums = []
         for id, owner in owners.items():
@@ -122,16 +128,6 @@ class SpendingBook:
             concerns = sorted(own.used_today)
             sums.append(_sum(row, verdict, before, f"tenant '{name}'", concerns, AT_ONCE))
         return sums
-
-
-async def _spent(
-    session: AsyncSession, groups: Mapping[str, Sequence[str]], since: int
-) -> dict[str, int]:
-    """Millionths of a US dollar, of each group of deployments together."""
-    found = await charges.spent_micros(
-        session, {id for ids in groups.values() for id in ids}, since
-    )
-    return {name: sum(found.get(id, 0) for id in ids) for name, ids in groups.items()}
 
 
 async def _before(session: AsyncSession, ids: Iterable[str]) -> dict[str, Stage]:

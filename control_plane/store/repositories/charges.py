@@ -176,18 +176,14 @@ async def by_instance(
     return [_instance_cost(row) for row in found]
 
 
-async def spent_micros(
-    session: AsyncSession, deployment_ids: Collection[str], since: float
-) -> dict[str, int]:
-    """By deployment, from the hour `since` on; one that has spent nothing is missing."""
-    if not deployment_ids:
-        return {}
+async def spent_micros(session: AsyncSession, since: float, until: float) -> dict[str, int]:
+    """By deployment, in the hours between; one that has spent nothing is missing."""
     found = await session.execute(
         select(
             ChargeShare.deployment_id,
             func.sum(ChargeShare.used_micros + ChargeShare.idle_micros),
         )
-        .where(ChargeShare.deployment_id.in_(deployment_ids), ChargeShare.hour >= since)
+        .where(ChargeShare.hour >= since, ChargeShare.hour < until)
         .group_by(ChargeShare.deployment_id)
     )
     return {id: int(micros) for id, micros in found}

@@ -13,7 +13,7 @@ from tests.control_plane.controller.cell import Cell
 from tests.control_plane.controller.market_cloud import A, MarketCloud, offer
 
 HOUR_S = 3600.0
-_ALWAYS = 10 * 365 * 86_400.0
+ALWAYS = 1000 * 365 * 86_400.0
 
 
 class Metered(Cell):
@@ -51,11 +51,11 @@ class Metered(Cell):
 
     async def costs(self) -> list[Cost]:
         async with self.database.snapshot() as session:
-            return await charges.by_hour(session, 0, _ALWAYS * 100)
+            return await charges.by_hour(session, 0, ALWAYS)
 
     async def tokens(self) -> list[Tokens]:
         async with self.database.snapshot() as session:
-            return await token_counts.by_hour(session, 0, _ALWAYS * 100)
+            return await token_counts.by_hour(session, 0, ALWAYS)
 
     async def route(self) -> Any:
         await self.controller.project()

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from control_plane.controller.deployment_costs import DeploymentCosts
 from control_plane.ledger.charge import Charge, Share
 from control_plane.store.clock import read_clock
 from control_plane.store.repositories import charges, instances, prices
+from control_plane.store.session import Database
 from control_plane.store.tables import Instance
 from infra.cloud.base import CloudError, CloudInstance, LaunchRequest, Market
+from infra.periods import day
+from tests.control_plane.controller.asked import asked
 from tests.control_plane.controller.market_cloud import A, B, offer
-from tests.control_plane.controller.metered import HOUR_S, Metered
+from tests.control_plane.controller.metered import ALWAYS, HOUR_S, Metered
+from tests.control_plane.store.rows import add_instance
 
 POOL = f"aws/g6.xlarge/{A}/spot"
 
@@ -122,3 +130,51 @@ async def test_a_price_that_is_again_what_it_was_before_the_launch_counts(
     async with metered.database.snapshot() as session:
         found = await prices.since(session, [POOL], 0.0)
     assert [each.usd_per_hour for each in found[POOL]] == [0.10, 0.10], "written anew, and once"
+
+
+async def test_weeks_in_which_nobody_metered_are_written_in_small_transactions(
+    metered: Metered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("control_plane.controller.charge_book._HOURS_AT_ONCE", 60)
+    await metered.ready()
+    async with metered.database.transaction() as session:
+        for number in range(3):
+            beside = await instances.add(session, "aws", "g6.xlarge", B, "spot", 0.32)
+            await instances.launched(session, beside.id, f"m-{number}", {})
+    await metered.began(hours_ago=50.0)
+    written: list[int] = []
+    write = charges.write
+
+    async def noted(session: AsyncSession, computed: Sequence[Charge]) -> None:
+        written.append(len(computed))
+        await write(session, computed)
+
+    monkeypatch.setattr(charges, "write", noted)
+    await metered.new_controller().meter()
+    assert len(written) == 4
+    assert max(written) < 60
+    async with metered.database.snapshot() as session:
+        assert len(await charges.by_instance(session, 0, ALWAYS)) == 4
+
+
+async def test_a_day_that_is_over_is_summed_up_once_an_hour(database: Database) -> None:
+    now = day(1_795_000_000)[0] + 10 * HOUR_S
+    yesterday = int(now - 24 * HOUR_S)
+    costs = DeploymentCosts()
+    async with database.transaction() as session:
+        instance = await add_instance(session)
+        shares = (Share("dep-1", HOUR_S, 5, 2),)
+        hours = (yesterday, int(now))
+        await charges.write(
+            session, [Charge(instance.id, at, HOUR_S, 7, 0, shares) for at in hours]
+        )
+    async with database.snapshot() as session:
+        assert await costs.spent(session, now) == ({"dep-1": 7}, {"dep-1": 14})
+        with asked(database) as found:
+            assert await costs.spent(session, now + 60.0) == ({"dep-1": 7}, {"dep-1": 14})
+        assert len(found.reads) == 1
+    async with database.transaction() as session:
+        shares = (Share("dep-1", HOUR_S, 100, 0),)
+        await charges.write(session, [Charge(instance.id, yesterday, HOUR_S, 100, 0, shares)])
+    async with database.snapshot() as session:
+        assert (await costs.spent(session, now + HOUR_S))[1] == {"dep-1": 100}, "written late"

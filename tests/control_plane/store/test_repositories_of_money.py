@@ -55,8 +55,8 @@ async def test_charges(database: Database) -> None:
             assert hours == [Cost(chat, 0, 80, 30), Cost("", HOUR, 0, 6)]
             [machine] = await charges.by_instance(session, 0, 2 * HOUR)
             assert (machine.seconds, machine.used_micros, machine.idle_micros) == (3660.0, 80, 36)
-            assert await charges.spent_micros(session, [chat], 0) == {chat: 110}
-            assert await charges.spent_micros(session, [chat], HOUR) == {}
+            assert await charges.spent_micros(session, 0, 2 * HOUR) == {chat: 110, "": 6}
+            assert await charges.spent_micros(session, HOUR, 2 * HOUR) == {"": 6}
             assert await replica_costs.usd_by_deployment(session, [replica.id]) == {chat: 1.0}
         async with database.transaction() as session:
             await charges.close(session, [id])
