@@ -92,10 +92,14 @@ class SpendingBook:
         return len(changed)
 
     async def _of_deployments(self, session: AsyncSession, now: float) -> list[_Sum]:
+        live = {each.id: each for each, _ in await deployments.all_live(session)}
+        before = await _before(session, map(budgets.of_deployment, live))
+        stopped = {id for id, stage in before.items() if stage is not Stage.OPEN}
+        # One that has lost its budget is told so, too.
         owners = {
-            each.id: each
-            for each, _ in await deployments.all_live(session)
-            if budget_of(each.spec).limits()
+            id: each
+            for id, each in live.items()
+            if budget_of(each.spec).limits() or budgets.of_deployment(id) in stopped
         }
         if not owners:
             return []
@@ -105,7 +109,6 @@ class SpendingBook:
             {id: sum(spent[each] for each in ids) for id, ids in groups.items()}
             for spent in await self._deployments.spent(session, now)
         )
-        before = await _before(session, map(budgets.of_deployment, owners))
         sums = []
         for id, owner in owners.items():
             row = _row(budgets.of_deployment(id), today[id], this_month[id], now)
@@ -168,7 +171,7 @@ async def _explain(session: AsyncSession, told: _Sum) -> None:
         "month_usd": told.row["month_micros"] / 1e6,
     }
     outcome = {"stage": told.stage.value, "means": _OUTCOMES[told.stage]}
-    formula = "what was spent is below the budget"
+    formula = "what was spent is below every limit that there is"
     if told.verdict is not None:
         closed_at = told.verdict.limit_usd * told.grace
         formula = f"{told.verdict.said}; at ${closed_at:.2f} nothing runs"

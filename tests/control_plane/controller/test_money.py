@@ -140,3 +140,15 @@ async def test_a_deployment_that_is_deleted_and_made_again_has_spent_what_it_had
     await metered.controller.meter()
     assert [each.reason for each in await metered.decisions(again, "budget")] == ["closed"]
     assert (await metered.route()).over_budget
+
+
+async def test_a_budget_that_goes_lets_it_start_and_says_so_and_one_that_comes_back_stops_it(
+    metered: Metered,
+) -> None:
+    chat = await metered.ready(usd_per_day=10.0)
+    await metered.let_it_have_cost(11.5)
+    for budget in ({"usd_per_day": 10.0}, {}, {"usd_per_day": 9.0}, {"usd_per_day": 100.0}):
+        await metered.set_budget(chat, **budget)
+        await metered.controller.meter()
+    told = [each.reason for each in await metered.decisions(chat, "budget")]
+    assert told == ["closed", "open", "closed", "open"]
