@@ -123,12 +123,14 @@ async def _read(session: AsyncSession, last: str) -> _Batch:
     machines = _at_once(machines, begins, now)
     ids = [each.id for each in machines]
     begin = min((begins[id] for id in ids), default=now)
+    stayed = await rows.replicas_since(session, ids, begin - HOUR_S)
+    left = set(ids) - {each.instance_id for each in stayed}
     pools = {prices.pool_of(each) for each in machines}
     return _Batch(
         now,
         machines,
         begins,
-        await rows.replicas_since(session, ids, begin - HOUR_S),
+        [*stayed, *await rows.last_on(session, sorted(left))],
         await prices.since(session, pools, begin - HOUR_S),
     )
 

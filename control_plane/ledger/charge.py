@@ -12,7 +12,7 @@ from control_plane.ledger.billing import Price, Span, billed, cost_usd, hour_spa
 from control_plane.ledger.money import split, usd_micros
 
 NOBODY = ""
-"""Whose a machine's time is that no replica used and that nobody kept it for."""
+"""Whose a machine's time is before any replica was on it, where it is not kept for anybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,13 @@ def charge(machine: Machine, stays: Sequence[Stay], hour: int, now: float) -> Ch
     span = billed(machine.launched_at, machine.ended_at, now).within(hour_span(hour))
     cost = usd_micros(cost_usd(span, machine.prices))
     extra = usd_micros(cost_usd(span, [Price(span.begin, machine.extra_usd_per_hour)]))
-    shares = _shares(machine, _used(stays, span), span.seconds, cost + extra)
+    used = _used(stays, span)
+    owner = machine.kept_for or _last(stays, span.begin)
+    shares = (
+        _shares(machine, used, span.seconds, cost + extra)
+        if used
+        else (Share(owner, 0.0, 0, cost + extra),)
+    )
     return Charge(machine.instance_id, hour, span.seconds, cost, extra, shares)
 
 
@@ -95,11 +101,15 @@ def _used(stays: Sequence[Stay], span: Span) -> dict[str, float]:
     return used
 
 
+def _last(stays: Sequence[Stay], at: float) -> str:
+    """Whoever was the last to leave the machine before then."""
+    left = [(each.end, each.deployment_id) for each in stays if each.end is not None]
+    return max((each for each in left if each[0] <= at), default=(at, NOBODY))[1]
+
+
 def _shares(
     machine: Machine, used: dict[str, float], seconds: float, total: int
 ) -> tuple[Share, ...]:
-    if not used:
-        return (Share(machine.kept_for, 0.0, 0, total),)
     # More replicas than slots share what there is.
     free = max(0.0, machine.slots * seconds - sum(used.values()))
     weights = {each: _ms(used[each]) for each in used}

@@ -18,7 +18,7 @@ class By(StrEnum):
 class CostLine(BaseModel):
     id: str
     """Of a deployment or an instance, a tenant's name, or a day in UTC; empty: of nobody, machines
-    that no replica used, or hours in which no tenant asked for anything."""
+    that no replica was ever on, or hours in which no tenant asked for anything."""
     name: str
     """For people."""
     usd: float

@@ -68,6 +68,25 @@ async def replicas_since(
     return found.all()
 
 
+async def last_on(session: AsyncSession, instance_ids: Sequence[str]) -> Sequence[Replica]:
+    """Of each of these machines, the replica that ended last, of those that did."""
+    if not instance_ids:
+        return ()
+    ended = (
+        select(Replica.instance_id, func.max(Replica.ended_at).label("ended_at"))
+        .where(Replica.instance_id.in_(instance_ids))
+        .group_by(Replica.instance_id)
+        .subquery()
+    )
+    found = await session.scalars(
+        select(Replica).join(
+            ended,
+            (Replica.instance_id == ended.c.instance_id) & (Replica.ended_at == ended.c.ended_at),
+        )
+    )
+    return found.all()
+
+
 async def write(session: AsyncSession, charges: Sequence[Charge]) -> None:
     """In the place of what was written of these hours, and of later ones, before."""
     if not charges:

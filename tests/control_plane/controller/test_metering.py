@@ -13,7 +13,7 @@ from control_plane.ledger.charge import Charge, Share
 from control_plane.store.clock import read_clock
 from control_plane.store.repositories import charges, instances, prices
 from control_plane.store.session import Database
-from control_plane.store.tables import Instance
+from control_plane.store.tables import Instance, Replica
 from infra.cloud.base import CloudError, CloudInstance, LaunchRequest, Market
 from infra.periods import day
 from tests.control_plane.controller.asked import asked
@@ -178,3 +178,19 @@ async def test_a_day_that_is_over_is_summed_up_once_an_hour(database: Database) 
         await charges.write(session, [Charge(instance.id, yesterday, HOUR_S, 100, 0, shares)])
     async with database.snapshot() as session:
         assert (await costs.spent(session, now + HOUR_S))[1] == {"dep-1": 100}, "written late"
+
+
+async def test_a_machine_that_was_kept_is_its_deployments_after_it_was_let_go_too(
+    metered: Metered,
+) -> None:
+    chat = await metered.ready()
+    await metered.began(hours_ago=5.0)
+    async with metered.database.transaction() as session:
+        now = await read_clock(session)
+        for replica in await metered.replicas():
+            row = await session.get_one(Replica, replica.id)
+            row.state, row.ended_at = "terminated", now - 4.9 * HOUR_S
+    await metered.new_controller().meter()
+    for _ in range(2):
+        await metered.new_controller().meter()
+        assert {each.deployment_id for each in await metered.costs()} == {chat.id}

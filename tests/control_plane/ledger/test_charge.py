@@ -87,6 +87,15 @@ def test_a_machine_that_nobody_used_is_nobodys_or_his_for_whom_it_stays() -> Non
     assert [each.deployment_id for each in (*alone.shares, *kept.shares)] == [NOBODY, "chat"]
 
 
+def test_hours_in_which_a_machine_stands_empty_are_his_who_left_it_last() -> None:
+    left = [Stay("early", _T0, _T0 + 60.0), Stay("late", _T0, _T0 + 90.0)]
+    after = Stay("after", _T0 + 2 * HOUR_S, None)
+    found = _all(_machine(_T0, None), [*left, after], _T0 + 3 * HOUR_S)
+    owners = [[share.deployment_id for share in each.shares] for each in found]
+    assert owners == [["early", "late"], ["late"], ["after"]]
+    assert [share.used_micros for share in found[1].shares] == [0]
+
+
 @given(_machines(), st.lists(_stays(), max_size=6), _moments)
 def test_shares_are_the_whole_charge(machine: Machine, stays: list[Stay], now: float) -> None:
     for each in _all(machine, stays, now):

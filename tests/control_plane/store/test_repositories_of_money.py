@@ -51,6 +51,7 @@ async def test_charges(database: Database) -> None:
             found = await charges.replicas_since(session, [id], 1000.0)
             assert [each.id for each in found] == [replica.id]
             assert await charges.replicas_since(session, [id], 2000.0) == []
+            assert [each.id for each in await charges.last_on(session, [id])] == [replica.id]
             hours = await charges.by_hour(session, 0, 2 * HOUR)
             assert hours == [Cost(chat, 0, 80, 30), Cost("", HOUR, 0, 6)]
             [machine] = await charges.by_instance(session, 0, 2 * HOUR)
