@@ -13,8 +13,7 @@ from control_plane.store.tables import Instance, Replica
 
 
 async def usd_by_deployment(session: AsyncSession, replica_ids: Iterable[str]) -> dict[str, float]:
-    """By deployment, what machines cost while any of these replicas, which have ended, was on
-    them, at the price of their launch."""
+    """What machines cost while any of these replicas was on them, at the price of their launch."""
     ids = list(replica_ids)
     if not ids:
         return {}
@@ -28,17 +27,13 @@ async def usd_by_deployment(session: AsyncSession, replica_ids: Iterable[str]) -
             Instance.usd_per_hour,
         )
         .join(Instance, Instance.id == Replica.instance_id)
-        .where(
-            Replica.id.in_(ids),
-            Replica.placed_at.is_not(None),
-            Replica.ended_at.is_not(None),
-            Instance.launched_at.is_not(None),
-        )
+        .where(Replica.id.in_(ids))
     )
     stays: defaultdict[tuple[str, str, float], list[Span]] = defaultdict(list)
     for deployment_id, placed_at, ended_at, instance_id, launched_at, usd_per_hour in found:
-        span = Span(max(placed_at, launched_at), ended_at)
-        stays[deployment_id, instance_id, usd_per_hour].append(span)
+        if placed_at is not None and ended_at is not None and launched_at is not None:
+            span = Span(max(placed_at, launched_at), ended_at)
+            stays[deployment_id, instance_id, usd_per_hour].append(span)
     cost: defaultdict[str, float] = defaultdict(float)
     for (deployment_id, _, usd_per_hour), spans in stays.items():
         cost[deployment_id] += covered_s(spans) / HOUR_S * usd_per_hour
