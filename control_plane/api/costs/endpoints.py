@@ -19,7 +19,9 @@ async def get_costs(
     session: Reading,
     by: By = By.DEPLOYMENT,
     since_s: Annotated[float, Query(ge=0, le=_QUARTER_S, allow_inf_nan=False)] = _WEEK_S,
-    deployment: Annotated[Name | None, Query(description="Of this one alone.")] = None,
+    deployment: Annotated[
+        Name | None, Query(description="Of all that have, or had, this name.")
+    ] = None,
 ) -> Costs:
     """What was spent in the last `since_s` seconds, from the beginning of that hour; as it was
     written down last, about a minute ago."""

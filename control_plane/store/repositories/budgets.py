@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from control_plane.ledger.budget import Stage
 from control_plane.store.clock import read_clock
 from control_plane.store.ledger_tables import Spending, TenantBudget
 from control_plane.store.upsert import upsert
@@ -62,7 +63,8 @@ async def inherit(session: AsyncSession, former_id: str, deployment_id: str) -> 
     former = await session.get(Spending, of_deployment(former_id))
     if former is not None:
         columns = {each.name: getattr(former, each.name) for each in Spending.__table__.columns}
-        await write_spendings(session, [{**columns, "id": of_deployment(deployment_id)}])
+        own = {"id": of_deployment(deployment_id), "stage": Stage.OPEN.value}  # nothing was told
+        await write_spendings(session, [{**columns, **own}])
 
 
 async def write_spendings(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> None:
