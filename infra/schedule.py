@@ -63,8 +63,9 @@ def _last_start(line: Cron, zone: ZoneInfo, until: float) -> float | None:
         day = today.date() - timedelta(days=back)
         if not line.happens_on(day):
             continue
-        clock = today.time() if back == 0 else time_of_day.max
-        # Where a clock goes back, some times of the day that are earlier on it are yet to come.
+        # Where a clock goes back, times that are later on it have been (`fold`: it shows its hour
+        # again), and where it goes forth, some that are earlier on it are yet to come.
+        clock = today.time() if back == 0 and not today.fold else time_of_day.max
         for at in reversed(line.times[: bisect_right(line.times, clock)]):
             start = datetime.combine(day, at, zone).timestamp()
             if start <= until:

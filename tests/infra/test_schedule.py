@@ -67,6 +67,13 @@ def test_of_a_time_that_the_clock_shows_twice_the_first_counts() -> None:
     assert scheduled_replicas([night], first + 86_400 + 3600 + 60, 0.0) == 1
 
 
+def test_a_floor_holds_without_a_gap_while_the_clock_shows_its_start_again() -> None:
+    night = Floor("30 2 * * *", 7200.0, 1, "Europe/Berlin")
+    start = at(2026, 10, 25, 2, 30)
+    held = [scheduled_replicas([night], start + 60 * minute, 0.0) for minute in range(-5, 125, 5)]
+    assert held == [0] + [1] * 24 + [0]
+
+
 @pytest.mark.parametrize("name", ["Europe/Atlantis", "../etc/passwd", "/etc/localtime", ""])
 def test_what_is_no_time_zone_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="no time zone"):
