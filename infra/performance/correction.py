@@ -1,4 +1,4 @@
-"""A step-time model that follows what replicas measure: recursive least squares with forgetting.
+"""A step-time model that follows what replicas measure: least squares with exponential forgetting.
 
 Fitted are dimensionless weights of the prior's terms, 1 at first, on relative errors: a step of
 5 ms counts as much as one of 500. What was never measured (a batch size that never ran) keeps the
@@ -16,9 +16,9 @@ from infra.performance.step_time import StepTime
 _FORGETTING = 0.995
 """Of each observation: the last 200 or so count."""
 _PRIOR_VARIANCE = 0.1
-_NOISE_VARIANCE = 0.01
 _VARIANCE_LIMIT = 1.0
-"""Forgetting must not grow what is never observed without bound."""
+"""Of what was not observed for long: the prior is never forgotten altogether."""
+_NOISE_VARIANCE = 0.01
 _WEIGHT_LIMITS = (0.1, 10.0)
 _ABSURD = 20.0
 """A step this many times faster or slower than expected was something else: a pause, a sleep."""
@@ -75,14 +75,16 @@ class Correction:
 
 
 class _Weights:
-    """Three weights and how sure they are."""
+    """Three weights, of all that was seen and is not forgotten: the normal equations of their least
+    squares. Forgetting leads back to the prior, never to nothing: what is not observed for hours
+    neither drifts nor grows without bound."""
 
     def __init__(self) -> None:
         self.values = [1.0, 1.0, 1.0]
         self.observations = 0
-        self._covariance = [
-            [_PRIOR_VARIANCE if row == column else 0.0 for column in range(3)] for row in range(3)
-        ]
+        first = 1 / _PRIOR_VARIANCE
+        self._information = [[first, 0.0, 0.0], [0.0, first, 0.0], [0.0, 0.0, first]]
+        self._evidence = [first] * 3
 
     def see(self, terms: Sequence[float], seconds: float) -> None:
         expected = _dot(terms, self.values)
@@ -91,26 +93,32 @@ class _Weights:
         self.observations += 1
         # All over the measured time, so that what is fitted is 1 and errors are relative.
         shares = [term / seconds for term in terms]
-        spread = [_dot(row, shares) for row in self._covariance]
-        gain = [each / (_NOISE_VARIANCE + _dot(shares, spread)) for each in spread]
-        error = 1.0 - _dot(shares, self.values)
+        kept, least = _FORGETTING, (1 - _FORGETTING) / _VARIANCE_LIMIT
+        for row, share in enumerate(shares):
+            for column, other in enumerate(shares):
+                prior = least if row == column else 0.0
+                value = kept * self._information[row][column] + prior
+                self._information[row][column] = value + share * other / _NOISE_VARIANCE
+            self._evidence[row] = kept * self._evidence[row] + least + share / _NOISE_VARIANCE
         low, high = _WEIGHT_LIMITS
-        self.values = [
-            min(max(value + each * error, low), high)
-            for value, each in zip(self.values, gain, strict=True)
-        ]
-        self._covariance = [
-            [
-                _bounded(self._covariance[row][column] - gain[row] * spread[column], row, column)
-                for column in range(3)
-            ]
-            for row in range(3)
-        ]
+        solved = _solve(self._information, self._evidence)
+        self.values = [min(max(value, low), high) for value in solved]
 
 
-def _bounded(value: float, row: int, column: int) -> float:
-    grown = value / _FORGETTING
-    return min(grown, _VARIANCE_LIMIT) if row == column else grown
+def _solve(rows: Sequence[Sequence[float]], right: Sequence[float]) -> list[float]:
+    """By Cramer's rule; the matrix is symmetric, and positive definite."""
+    first, second, third = rows
+    inverse = (_cross(second, third), _cross(third, first), _cross(first, second))
+    determinant = _dot(first, inverse[0])
+    return [_dot(row, right) / determinant for row in inverse]
+
+
+def _cross(left: Sequence[float], right: Sequence[float]) -> tuple[float, float, float]:
+    return (
+        left[1] * right[2] - left[2] * right[1],
+        left[2] * right[0] - left[0] * right[2],
+        left[0] * right[1] - left[1] * right[0],
+    )
 
 
 def _dot(left: Sequence[float], right: Sequence[float]) -> float:

@@ -68,3 +68,24 @@ def test_it_stays_finite_and_positive_under_any_order_of_steps() -> None:
         correction.see_decode(1, 10, _PRIOR.decode(1, 10) * random.uniform(0.06, 19))
     time = correction.time
     assert 0 < time.decode(256, 10**6) < math.inf
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_same_step_for_hours_leaves_it_able_to_learn_another(seed: int) -> None:
+    prior = StepTime(0.006, 4e-4, 4e-7, 0.005, 1.3e-5, 1e-9)
+    correction, random = Correction(prior), Random(seed)
+
+    def see(batch: int) -> None:
+        seconds = 1.3 * prior.decode(batch, 1000 * batch) * random.uniform(0.9, 1.1)
+        correction.see_decode(batch, 1000 * batch, seconds)
+
+    def ratio(batch: int) -> float:
+        return correction.time.decode(batch, 1000 * batch) / prior.decode(batch, 1000 * batch)
+
+    for _ in range(5000):
+        see(8)
+    assert ratio(8) == pytest.approx(1.3, rel=0.02)
+    assert ratio(32) == pytest.approx(1.3, rel=0.15), "what never ran keeps the prior's shape"
+    for _ in range(50):
+        see(random.choice([8, 32]))
+    assert ratio(32) == pytest.approx(1.3, rel=0.05)
