@@ -54,7 +54,7 @@ class Sizes:
 
     prompt_tokens: float = 512.0
     output_tokens: float = 256.0
-    """What is believed while no job has ended: a question and its answer."""
+    """What is believed while no job has ended with an output: a question and its answer."""
 
 
 class Arrivals:
@@ -94,8 +94,10 @@ class Arrivals:
         ended = recent if recent.ended_jobs >= _SIZES_JOBS else self._ever
         prior = Sizes()
         return Sizes(
-            accepted.prompt_tokens / accepted.jobs if accepted.jobs else prior.prompt_tokens,
-            ended.output_tokens / ended.ended_jobs if ended.ended_jobs else prior.output_tokens,
+            accepted.prompt_tokens / accepted.jobs
+            if accepted.prompt_tokens
+            else prior.prompt_tokens,
+            ended.output_tokens / ended.ended_jobs if ended.output_tokens else prior.output_tokens,
         )
 
     def load(self, waiting: int, waiting_prompt_tokens: int, cached: float) -> Load | None:

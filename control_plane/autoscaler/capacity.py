@@ -22,8 +22,8 @@ def replica_capacity(
     found = capacity(time, mix, slo, kv_tokens, max_running)
     return ReplicaCapacity(
         sequences=found.sequences,
-        prefill_tokens_per_s=round(found.prefill_tokens_per_s, 3),
-        decode_tokens_per_s=round(found.decode_tokens_per_s, 3),
+        prefill_tokens_per_s=found.prefill_tokens_per_s,
+        decode_tokens_per_s=found.decode_tokens_per_s,
         source=source,
     )
 

@@ -41,7 +41,7 @@ def inputs_of(observation: Observation, policy: ScalingPolicy) -> dict[str, Any]
     if demand is not None and demand.load is not None:
         inputs["load"] = _jsonable(asdict(demand.load))
     if capacity is not None:
-        inputs["capacity"] = asdict(capacity)
+        inputs["capacity"] = _jsonable(asdict(capacity))
     if observation.uncounted:
         inputs["uncounted"] = observation.uncounted
     return inputs
