@@ -36,6 +36,13 @@ class _Watched:
         self.foresight = Foresight()
         self.totals: dict[str, Counts] = {}
         self.at_s = float("-inf")
+        self._busy_s = float("-inf")
+
+    def idle_s(self, told_s: float, at_s: float) -> float:
+        """Since it was last known to be busy: a queue that lost its memory tells that it was never
+        used."""
+        self._busy_s = max(self._busy_s, at_s - told_s)
+        return at_s - self._busy_s
 
     def see(self, heard: Mapping[str, _Heard], at_s: float) -> None:
         """A queue that is new to us has grown by nothing yet."""
@@ -118,7 +125,7 @@ class DemandWatch:
         watched.see(heard, heard_s)
         return Demand(
             pending_jobs=sum(each.signals.pending for each in heard.values()),
-            idle_s=min(each.signals.idle_s for each in heard.values()),
+            idle_s=watched.idle_s(min(each.signals.idle_s for each in heard.values()), heard_s),
             age_s=self._clock() - heard_s,
             load=watched.load(heard, cached, horizon_s),
             heard=heard_s >= self._asked_s,

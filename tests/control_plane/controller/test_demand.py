@@ -99,3 +99,24 @@ async def test_a_queue_that_has_lost_its_data_brings_no_arrivals(valkey: Redis) 
     assert demand is not None
     assert demand.load is not None
     assert (demand.pending_jobs, demand.load.jobs) == (1, 0)
+
+
+async def test_a_queue_that_has_lost_its_data_was_not_idle_for_ever(valkey: Redis) -> None:
+    """Else what runs would be taken away in the middle of its work."""
+    clock, queue = Clock(), JobQueue(valkey, REVISION)
+    watch = DemandWatch(valkey, clock)
+
+    async def idle_s() -> float:
+        await watch.signals([REVISION])
+        demand = watch.demand("dep", [REVISION], 0.0, 60.0)
+        assert demand is not None
+        return demand.idle_s
+
+    assert await idle_s() == float("inf"), "never used"
+    await offer(queue, "job", 50)
+    await queue.settle("job", "gateway", JobState.COMPLETED, "stop", 30)
+    assert await idle_s() < 10
+    await valkey.flushall()
+    for passed_s in (20, 40):
+        clock.now_s += 20
+        assert passed_s <= await idle_s() < passed_s + 10
