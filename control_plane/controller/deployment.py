@@ -75,6 +75,7 @@ class DeploymentReconciler:
                 return 0
             wanted = self._plan(now, heard)
             await _write(session, now, wanted, _waited_s(signals), heard.reports)
+        self._watch.written(deployment_id, wanted.decision)
         self._live.touched.deployments.add(deployment_id)
         return 1
 

@@ -28,26 +28,37 @@ class Peak:
 
 class Kept:
     """What recent decisions would not give up, by deployment. A process that has just started
-    remembers that what runs was needed."""
+    remembers that what runs was needed; so it is with what another one has asked for since, which
+    may foresee more."""
 
     def __init__(self) -> None:
         self._peaks: dict[tuple[str, float], Peak] = {}
+        self._targets: dict[str, int] = {}
 
     def of(self, deployment_id: str, window_s: float, current: int, now_s: float) -> int:
         """Replicas.
 
         Args:
-            current: the target that is found at first sight.
+            current: the target, whoever decided it.
         """
-        peak = self._peaks.get((deployment_id, window_s))
+        key = deployment_id, window_s
+        peak = self._peaks.get(key)
         if peak is None:
-            peak = self._peaks[deployment_id, window_s] = Peak(window_s)
+            peak = self._peaks[key] = Peak(window_s)
             peak.see(current, now_s)
+        elif current > self._targets[deployment_id]:
+            peak.see(current, now_s)
+        self._targets[deployment_id] = current
         return peak.now(now_s)
 
     def see(self, deployment_id: str, window_s: float, keeps: int, now_s: float) -> None:
         self._peaks[deployment_id, window_s].see(keeps, now_s)
 
+    def moved(self, deployment_id: str, target: int) -> None:
+        """This process has changed the target."""
+        self._targets[deployment_id] = target
+
     def keep_only(self, deployment_ids: Collection[str]) -> None:
         """Forget deployments that are gone."""
         self._peaks = {key: peak for key, peak in self._peaks.items() if key[0] in deployment_ids}
+        self._targets = {key: each for key, each in self._targets.items() if key in deployment_ids}

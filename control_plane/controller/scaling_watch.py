@@ -91,6 +91,10 @@ class ScalingWatch:
     def decided(self, deployment_id: str, policy: ScalingPolicy, decision: Decision) -> None:
         self._kept.see(deployment_id, policy.calm_s, decision.keeps, self._clock())
 
+    def written(self, deployment_id: str, decision: Decision) -> None:
+        """The decision stands, by this process."""
+        self._kept.moved(deployment_id, decision.target)
+
 
 def _cached_share(reports: Iterable[ReplicaReport]) -> float:
     """Of the prompts that these have read, what their prefix caches held; never all of it."""

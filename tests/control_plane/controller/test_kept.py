@@ -1,0 +1,51 @@
+"""What was needed a moment ago is not given up."""
+
+from __future__ import annotations
+
+from control_plane.controller.kept import Kept
+
+_WINDOW_S = 300.0
+
+
+def _look(kept: Kept, target: int, now_s: float) -> int:
+    return kept.of("dep-1", _WINDOW_S, target, now_s)
+
+
+def test_what_runs_at_first_sight_was_needed() -> None:
+    kept = Kept()
+    assert _look(kept, 4, 0.0) == 4
+    kept.see("dep-1", _WINDOW_S, 1, 1.0)
+    assert _look(kept, 4, 300.0) == 4
+    assert _look(kept, 4, 302.0) == 1
+
+
+def test_what_another_controller_asked_for_is_not_given_up_at_once() -> None:
+    """It may foresee what this one, that has just started, does not."""
+    kept = Kept()
+    _look(kept, 2, 0.0)
+    kept.see("dep-1", _WINDOW_S, 2, 0.0)
+    assert _look(kept, 6, 400.0) == 6
+    kept.see("dep-1", _WINDOW_S, 2, 400.0)
+    assert _look(kept, 6, 600.0) == 6
+    kept.see("dep-1", _WINDOW_S, 2, 600.0)
+    assert _look(kept, 6, 701.0) == 2
+    kept.moved("dep-1", 2)
+    assert _look(kept, 6, 702.0) == 6, "asked for again"
+
+
+def test_what_this_one_asked_for_is_kept_as_far_as_it_said() -> None:
+    """A schedule's floor is given back at its end."""
+    kept = Kept()
+    _look(kept, 0, 0.0)
+    kept.see("dep-1", _WINDOW_S, 1, 0.0)
+    kept.moved("dep-1", 5)
+    assert _look(kept, 5, 1.0) == 1
+
+
+def test_a_change_that_was_not_written_is_nobody_elses() -> None:
+    kept = Kept()
+    _look(kept, 4, 0.0)
+    kept.see("dep-1", _WINDOW_S, 1, 0.0)
+    _look(kept, 4, 400.0)
+    kept.see("dep-1", _WINDOW_S, 1, 400.0)
+    assert _look(kept, 4, 401.0) == 1
