@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from control_plane.autoscaler.inputs import inputs_of
-from control_plane.autoscaler.need import Need, in_jobs, in_tokens
+from control_plane.autoscaler.need import Need, as_before, in_jobs, in_tokens
 from control_plane.autoscaler.observation import Demand, Halt, Observation
 from control_plane.autoscaler.policy import Mode, ScalingPolicy
 
@@ -145,7 +145,8 @@ def _wanted(observation: Observation, policy: ScalingPolicy) -> _Verdict:
         formula = f"{target}: ordered by its owner, for a while"
         return _Verdict(target, Reason.ORDERED, formula, target)
     found = _by_signals(observation, policy)
-    held = policy.within(observation.current_target)
+    # A schedule that raised it would never be followed by what lowers it again.
+    held = min(max(observation.current_target, policy.min_replicas), policy.max_replicas)
     if policy.mode is Mode.ADVISE and found.target != held:
         formula = f"hold {held} (mode: advise); {found.target} would be right: {found.formula}"
         return _Verdict(held, Reason.ADVICE, formula, found.keeps, found.target)
@@ -185,8 +186,10 @@ def _held(target: int, reason: Reason, said: str) -> _Verdict:
 
 def _need(demand: Demand, observation: Observation, policy: ScalingPolicy) -> Need:
     load, capacity = demand.load, observation.capacity
-    if load is None or capacity is None:
+    if capacity is None:
         return in_jobs(demand.pending_jobs, policy)
+    if load is None:
+        return as_before(observation.current_target)
     return in_tokens(load, capacity, observation, policy)
 
 

@@ -41,6 +41,12 @@ def in_jobs(pending_jobs: int, policy: ScalingPolicy) -> Need:
     return Need(needed, needed, f"ceil({pending_jobs} pending / {each} a replica) = {needed}")
 
 
+def as_before(current: int) -> Need:
+    """While nobody has watched what arrives: what waits alone may be a moment's work or an hour's,
+    and a controller that starts in the middle of a burst must not double it."""
+    return Need(current, current, f"{current} as before, until arrivals were watched")
+
+
 def in_tokens(
     load: Load, capacity: ReplicaCapacity, observation: Observation, policy: ScalingPolicy
 ) -> Need:

@@ -296,6 +296,19 @@ def test_advice_that_agrees_is_a_plain_decision() -> None:
     assert decide(seen(9, 2), ADVISED).reason is Reason.DEMAND
 
 
+def test_a_schedule_is_advice_too_where_the_owner_wants_only_that() -> None:
+    """What it raised would never fall again."""
+    decision = decide(seen(0, 1, idle_s=99.0), replace(ADVISED, min_replicas=0, scheduled=3))
+    assert (decision.target, decision.reason, decision.advised) == (1, Reason.ADVICE, 3)
+
+
+def test_before_arrivals_were_watched_what_runs_stays() -> None:
+    """A controller that starts in the middle of a burst knows what waits, and not what comes."""
+    for pending, current, expected in [(640, 2, 2), (640, 0, 1), (1, 3, 3), (0, 3, 3)]:
+        observation = Observation(current, Demand(pending, 0.0, 0.0), capacity=ONE, kept=current)
+        assert decide(observation, POLICY).target == expected
+
+
 def test_other_advice_is_news_once_in_a_while() -> None:
     decision = decide(seen(25, 2), ADVISED)
     assert is_news(decision, 2, "demand", 0.0)

@@ -112,8 +112,7 @@ async def test_capacity_is_what_replicas_measure_within_the_slo(cell: Cell) -> N
     assert "no replica has measured steps yet" in first.inputs["uncounted"]
     for _ in range(30):
         await cell.step()
-    for number in range(2, 6):
-        await cell.offer(chat, f"job-{number}")
+    await write(cell, chat, spec={**spec, "scaling": {**spec["scaling"], "min_replicas": 2}})
     await cell.quiet()
     capacity = (await cell.decisions(chat))[-1].inputs["capacity"]
     assert capacity["source"] == "measured"
