@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from statistics import median
 
 from infra.performance.step_time import StepTime
 
@@ -20,8 +21,10 @@ _VARIANCE_LIMIT = 1.0
 """Of what was not observed for long: the prior is never forgotten altogether."""
 _NOISE_VARIANCE = 0.01
 _WEIGHT_LIMITS = (0.1, 10.0)
-_ABSURD = 20.0
+_ABSURD = 10.0
 """A step this many times faster or slower than expected was something else: a pause, a sleep."""
+_INSISTENT = 20
+"""So many of them in a row are what the device does, and the prior is of another one."""
 
 
 class Correction:
@@ -39,7 +42,7 @@ class Correction:
     @property
     def time(self) -> StepTime:
         """The prior, corrected."""
-        prior, decode, prefill = self._prior, self._decode.values, self._prefill.values
+        prior, decode, prefill = self._prior, self._decode.factors, self._prefill.factors
         return replace(
             prior,
             decode_s=prior.decode_s * decode[0],
@@ -80,19 +83,41 @@ class _Weights:
     neither drifts nor grows without bound."""
 
     def __init__(self) -> None:
-        self.values = [1.0, 1.0, 1.0]
         self.observations = 0
+        self._refused: list[float] = []
+        """How many times slower than the prior the last steps were, as long as each is absurd."""
+        self._begin(1.0)
+
+    def _begin(self, scale: float) -> None:
+        self._scale = scale
+        """Of the prior, to what the weights are of."""
+        self._values = [1.0, 1.0, 1.0]
         first = 1 / _PRIOR_VARIANCE
         self._information = [[first, 0.0, 0.0], [0.0, first, 0.0], [0.0, 0.0, first]]
         self._evidence = [first] * 3
 
+    @property
+    def factors(self) -> list[float]:
+        """Of the prior's terms."""
+        return [self._scale * value for value in self._values]
+
     def see(self, terms: Sequence[float], seconds: float) -> None:
-        expected = _dot(terms, self.values)
-        if not (math.isfinite(seconds) and expected / _ABSURD < seconds < expected * _ABSURD):
+        if not (math.isfinite(seconds) and seconds > 0):
             return
+        times = seconds / _dot(terms, self.factors)
+        if 1 / _ABSURD < times < _ABSURD:
+            self._refused.clear()
+            self._learn(terms, seconds)
+            return
+        self._refused.append(seconds / sum(terms))
+        if len(self._refused) >= _INSISTENT:
+            self._begin(median(self._refused))
+            self._refused.clear()
+
+    def _learn(self, terms: Sequence[float], seconds: float) -> None:
         self.observations += 1
         # All over the measured time, so that what is fitted is 1 and errors are relative.
-        shares = [term / seconds for term in terms]
+        shares = [self._scale * term / seconds for term in terms]
         kept, least = _FORGETTING, (1 - _FORGETTING) / _VARIANCE_LIMIT
         for row, share in enumerate(shares):
             for column, other in enumerate(shares):
@@ -102,7 +127,7 @@ class _Weights:
             self._evidence[row] = kept * self._evidence[row] + least + share / _NOISE_VARIANCE
         low, high = _WEIGHT_LIMITS
         solved = _solve(self._information, self._evidence)
-        self.values = [min(max(value, low), high) for value in solved]
+        self._values = [min(max(value, low), high) for value in solved]
 
 
 def _solve(rows: Sequence[Sequence[float]], right: Sequence[float]) -> list[float]:

@@ -89,3 +89,18 @@ def test_the_same_step_for_hours_leaves_it_able_to_learn_another(seed: int) -> N
     for _ in range(50):
         see(random.choice([8, 32]))
     assert ratio(32) == pytest.approx(1.3, rel=0.05)
+
+
+@pytest.mark.parametrize("times", [1 / 100, 1 / 15, 15.0, 100.0])
+def test_a_device_that_is_nothing_like_its_prior_is_learned_all_the_same(times: float) -> None:
+    """What no data sheet describes: a pause is seen once, and such a step again and again."""
+    correction, random = Correction(_PRIOR), Random(5)
+    for _ in range(100):
+        batch = random.randint(1, 32)
+        seconds = times * _PRIOR.decode(batch, 500 * batch) * random.uniform(0.9, 1.1)
+        correction.see_decode(batch, 500 * batch, seconds)
+        correction.see_prefill(100 * batch, 0, times * _PRIOR.prefill(100 * batch))
+    time = correction.time
+    assert time.decode(8, 4000) == pytest.approx(times * _PRIOR.decode(8, 4000), rel=0.1)
+    assert time.prefill(500) == pytest.approx(times * _PRIOR.prefill(500), rel=0.1)
+    assert correction.observations > 100
