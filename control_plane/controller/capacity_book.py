@@ -6,20 +6,21 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from control_plane.autoscaler.capacity import mean_of, replica_capacity
 from control_plane.autoscaler.observation import ReplicaCapacity
 from control_plane.controller.deployment_rows import DeploymentRows
-from control_plane.controller.devices import device_of, devices_of
+from control_plane.controller.devices import devices_of
+from control_plane.controller.step_book import StepBook
 from control_plane.store.tables import Instance
 from infra.performance.capacity import RequestMix, Slo, SloUnreachable
 from infra.performance.correction import Correction
 from infra.performance.hardware import HOST, Accelerator, accelerator
 from infra.performance.memory import DoesNotFit
 from infra.performance.serving import Serving, slo_of
-from infra.wire import Heartbeat, StepSample
+from infra.wire import Heartbeat
 
 _ENOUGH = 30
 """Steps, to believe them."""
@@ -42,8 +43,7 @@ class CapacityBook:
     def __init__(self, cloud: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._cloud = cloud
         self._clock = clock
-        self._corrections: dict[tuple[str, str], Correction] = {}
-        self._heard: dict[str, int] = {}
+        self._steps = StepBook()
         self._said: dict[str, _Said] = {}
 
     def learn(
@@ -53,27 +53,9 @@ class CapacityBook:
         instances: Mapping[str, Instance],
     ) -> None:
         """Take the steps of heartbeats that were not heard before, and forget what is gone."""
-        of_replica = {
-            replica.id: (rows.revision.id, rows.serving)
-            for rows in found
-            for replica in rows.live
-            if replica.revision_id == rows.revision.id
-        }
-        for instance_id, heartbeat in heartbeats.items():
-            if self._heard.get(instance_id) == heartbeat.sequence:
-                continue
-            self._heard[instance_id] = heartbeat.sequence
-            for report in heartbeat.replicas:
-                revision_id, serving = of_replica.get(report.replica_id, ("", None))
-                if report.steps and serving is not None:
-                    device = device_of(instances.get(instance_id))
-                    self._learn(revision_id, serving, device, report.steps)
-        self._heard = {key: each for key, each in self._heard.items() if key in heartbeats}
+        self._steps.learn(heartbeats, found, instances)
         wanted = {rows.revision.id for rows in found}
         self._said = {key: each for key, each in self._said.items() if key in wanted}
-        self._corrections = {
-            key: each for key, each in self._corrections.items() if key[0] in wanted
-        }
 
     def capacity(
         self,
@@ -97,60 +79,47 @@ class CapacityBook:
         current = [each for each in rows.live if each.revision_id == rows.revision.id]
         spec = rows.deployment.spec
         devices = devices_of(current, instances, spec, serving, slo, self._cloud)
-        names = sorted(each.name for each in devices)
-        known = [self._measured(rows.revision.id, name) for name in names]
-        about = (slo, tuple(names), tuple(known), kv_tokens)
+        corrections = {each.name: self._steps.correction(rows, each) for each in devices}
+        known = tuple(sorted((name, _measured(each)) for name, each in corrections.items()))
+        about = (slo, tuple(sorted(each.name for each in devices)), known, kv_tokens)
         said, now_s = self._said.get(rows.revision.id), self._clock()
         if said is None or said.about != about or now_s - said.at_s >= _REST_S:
-            found, why = self._compute(rows.revision.id, serving, devices, slo, mix, kv_tokens)
+            found, why = _compute(corrections, serving, devices, slo, mix, kv_tokens)
             said = self._said[rows.revision.id] = _Said(now_s, about, found, why)
         return said.capacity, said.why
 
-    def _measured(self, revision_id: str, device: str) -> bool:
-        correction = self._corrections.get((revision_id, device))
-        return correction is not None and correction.observations >= _ENOUGH
 
-    def _learn(
-        self, revision_id: str, serving: Serving, device: Accelerator, steps: Iterable[StepSample]
-    ) -> None:
-        key = revision_id, device.name
-        correction = self._corrections.get(key)
-        if correction is None:
-            correction = self._corrections[key] = Correction(serving.time_on(device))
-        for step in steps:
-            if step.chunk_tokens == 0:
-                correction.see_decode(step.sequences, step.context_tokens, step.seconds)
-            elif step.sequences == 0:
-                correction.see_prefill(step.chunk_tokens, step.before_tokens, step.seconds)
+def _measured(correction: Correction | None) -> bool:
+    return correction is not None and correction.observations >= _ENOUGH
 
-    def _compute(
-        self,
-        revision_id: str,
-        serving: Serving,
-        devices: Sequence[Accelerator],
-        slo: Slo,
-        mix: RequestMix,
-        kv_tokens: int,
-    ) -> tuple[ReplicaCapacity | None, str]:
-        found: list[ReplicaCapacity] = []
-        for name, count in Counter(each.name for each in devices).items():
-            device = HOST if name == HOST.name else accelerator(name)
-            correction = self._corrections.get((revision_id, name))
-            measured = self._measured(revision_id, name)
-            if device is HOST and not (measured and kv_tokens):
-                continue
-            time_on = correction.time if correction is not None else serving.time_on(device)
-            try:
-                room = kv_tokens or serving.kv_tokens_on(device)
-                one = replica_capacity(
-                    time_on,
-                    mix,
-                    slo,
-                    room,
-                    serving.max_running,
-                    "measured" if measured else "model",
-                )
-            except (DoesNotFit, SloUnreachable) as error:
-                return None, f"on {name}: {error}"
-            found += [one] * count
-        return (mean_of(found), "") if found else (None, _NOTHING)
+
+def _compute(
+    corrections: Mapping[str, Correction | None],
+    serving: Serving,
+    devices: Sequence[Accelerator],
+    slo: Slo,
+    mix: RequestMix,
+    kv_tokens: int,
+) -> tuple[ReplicaCapacity | None, str]:
+    found: list[ReplicaCapacity] = []
+    for name, count in Counter(each.name for each in devices).items():
+        device = HOST if name == HOST.name else accelerator(name)
+        correction = corrections[name]
+        measured = _measured(correction)
+        if device is HOST and not (measured and kv_tokens):
+            continue
+        time_on = correction.time if correction is not None else serving.time_on(device)
+        try:
+            room = kv_tokens or serving.kv_tokens_on(device)
+            one = replica_capacity(
+                time_on,
+                mix,
+                slo,
+                room,
+                serving.max_running,
+                "measured" if measured else "model",
+            )
+        except (DoesNotFit, SloUnreachable) as error:
+            return None, f"on {name}: {error}"
+        found += [one] * count
+    return (mean_of(found), "") if found else (None, _NOTHING)

@@ -35,6 +35,13 @@ class Correction:
         self._decode = _Weights()
         self._prefill = _Weights()
 
+    def over(self, prior: StepTime) -> Correction:
+        """Begins with what this one has learned, of another model on the same device; this one is
+        not to be taught any more."""
+        other = Correction(prior)
+        other._decode, other._prefill = self._decode, self._prefill
+        return other
+
     @property
     def observations(self) -> int:
         return self._decode.observations + self._prefill.observations
