@@ -64,8 +64,8 @@ class CapacityBook:
         mix: RequestMix,
         kv_tokens: int,
     ) -> tuple[ReplicaCapacity | None, str]:
-        """Of one replica, in the mean over what they run on; or None, and why it is not known
-        although there is an SLO.
+        """Of one replica, in the mean over what they run on as far as that meets the SLO; or None,
+        and why it is not known although there is one.
 
         Args:
             kv_tokens: what replicas say that their cache holds; 0: none speaks yet.
@@ -102,6 +102,7 @@ def _compute(
     kv_tokens: int,
 ) -> tuple[ReplicaCapacity | None, str]:
     found: list[ReplicaCapacity] = []
+    refusal = _NOTHING
     for name, count in Counter(each.name for each in devices).items():
         device = HOST if name == HOST.name else accelerator(name)
         correction = corrections[name]
@@ -120,6 +121,7 @@ def _compute(
                 "measured" if measured else "model",
             )
         except (DoesNotFit, SloUnreachable) as error:
-            return None, f"on {name}: {error}"
-        found += [one] * count
-    return (mean_of(found), "") if found else (None, _NOTHING)
+            refusal = f"on {name}: {error}"
+        else:
+            found += [one] * count
+    return (mean_of(found), "") if found else (None, refusal)

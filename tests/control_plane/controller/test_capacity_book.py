@@ -7,7 +7,7 @@ import pytest
 from control_plane.controller.capacity_book import CapacityBook
 from control_plane.controller.deployment_rows import DeploymentRows
 from control_plane.controller.step_book import spread
-from control_plane.store.tables import Deployment, Replica, Revision
+from control_plane.store.tables import Deployment, Instance, Replica, Revision
 from infra.performance.capacity import RequestMix
 from infra.performance.model_facts import ModelFacts
 from infra.performance.serving import Serving
@@ -73,6 +73,24 @@ def test_another_deployment_knows_nothing_of_it() -> None:
     found, why = book.capacity(rows, {}, _MIX, 50_000)
     assert found is None
     assert "no replica has measured steps yet" in why
+
+
+def test_a_device_that_turns_out_too_slow_leaves_the_others_known() -> None:
+    """Jobs would count instead, and those are no measure of what an SLO needs."""
+    types = {"ins-1": "g6.xlarge", "ins-2": "g5.xlarge"}
+    instances = {id: Instance(id=id, cloud="aws", instance_type=name) for id, name in types.items()}
+    rows = _rows("new", "new", "new")
+    rows.live[1].instance_id = "ins-2"
+    book = CapacityBook("aws", lambda: 0.0)
+    expected, _ = book.capacity(rows, {"ins-2": instances["ins-2"]}, _MIX, 50_000)
+    slow = [StepSample(1, 300, 0, 0, 0.5)] * 20
+    for sequence in range(3):
+        report = ReplicaReport("rep-new", ReplicaState.READY, steps=slow)
+        heartbeats = {"ins-1": Heartbeat("ins-1", 1, "build", sequence, 1, [report])}
+        book.learn(heartbeats, [rows], instances)
+    found, why = book.capacity(rows, instances, _MIX, 50_000)
+    assert found is not None, why
+    assert found == expected
 
 
 @pytest.mark.parametrize(
