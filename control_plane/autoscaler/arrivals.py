@@ -67,6 +67,8 @@ class Arrivals:
         """Time, and what grew since the first of all."""
         self._ever = Counts()
         self._history: list[Tokens] = []
+        self._histories: tuple[History, History] | None = None
+        """The same, as they were told last."""
         self._window: tuple[int, Counts] | None = None
         self.closed = 0
         """Windows of history that have closed, ever."""
@@ -123,9 +125,11 @@ class Arrivals:
 
     def history(self) -> tuple[History, History]:
         """Prompt and output tokens a second."""
-        prefill: Sequence[float] = [each.prefill for each in self._history]
-        decode: Sequence[float] = [each.decode for each in self._history]
-        return History(prefill, WINDOW_S), History(decode, WINDOW_S)
+        if self._histories is None:
+            prefill: Sequence[float] = [each.prefill for each in self._history]
+            decode: Sequence[float] = [each.decode for each in self._history]
+            self._histories = History(prefill, WINDOW_S), History(decode, WINDOW_S)
+        return self._histories
 
     def _recent(self) -> tuple[float, int]:
         """Seconds, and the jobs that arrived in them."""
@@ -161,6 +165,7 @@ class Arrivals:
         rate = _rate(total.since(before).jobs, seconds, sizes, 0.0)
         self._history += [rate] * min(window - began, _WINDOWS)
         del self._history[:-_WINDOWS]
+        self._histories = None
         self._window = window, total
         self.closed += window - began
 

@@ -54,7 +54,7 @@ class _Watched:
             grown = grown.plus(total.since(self.totals.get(revision_id, total)))
             ever = ever.plus(total)
         self.arrivals.see(grown, ever, at_s)
-        self.totals |= totals
+        self.totals = totals
         self.at_s = at_s
 
     def load(self, heard: Mapping[str, _Heard], cached: float, horizon_s: float) -> Load | None:

@@ -124,7 +124,9 @@ class DeploymentReader:
         """Of everything that is live, by name."""
         kept = [each for each in live.instances.values() if _stays(each)]
         former = await self._former.of(session, live.deployments, live.replicas)
-        self._boots.keep_only({each.revision.id for each in live.deployments})
+        wanted = {each.revision.id for each in live.deployments}
+        self._boots.keep_only(wanted)
+        self._models.keep_only(wanted)
         return await self._rows(session, live.now, live.deployments, live.replicas, former, kept)
 
     async def one(self, session: AsyncSession, deployment_id: str) -> DeploymentRows | None:

@@ -26,3 +26,7 @@ class ModelMemory:
                 model = rows[each.model_id]
                 self._known[each.id] = Serving.of(model.facts, model.quantization, each.options)
         return self._known
+
+    def keep_only(self, revision_ids: Collection[str]) -> None:
+        """Forget revisions that nobody wants any more."""
+        self._known = {key: each for key, each in self._known.items() if key in revision_ids}

@@ -33,3 +33,16 @@ def test_a_capacity_is_never_nothing(output: float) -> None:
     mix = RequestMix(prompt_tokens=0.05, output_tokens=output, cached_tokens=0.95)
     found = replica_capacity(time, mix, Slo(math.inf, math.inf), 10**6, 1, "model")
     assert 0 < found.replicas(Tokens(1.0, 1.0)) < math.inf
+
+
+def test_a_history_grows_by_a_value_when_a_window_closes() -> None:
+    arrivals, total = Arrivals(), Counts()
+    lengths = []
+    for second in range(0, 901, 100):
+        grown = Counts(jobs=10, prompt_tokens=1000)
+        total = total.plus(grown)
+        arrivals.see(grown, total, float(second))
+        prefill, decode = arrivals.history()
+        lengths.append((len(prefill.values), len(decode.values)))
+    assert lengths == [(each, each) for each in (0, 0, 0, 1, 1, 1, 2, 2, 2, 3)]
+    assert prefill.values == pytest.approx([10.0, 10.0, 10.0])
