@@ -10,14 +10,29 @@ from datetime import date, time
 from functools import lru_cache
 
 _MONTHS = {
-    name: number
-    for number, name in enumerate(
-        ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"), 1
-    )
+    "january": 1,
+    "february": 2,
+    "march": 3,
+    "april": 4,
+    "may": 5,
+    "june": 6,
+    "july": 7,
+    "august": 8,
+    "september": 9,
+    "october": 10,
+    "november": 11,
+    "december": 12,
 }
 _DAYS = {
-    name: number for number, name in enumerate(("sun", "mon", "tue", "wed", "thu", "fri", "sat"))
+    "sunday": 0,
+    "monday": 1,
+    "tuesday": 2,
+    "wednesday": 3,
+    "thursday": 4,
+    "friday": 5,
+    "saturday": 6,
 }
+_LEAST_LETTERS = 3
 _PART = re.compile(r"(?P<first>\*|[a-z0-9]+)(?:-(?P<last>[a-z0-9]+))?(?:/(?P<step>\d+))?")
 _LONGEST_MONTHS = {2: 29, 4: 30, 6: 30, 9: 30, 11: 30}
 
@@ -87,8 +102,15 @@ def _part(name: str, text: str, low: int, high: int, names: Mapping[str, int]) -
 
 
 def _number(name: str, text: str, low: int, high: int, names: Mapping[str, int]) -> int:
-    number = names.get(text[:3]) if text.isalpha() else int(text) if text.isdigit() else None
+    number = _named(text, names) if text.isalpha() else int(text) if text.isdigit() else None
     if number is None or not low <= number <= high:
-        also = f", or {', '.join(names)}" if names else ""
+        also = ", or " + ", ".join(each[:_LEAST_LETTERS] for each in names) if names else ""
         raise ValueError(f"{name}: '{text}' is not {low} to {high}{also}")
     return number
+
+
+def _named(text: str, names: Mapping[str, int]) -> int | None:
+    """Of a name, or of its beginning."""
+    if len(text) < _LEAST_LETTERS:
+        return None
+    return next((number for each, number in names.items() if each.startswith(text)), None)

@@ -35,7 +35,7 @@ def test_it_reads_what_another_reads(
 
 def test_names_and_sevens_are_days_too() -> None:
     assert parse_cron("0 0 * Jan,march fri-7").week_days == {5, 6, 0}
-    assert parse_cron("0 0 * Jan,march *").months == {1, 3}
+    assert parse_cron("0 0 * Jan,march,sept *").months == {1, 3, 9}
 
 
 def test_a_step_from_a_number_goes_to_the_end() -> None:
@@ -54,6 +54,9 @@ def test_a_step_from_a_number_goes_to_the_end() -> None:
         ("0 8 31 2 *", "never comes"),
         ("0 8 * 13 *", "month: '13' is not 1 to 12, or jan"),
         ("0 8 * * noday", "day of week"),
+        ("0 8 * * mo", "day of week"),
+        ("0 8 * junk *", "month: 'junk' is not 1 to 12, or jan"),
+        ("0 8 * * weds", "day of week: 'weds' is not 0 to 7, or sun"),
         ("*/0 * * * *", "is empty"),
         ("5-1 * * * *", "is empty"),
         ("*-5 * * * *", "no number"),
