@@ -48,3 +48,20 @@ def test_a_change_that_was_not_written_is_nobody_elses() -> None:
     _look(kept, 4, 400.0)
     kept.see("dep-1", _WINDOW_S, 1, 400.0)
     assert _look(kept, 4, 401.0) == 1
+
+
+def test_two_controllers_that_foresee_differently_do_not_take_turns() -> None:
+    needs = {"foresees": 6, "has just started": 2}
+    memories = {name: Kept() for name in needs}
+    target, changes = 2, 0
+    for kept in memories.values():
+        _look(kept, target, 0.0)
+    for second in range(1500):
+        for name, needed in needs.items():
+            kept = memories[name]
+            wanted = max(needed, min(target, _look(kept, target, float(second))))
+            kept.see("dep-1", _WINDOW_S, needed, float(second))
+            if wanted != target:
+                target, changes = wanted, changes + 1
+                kept.moved("dep-1", target)
+    assert (target, changes) == (6, 1)
