@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from control_plane.placement.offer import Pool
-from control_plane.placement.plan import share_usd
 from control_plane.placement.problem import Fit, Impossible, Problem, Want
 
 _CHEAPEST = 8
@@ -67,4 +66,4 @@ def chosen(problem: Problem, want: Want, fits: Iterable[Fit]) -> list[Fit]:
 def unit_usd(problem: Problem, fit: Fit) -> float:
     """Dollars per hour for a unit of demand; launches that are likely to fail count as dearer."""
     certain = max(problem.offers[fit.pool].launch_share, 0.05)
-    return share_usd(problem, fit) / fit.capacity / certain
+    return problem.slot_usd[fit.pool] * fit.devices / fit.capacity / certain

@@ -1,24 +1,19 @@
 """A plan without a solver, for when that is cut off: deployments choose one after the other, each
-the cheapest cover for itself, given what the others have; and then again.
+the cheapest cover for itself, given what the others have; and then again. What they have come to
+share is then given back machine by machine, wherever that is cheaper for all of them together.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-
-from control_plane.placement.candidates import chosen, unit_usd, usable
-from control_plane.placement.cover import SLACK, Placed, covers, replicas
-from control_plane.placement.offer import Pool
-from control_plane.placement.plan import Plan, cost, share_usd
-from control_plane.placement.problem import Fit, Impossible, Problem, Want
+from control_plane.placement.plan import Plan, cost
+from control_plane.placement.problem import Problem
+from control_plane.placement.search import Search
 from control_plane.placement.stock import Stock
 
 _ROUNDS = (0.0, 0.3, 0.6, 1.0, 1.0)
 """What a slot that nobody uses yet is counted with: at first nothing, since somebody may come."""
-_LEAST_PART = 0.1
-"""Of the demand, that one spot pool may carry however little may be lost with it."""
+_SWEEPS = 8
+"""Over all pools; few plans need more than three."""
 
 
 def greedy(problem: Problem) -> Plan:
@@ -27,108 +22,13 @@ def greedy(problem: Problem) -> Plan:
     Raises:
         Impossible: limits are reached before a deployment's needs are met.
     """
-    search = _Search(problem, Stock(problem))
+    search = Search(problem, Stock(problem))
     for left_over in _ROUNDS:
         for want in search.wants:
             search.choose(want, left_over)
-    pools = {pool for each in search.placed.values() for pool in each}
-    instances = {pool: search.stock.instances(pool) for pool in sorted(pools)}
+    for _ in range(_SWEEPS):
+        given_back = [pool for pool in search.instances if search.close(pool)]
+        if not given_back:
+            break
+    instances = search.instances
     return Plan(instances, search.placed, cost(problem, instances), None, "greedy")
-
-
-@dataclass(slots=True)
-class _Search:
-    problem: Problem
-    stock: Stock
-    wants: list[Want] = field(default_factory=list)
-    placed: dict[str, Placed] = field(default_factory=dict)
-    _fits: dict[str, list[Fit]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.wants = [want for want in self.problem.wants if want.demand > 0]
-        self.wants.sort(key=lambda want: (-_largest(want), -want.demand, want.deployment))
-        for want in self.wants:
-            fits = chosen(self.problem, want, usable(self.problem, want))
-            self._fits[want.deployment] = fits
-            self._set(want, self._staying(want))
-
-    def choose(self, want: Want, left_over: float) -> None:
-        """Again, if it has chosen before. Raises Impossible."""
-        staying = self._staying(want)
-        self._set(want, staying)
-        shared = [want.fits[pool] for pool in self.stock.begun() if pool in want.fits]
-        fits = list(dict.fromkeys([*self._fits[want.deployment], *shared]))
-        found = covers(self.stock, want, fits, staying, left_over)
-        best = _cheapest(self.stock, want, found, staying, left_over)
-        self._set(want, best or _filled(self.stock, want, staying))
-
-    def _staying(self, want: Want) -> Placed:
-        return {} if self.problem.moves else dict(want.running)
-
-    def _set(self, want: Want, placed: Placed) -> None:
-        self.stock.give(want.fits, self.placed.get(want.deployment, {}))
-        self.placed[want.deployment] = placed
-        self.stock.take(want.fits, placed)
-
-
-def _largest(want: Want) -> int:
-    return max((fit.devices for fit in want.fits.values()), default=0)
-
-
-def _cheapest(
-    stock: Stock, want: Want, found: Iterable[Placed], staying: Placed, left_over: float
-) -> Placed | None:
-    best: tuple[float, Placed] | None = None
-    for placed in found:
-        if not _within_limits(stock.problem, want, placed):
-            continue
-        usd = sum(
-            stock.added_usd(want.fits[pool], count - staying.get(pool, 0), left_over)
-            + want.start_usd * max(0, count - want.running.get(pool, 0))
-            for pool, count in placed.items()
-        )
-        if best is None or usd < best[0] - SLACK:
-            best = (usd, placed)
-    return best[1] if best else None
-
-
-def _filled(stock: Stock, want: Want, staying: Placed) -> Placed:
-    """Whatever can be had, the cheapest first, where no cover was found.
-
-    Raises:
-        Impossible: it is not enough.
-    """
-    problem = stock.problem
-    placed = dict(staying)
-    kept = want.demand * want.kept_share
-    # No spot pool may carry more than what the others can do without it.
-    bound = math.inf if kept <= 0 else max(want.demand - kept, _LEAST_PART * want.demand)
-    for fit in sorted(want.fits.values(), key=lambda fit: (unit_usd(problem, fit), fit.pool)):
-        limit = bound if fit.pool.market == "spot" else math.inf
-        limit -= placed.get(fit.pool, 0) * fit.capacity
-        missing = want.demand - _served(want, placed)
-        count = min(replicas(min(missing, limit), fit), stock.most(fit))
-        if missing > SLACK and count > 0:
-            stock.take(want.fits, {fit.pool: count})
-            placed[fit.pool] = placed.get(fit.pool, 0) + count
-    added = {pool: count - staying.get(pool, 0) for pool, count in placed.items()}
-    stock.give(want.fits, added)
-    if _served(want, placed) < want.demand * (1 - SLACK) or not _within_limits(
-        problem, want, placed
-    ):
-        raise Impossible(
-            f"{want.deployment}: {_served(want, placed):g} of {want.demand:g} can be served within "
-            "its limits of price, replicas, quota and what can be had"
-        )
-    return placed
-
-
-def _within_limits(problem: Problem, want: Want, placed: Mapping[Pool, int]) -> bool:
-    if sum(placed.values()) > want.max_replicas:
-        return False
-    usd = sum(share_usd(problem, want.fits[pool]) * count for pool, count in placed.items())
-    return usd <= want.max_usd_per_hour + SLACK
-
-
-def _served(want: Want, placed: Mapping[Pool, int]) -> float:
-    return sum(want.fits[pool].capacity * count for pool, count in placed.items())

@@ -86,4 +86,4 @@ def _shortages(problem: Problem, want: Want, placed: Mapping[Pool, int]) -> list
 
 def share_usd(problem: Problem, fit: Fit) -> float:
     """Dollars per hour of the slots of one replica."""
-    return problem.usd_per_hour(fit.pool) * fit.devices / problem.offers[fit.pool].devices
+    return problem.slot_usd[fit.pool] * fit.devices

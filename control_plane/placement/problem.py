@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from control_plane.placement.offer import Offer, Pool, Quota
 
@@ -41,7 +42,7 @@ class Want:
     """Offers that cannot carry it, and why: for the explanation alone."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Problem:
     offers: Mapping[Pool, Offer]
     wants: Sequence[Want]
@@ -59,6 +60,13 @@ class Problem:
         """Price and risk of one instance, in expectation."""
         offer = self.offers[pool]
         return offer.usd_per_hour + offer.losses_per_hour * self.loss_usd
+
+    @cached_property
+    def slot_usd(self) -> Mapping[Pool, float]:
+        """Of one device slot, in an hour: each deployment asks it of each offer."""
+        return {
+            pool: self.usd_per_hour(pool) / offer.devices for pool, offer in self.offers.items()
+        }
 
 
 class Impossible(ValueError):

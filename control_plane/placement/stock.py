@@ -18,6 +18,8 @@ class Stock:
     used: dict[Pool, int] = field(default_factory=dict)
     """Device slots."""
     vcpus: dict[Quota, int] = field(default_factory=dict)
+    limits: dict[Pool, int] = field(default_factory=dict)
+    """Instances that may be used at most, whatever is there."""
 
     def instances(self, pool: Pool, more_slots: int = 0) -> int:
         """That hold what is used there and so many slots more."""
@@ -48,8 +50,8 @@ class Stock:
         limit = problem.quotas.get(offer.quota)
         if limit is not None:
             more = max(0, min(more, (limit - self.vcpus.get(offer.quota, 0)) // offer.vcpus))
-        free = have * offer.devices - self.used.get(fit.pool, 0)
-        return max(0, free + more * offer.devices) // fit.devices
+        there = min(have + more, self.limits.get(fit.pool, _PLENTY))
+        return max(0, there * offer.devices - self.used.get(fit.pool, 0)) // fit.devices
 
     def added_usd(self, fit: Fit, replicas: int, left_over: float) -> float:
         """Dollars per hour that so many replicas add.
