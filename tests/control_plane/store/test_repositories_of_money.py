@@ -58,24 +58,25 @@ async def test_charges(database: Database) -> None:
             assert (machine.seconds, machine.used_micros, machine.idle_micros) == (3660.0, 80, 36)
             assert await charges.spent_micros(session, 0, 2 * HOUR) == {chat: 110, "": 6}
             assert await charges.spent_micros(session, HOUR, 2 * HOUR) == {"": 6}
-            assert await replica_costs.usd_by_deployment(session, [replica.id]) == {chat: 1.0}
         async with database.transaction() as session:
             await charges.close(session, [id])
         async with database.snapshot() as session:
             assert await charges.unmetered(session, "", 9) == []
 
 
-async def test_replicas_that_failed_beside_each_other_cost_their_machine_once(
-    database: Database,
-) -> None:
+async def test_replica_costs(database: Database) -> None:
+    """Replicas that failed beside each other cost their machine once."""
     async with database.transaction() as session:
         instance, first = await _placed(session)
         instance.launched_at = 700.0
         second = await replicas.add(session, await session.get_one(Deployment, first.deployment_id))
         second.instance_id, second.placed_at, second.ended_at = instance.id, 100.0, 2500.0
         await session.flush()
-        cost = await replica_costs.usd_by_deployment(session, [first.id, second.id])
-    assert cost == {first.deployment_id: pytest.approx(1.0)}, "1800 s since its launch, of $2"
+        with every_function_of(replica_costs):
+            alone = await replica_costs.usd_by_deployment(session, [first.id])
+            both = await replica_costs.usd_by_deployment(session, [first.id, second.id])
+    assert alone == {first.deployment_id: pytest.approx(2 / 3)}, "1200 s since its launch"
+    assert both == {first.deployment_id: pytest.approx(1.0)}, "and 600 s more of the other"
 
 
 async def test_an_hour_that_is_written_again_replaces_whose_it_was(database: Database) -> None:
