@@ -120,7 +120,9 @@ class DemandWatch:
         heard = {id: self._heard[id] for id in revision_ids if id in self._heard}
         if len(heard) < len(revision_ids):
             return None
-        watched = self._watched.setdefault(deployment_id, _Watched(deployment_id))
+        watched = self._watched.get(deployment_id)
+        if watched is None:
+            watched = self._watched[deployment_id] = _Watched(deployment_id)
         heard_s = min(each.at_s for each in heard.values())
         watched.see(heard, heard_s)
         return Demand(
