@@ -86,6 +86,11 @@ def _as_redis_error() -> Iterator[None]:
         yield
     except RedisClusterException as error:
         raise ClusterError(str(error)) from error
+    except AttributeError as error:
+        if "'NoneType'" not in str(error):
+            raise
+        # A node that goes away is disconnected while another task still greets it (redis-py 8).
+        raise RedisConnectionError(f"the connection was closed meanwhile ({error})") from error
 
 
 def connect(url: str) -> RedisClient:

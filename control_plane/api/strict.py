@@ -31,5 +31,7 @@ class StrictBody(BaseModel):
 
 def nearest(name: str, known: list[str], all_said: str = "") -> str:
     """A hint: the known name that looks most like this one, or all of them (as `all_said`)."""
-    found = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    written = {each.casefold(): each for each in known}
+    found = [written[name.casefold()]] if name.casefold() in written else []
+    found = found or difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"did you mean '{found[0]}'?" if found else f"known here: {all_said or ', '.join(known)}"

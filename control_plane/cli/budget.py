@@ -52,10 +52,13 @@ def remove_budget(tenant: Tenant, as_json: AsJson = False) -> None:
 async def _set(screen: Screen, tenant: str, body: Json) -> None:
     async with ApiClient.of(Settings()) as client:
         budget = await client.put(f"/budgets/{tenant}", body)
+        tenants = {key["tenant"] for key in await client.list("/keys") if not key["revoked_at"]}
     if screen.as_json:
         screen.json(budget)
     else:
         screen.line(f"{tenant}: {_limits(budget)}")
+    if tenant not in tenants:
+        screen.note(f"no key is of tenant '{tenant}'; there are: {', '.join(sorted(tenants))}")
 
 
 async def _list(screen: Screen) -> None:

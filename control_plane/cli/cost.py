@@ -15,6 +15,7 @@ from control_plane.cli.options import AsJson
 from control_plane.cli.screen import Screen, when
 from infra.settings import Settings
 
+_LONGEST_D = 93
 _UNITS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
 _NOBODY = {
     "deployment": "(no deployment)",
@@ -95,4 +96,8 @@ def _seconds(written: str) -> int:
         raise CommandError(
             f"--since {written}: write a number and h, d or w, e.g. 7d", ExitCode.USAGE
         )
-    return int(found[1]) * _UNITS[found[2]]
+    span_s = int(found[1]) * _UNITS[found[2]]
+    if span_s > _LONGEST_D * _UNITS["d"]:
+        said = f"--since {written}: at most {_LONGEST_D}d can be told at once"
+        raise CommandError(said, ExitCode.USAGE)
+    return span_s

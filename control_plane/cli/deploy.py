@@ -23,7 +23,7 @@ def deploy(
     file: Annotated[
         str | None, typer.Option("--file", "-f", help="A YAML or JSON file; '-' reads stdin.")
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until it is ready.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until all of it is ready.")] = False,
     dry_run: Annotated[
         bool,
         typer.Option(

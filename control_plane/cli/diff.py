@@ -19,7 +19,7 @@ from infra.settings import Settings
 def diff(
     argument: Annotated[str | None, typer.Argument(metavar="[FILE]", help="Same as -f.")] = None,
     file: Annotated[
-        str | None, typer.Option("--file", "-f", help="A YAML file; '-' reads stdin.")
+        str | None, typer.Option("--file", "-f", help="A YAML or JSON file; '-' reads stdin.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -65,6 +65,7 @@ async def compare(client: ApiClient, manifest: Manifest, **asked: str) -> Json:
         "differs": bool(wanted["changed"]),
         "changes": found,
         "notes": wanted["notes"],
+        "spec": after["spec"],
         "preview": wanted.get("preview"),
     }
 

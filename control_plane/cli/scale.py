@@ -17,6 +17,8 @@ from control_plane.cli.screen import Screen
 from control_plane.cli.waiting import wait_until_ready
 from infra.settings import Settings
 
+_LONGEST_D = 30
+
 
 def scale(
     name: Annotated[str, typer.Argument(help="A deployment.")],
@@ -42,7 +44,7 @@ def scale(
     high: Annotated[
         int | None, typer.Option("--max", metavar="N", help="Replicas at most.")
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until it is ready.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until all of it is ready.")] = False,
     timeout_s: TimeoutS = 600.0,
     as_json: AsJson = False,
 ) -> None:
@@ -60,6 +62,9 @@ def scale(
         asyncio.run(end_override(screen, name))
     elif replicas is None or duration_s is None:
         raise CommandError(_ways(name), ExitCode.USAGE)
+    elif duration_s > _LONGEST_D * 86_400:
+        said = f"--for: at most {_LONGEST_D}d; 'tamer scale {name} --min {replicas}' has no end"
+        raise CommandError(said, ExitCode.USAGE)
     else:
         asyncio.run(override(screen, name, replicas, duration_s, wait_s))
 

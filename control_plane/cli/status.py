@@ -81,12 +81,14 @@ def _show_one(screen: Screen, deployment: Json, replicas: list[Json], ended: lis
             why = each["reason"] or "no reason was given"
             screen.note(f"the last one, {each['id']}, is {each['state']}: {why}")
         return
+    revision_id = deployment["revision"]["id"]
     screen.table(
-        ("REPLICA", "STATE", "INSTANCE", "SINCE", "REASON"),
+        ("REPLICA", "STATE", "REVISION", "INSTANCE", "SINCE", "REASON"),
         (
             (
                 each["id"],
                 each["state"],
+                "present" if each["revision_id"] == revision_id else "earlier",
                 each["instance_id"],
                 when(each["created_at"]),
                 each["reason"],

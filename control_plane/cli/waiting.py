@@ -20,7 +20,8 @@ async def wait_until_ready(
     revision_id: str = "",
     ordered: int | None = None,
 ) -> Json:
-    """The deployment when it is ready (or idle, where it may be at zero); notes its states.
+    """The deployment when what was asked for serves: no rollout to it is under way, and as many
+    replicas are ready as it must have (none, where it is idle and may be). Notes its states.
 
     Args:
         revision_id: what it shall run.
@@ -37,12 +38,12 @@ async def wait_until_ready(
         state, reason = str(deployment["state"]), str(deployment["reason"])
         if revision_id and deployment["revision"]["id"] != revision_id:
             raise CommandError(await _left(client, name))
-        if state in _arrived(deployment, ordered):
+        if await _arrived(client, deployment, ordered):
             return deployment
         if state in ("failed", "deleting", "deleted"):
             raise CommandError(f"{name} is {state}: {reason or 'see tamer explain ' + name}")
         said = f"{name}: {state}" + (f" ({reason})" if reason else "")
-        if said != noted:
+        if said != noted and (state != "ready" or reason):
             screen.note(said)
             noted = said
         if time.monotonic() > deadline:
@@ -54,13 +55,26 @@ async def wait_until_ready(
         await asyncio.sleep(_LOOK_EVERY_S)
 
 
-def _arrived(deployment: Json, ordered: int | None) -> tuple[str, ...]:
-    if ordered is not None:
-        there = deployment["target_replicas"] == ordered
-        return (("ready" if ordered else "idle"),) if there else ()
-    if deployment["spec"]["scaling"]["min_replicas"] == 0:
-        return ("ready", "idle")
-    return ("ready",)
+async def _arrived(client: ApiClient, deployment: Json, ordered: int | None) -> bool:
+    """A state is the controller's, of its last pass: just after a change it may say "ready" of what
+    was there before, and it says so while the first of several replicas serves."""
+    name, scaling = deployment["name"], deployment["spec"]["scaling"]
+    if ordered is not None and deployment["target_replicas"] != ordered:
+        return False
+    least = scaling["min_replicas"] if ordered is None else ordered
+    if ordered is None and scaling.get("mode") == "advise":
+        least = 0  # nothing will be changed, so nobody waits for it
+    if deployment["state"] == "idle":
+        return not least
+    if deployment["state"] != "ready":
+        return False
+    rollout = await client.find(f"/deployments/{name}/rollout")
+    if rollout is not None and rollout["ended_at"] is None:
+        return False
+    replicas = await client.list(f"/deployments/{name}/replicas")
+    revision_id = deployment["revision"]["id"]
+    states = [each["state"] for each in replicas if each["revision_id"] == revision_id]
+    return states.count("ready") >= max(least, 1)
 
 
 async def _left(client: ApiClient, name: str) -> str:

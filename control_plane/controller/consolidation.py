@@ -47,7 +47,7 @@ class Move:
 
 def consolidate(rows: PlacementRows, told: Sequence[CloudOffer]) -> Move | None:
     """The machine that costs most among those that the plan would do without."""
-    waiting = {placed.deployment.id: len(placed.waiting) for placed in rows.placed}
+    waiting = {placed.id: len(placed.waiting) for placed in rows.placed}
     problem = problem_of(rows, market_of(rows, told), waiting, moves=True)
     try:
         plan = place(problem)
@@ -79,6 +79,7 @@ def _off(
     """Off the emptiest machine of the pool whose replicas all may move."""
     among = [each for each in rows.instances if pool_of_instance(each) == pool]
     among.sort(key=lambda each: (rows.slots_taken.get(each.id, 0), each.id))
+    restless = {placed.deployment.id for placed in rows.placed if not placed.calm}
     for instance in among:
         own = [
             (placed, replica)
@@ -87,7 +88,8 @@ def _off(
             if at.id == instance.id
         ]
         movable = own and all(
-            placed.calm and rows.now - replica.updated_at > _SETTLED_S for placed, replica in own
+            placed.deployment.id not in restless and rows.now - replica.updated_at > _SETTLED_S
+            for placed, replica in own
         )
         alone = len(own) == rows.slots_taken.get(instance.id, 0)
         if movable and alone and instance.id not in rows.emptied:

@@ -9,8 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.autoscaler.crash_loop import CrashPolicy
 from control_plane.controller.deployment_outcome import carry_out, explain
-from control_plane.controller.deployment_plan import DeploymentPlan, DeploymentSeen, plan
+from control_plane.controller.deployment_plan import DeploymentPlan, plan
 from control_plane.controller.deployment_rows import DeploymentReader, DeploymentRows
+from control_plane.controller.deployment_seen import DeploymentSeen
 from control_plane.controller.hold import each_row
 from control_plane.controller.live import LiveRows
 from control_plane.controller.metrics import keep_only, see_queues
@@ -51,7 +52,7 @@ class DeploymentReconciler:
         keep_only({each.deployment.name for each in found.values()})
         heard = _Heard(
             signals=await self._watch.look(list(found.values()), world, live.instances),
-            reports=_reports(world),
+            reports=world.reports if world is not None else {},
             instances=live.instances,
         )
         return await each_row(found, lambda row_id: self._reconcile(found[row_id], heard))
@@ -153,11 +154,6 @@ async def _write(
         target=decision.target,
         why=decision.reason.value,
     )
-
-
-def _reports(world: World | None) -> dict[str, ReplicaReport]:
-    heartbeats = world.heartbeats.values() if world is not None else ()
-    return {report.replica_id: report for heartbeat in heartbeats for report in heartbeat.replicas}
 
 
 def _waited_s(signals: Mapping[str, Signals] | None) -> float:

@@ -8,14 +8,15 @@ them is lost before that, one more finishes the queue.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from control_plane.autoscaler.boot_time import PRIOR, BootTime
 from control_plane.autoscaler.crash_loop import CrashPolicy, Failures, given_up, wait_s
 from control_plane.autoscaler.decision import Decision, decide
-from control_plane.autoscaler.observation import Demand, Halt, Observation, ReplicaCapacity
+from control_plane.autoscaler.observation import Halt, Observation
 from control_plane.autoscaler.policy import ScalingPolicy
+from control_plane.controller.deployment_seen import DeploymentSeen
+from control_plane.controller.deployment_state import state_of
 from control_plane.controller.earlier_plan import (
     least_useful,
     left,
@@ -27,7 +28,7 @@ from control_plane.controller.earlier_plan import (
 from control_plane.controller.rollout_plan import RolloutPart
 from control_plane.controller.spending import consequence
 from control_plane.controller.warmth_plan import warmth
-from control_plane.ledger.budget import Stage, Verdict
+from control_plane.ledger.budget import Stage
 from control_plane.rollout.split import Running, Split, split
 from control_plane.store.tables import Deployment, Instance, Replica
 from infra.states import DeploymentState, ReplicaState
@@ -37,44 +38,7 @@ _ABANDONED = {
     Halt.CRASH_LOOP: "deployment_failed",
     Halt.BUDGET: "budget_spent",
 }
-_ONCE_READY = (DeploymentState.READY, DeploymentState.DEGRADED)
-_UNPLACED = (ReplicaState.REQUESTED, ReplicaState.LAUNCHING)
 _AWAY = (ReplicaState.DRAINING, ReplicaState.SLEEPING)
-
-
-@dataclass(frozen=True, slots=True)
-class DeploymentSeen:
-    """All that is known of one deployment besides its row."""
-
-    now: float
-    """Database time."""
-    replicas: Sequence[Replica]
-    """Those that have not ended, oldest first."""
-    running: Mapping[str, int]
-    """Jobs that each replica runs, where known."""
-    failures: Failures
-    demand: Demand | None
-    pending: Mapping[str, int] | None
-    """Jobs in the queue of each revision; None where the queues cannot be asked."""
-    former: Sequence[Replica] = ()
-    """The newest replica, ended or not, of each of the last earlier revisions."""
-    rollout: RolloutPart | None = None
-    """Where the deployment is on its way from one revision to another."""
-    kept: Sequence[Instance] = ()
-    """Instances that stay for it although nothing runs on them."""
-    boot: BootTime = PRIOR
-    verdict: Verdict | None = None
-    """Of its budget; None while that holds, and without one."""
-    serving: int = 0
-    """Replicas that are ready and speak."""
-    capacity: ReplicaCapacity | None = None
-    """Of one replica; None where nobody knows it."""
-    uncounted: str = ""
-    """Why it is not known, where there is an SLO."""
-    needed: int = 0
-    """As `Observation.kept`."""
-    ordered: int | None = None
-    """What its owner wants instead of what the autoscaler says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,15 +105,24 @@ def plan(
     part = _split(seen.rollout, target, current, stable)
     spare = _spare(deployment, target, bool(spent), policy) if part.candidate else 0
     wanted = part.candidate + spare
-    surplus = least_useful(current, seen.running)[: max(0, len(current) - wanted)]
+    surplus = least_useful(current, seen.running, len(current) - wanted)
     asleep, forgotten = _asleep(deployment, seen)
     warm = warmth(part.candidate, len(current), surplus, asleep, seen.kept, policy, halt)
-    state, reason = _state(deployment, seen, halt, target, present, [*stable, *old])
+    staying = sum(not each.retiring for each in serving)
+    held = bool(spent) and target == 0
+    nothing_starts = halt is not None or held
+    finish = () if nothing_starts else _finish(stable, part.stable, serving, seen, crash)
+    state, reason = state_of(deployment, seen, halt, target, present, [*stable, *old])
     if spent and halt is None:
-        reason = f"{reason}; {spent}" if reason else spent
+        told = f"{spent}, and none runs: requests are refused" if held else spent
+        reason = f"{reason}; {told}" if reason else told
     return DeploymentPlan(
         decision=decision,
-        add=_missing([*current, *warm.wake], wanted, seen.failures, seen.now, crash),
+        add=min(
+            _missing([*current, *warm.wake], wanted, seen.failures, seen.now, crash),
+            # A rollout's surge is more than there was, and a spent budget allows no more.
+            max(0, target - staying - len(finish)) if spent else wanted,
+        ),
         drain=(
             *(each for each in surplus if each not in warm.sleep),
             *left(stable, part.stable, target, seen.running, seen.pending),
@@ -160,13 +133,21 @@ def plan(
         ),
         state=state,
         reason=reason,
-        finish=() if halt is not None else _finish(stable, part.stable, serving, seen, crash),
+        finish=finish,
         wake=warm.wake,
         sleep=warm.sleep,
         keep=warm.keep,
         release=warm.release,
-        abandon=_ABANDONED[halt] if halt is not None and not seen.replicas else "",
+        abandon=_abandon(seen, halt, held),
     )
+
+
+def _abandon(seen: DeploymentSeen, halt: Halt | None, held: bool) -> str:
+    """While anything of it runs, or leaves, what it has taken may still be answered."""
+    if halt is not None:
+        return "" if seen.replicas else _ABANDONED[halt]
+    running = any(each.state != ReplicaState.SLEEPING for each in seen.replicas)
+    return _ABANDONED[Halt.BUDGET] if held and not running else ""
 
 
 def _asleep(deployment: Deployment, seen: DeploymentSeen) -> tuple[list[Replica], list[Replica]]:
@@ -242,61 +223,3 @@ def _spare(deployment: Deployment, target: int, held: bool, policy: ScalingPolic
     if not target or held:
         return 0
     return max(0, min(deployment.spare_replicas or 0, policy.max_replicas - target))
-
-
-def _state(
-    deployment: Deployment,
-    seen: DeploymentSeen,
-    halt: Halt | None,
-    target: int,
-    current: Sequence[Replica],
-    old: Sequence[Replica],
-) -> tuple[DeploymentState, str]:
-    if halt is Halt.DELETING:
-        # Whoever still waits must be told first.
-        gone = not seen.replicas and seen.pending is not None
-        return (DeploymentState.DELETED if gone else DeploymentState.DELETING), ""
-    if halt is Halt.CRASH_LOOP:
-        return DeploymentState.FAILED, (
-            f"{seen.failures.count} replicas in a row failed to start{_cost(seen.failures)}, "
-            f"the last: {seen.failures.last_reason}; change the deployment to try again"
-        )
-    if halt is Halt.BUDGET and seen.verdict is not None:
-        return DeploymentState.IDLE, consequence(seen.verdict)
-    if target == 0:
-        return DeploymentState.IDLE, ""
-    ready = ready_of(current)
-    if seen.rollout is not None and ready_of([*current, *old]):
-        return DeploymentState.UPDATING, (
-            f"{seen.rollout.said}: {ready} new and {ready_of(old)} old replicas ready for a target "
-            f"of {target}{_failed(seen.failures)}"
-        )
-    if ready >= target:
-        return DeploymentState.READY, ""
-    reason = f"{ready} of {target} replicas ready"
-    waiting = [each.reason for each in current if each.state in _UNPLACED and each.reason]
-    if seen.failures.count:
-        reason += _failed(seen.failures)
-    elif waiting:
-        reason += f"; the next one waits: {waiting[-1]}"
-    if ready_of(old):
-        return DeploymentState.UPDATING, reason
-    return _short(deployment, ready, failing=bool(seen.failures.count)), reason
-
-
-def _cost(failures: Failures) -> str:
-    return f" and cost ${failures.usd:.2f}" if failures.usd else ""
-
-
-def _failed(failures: Failures) -> str:
-    if not failures.count:
-        return ""
-    return f"; starts that failed in a row: {failures.count}, the last: {failures.last_reason}"
-
-
-def _short(deployment: Deployment, ready: int, failing: bool) -> DeploymentState:
-    """Fewer are ready than wanted. That others are on their way, for the first time or in the place
-    of what the cloud took, is routine; that starts fail is not, once it has served."""
-    if failing and (ready or deployment.state in _ONCE_READY):
-        return DeploymentState.DEGRADED
-    return DeploymentState.READY if ready else DeploymentState.DEPLOYING

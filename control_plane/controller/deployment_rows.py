@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -40,7 +41,7 @@ from infra.performance.serving import Serving
 from infra.states import InstanceState, ReplicaState
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DeploymentRows:
     """What the store says of one deployment."""
 
@@ -68,12 +69,12 @@ class DeploymentRows:
     serving: Serving | None = None
     """None where the size of its model is not known."""
 
-    @property
+    @cached_property
     def boot(self) -> BootTime:
         asleep = any(each.state == ReplicaState.SLEEPING for each in self.live)
         return next_boot_time(self.samples, asleep)
 
-    @property
+    @cached_property
     def revision_ids(self) -> set[str]:
         """Those whose queues may hold jobs of this deployment."""
         ran = (*self.live, *self.former)
@@ -123,11 +124,12 @@ class DeploymentReader:
     async def all(self, session: AsyncSession, live: Live) -> list[DeploymentRows]:
         """Of everything that is live, by name."""
         kept = [each for each in live.instances.values() if _stays(each)]
-        former = await self._former.of(session, live.deployments, live.replicas)
+        running = list(live.replicas.values())
+        former = await self._former.of(session, live.deployments, running)
         wanted = {each.revision.id for each in live.deployments}
         self._boots.keep_only(wanted)
         self._models.keep_only(wanted)
-        return await self._rows(session, live.now, live.deployments, live.replicas, former, kept)
+        return await self._rows(session, live.now, live.deployments, running, former, kept)
 
     async def one(self, session: AsyncSession, deployment_id: str) -> DeploymentRows | None:
         """As the rows are now; None if it is deleted."""

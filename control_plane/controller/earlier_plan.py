@@ -18,8 +18,12 @@ def ready_of(replicas: Sequence[Replica]) -> int:
     return sum(each.state == ReplicaState.READY for each in replicas)
 
 
-def least_useful(current: Sequence[Replica], running: Mapping[str, int]) -> list[Replica]:
-    """Those that are furthest from ready first, then the least busy, then the newest."""
+def least_useful(
+    current: Sequence[Replica], running: Mapping[str, int], count: int
+) -> list[Replica]:
+    """So many, those that are furthest from ready first, then the least busy, then the newest."""
+    if count <= 0:
+        return []
     newest_first = sorted(current, key=lambda each: each.id, reverse=True)
     return sorted(
         newest_first,
@@ -27,7 +31,7 @@ def least_useful(current: Sequence[Replica], running: Mapping[str, int]) -> list
             _LEAST_WORTH_FIRST.index(ReplicaState(each.state)),
             running.get(each.id, 0),
         ),
-    )
+    )[:count]
 
 
 def left(
@@ -38,7 +42,7 @@ def left(
     pending: Pending,
 ) -> list[Replica]:
     """The last one stays until the queue of its revision is empty."""
-    surplus = least_useful(stable, running)[: max(0, len(stable) - wanted)]
+    surplus = least_useful(stable, running, len(stable) - wanted)
     waiting = pending is None or any(pending.get(each.revision_id, 0) for each in stable[:1])
     if target and waiting and len(surplus) == len(stable):
         return surplus[:-1]

@@ -88,7 +88,7 @@ class InstanceReconciler:
         if world is None:
             return 0
         live = await self._live.read()
-        replicas_on = Counter(each.instance_id for each in live.replicas)
+        replicas_on = Counter(each.instance_id for each in live.replicas.values())
         async with self._database.snapshot() as session:
             await self._measure_joins(session)
             under_way = await _operations(session, live.instances.values())

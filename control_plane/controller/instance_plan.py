@@ -14,7 +14,8 @@ from infra.states import InstanceState
 from infra.wire import Heartbeat
 
 STARTING = (InstanceState.REQUESTED, InstanceState.LAUNCHING)
-_COMING = (InstanceState.LAUNCHING, InstanceState.BOOTING)
+_NOT_SERVING_YET = (InstanceState.LAUNCHING, InstanceState.BOOTING, InstanceState.JOINED)
+"""Or replicas on it may not be."""
 ENDING = (InstanceState.DRAINING, InstanceState.LOST)
 
 
@@ -106,7 +107,7 @@ def _owned(
 
 def _lost(state: InstanceState, machine: CloudInstance | None) -> InstanceStep:
     reason = (machine and machine.reason) or "terminated by the cloud"
-    again = machine is not None and machine.taken and state in _COMING
+    again = machine is not None and machine.taken and state in _NOT_SERVING_YET
     return InstanceStep(InstanceState.LOST, reason, Cause.ENDED_BY_CLOUD, place_again=again)
 
 
@@ -151,10 +152,14 @@ def _joined(
     state: InstanceState, instance: Instance, seen: InstanceSeen, limits: Limits
 ) -> InstanceStep | None:
     if seen.silent_s > limits.instance_lost_s:
-        return _silent(seen, limits)
+        # Its cloud may take minutes to call it terminated.
+        taken = seen.machine is not None and seen.machine.taken
+        return _lost(state, seen.machine) if taken else _silent(seen, limits)
     if seen.heartbeat is not None and seen.heartbeat.leaving:
         return InstanceStep(InstanceState.DRAINING, "its agent leaves", Cause.AGENT_LEFT)
-    if not seen.replicas and not instance.kept_for:
+    # What the cloud wants back stays warm for nobody, whether it is taken in the end or not.
+    stays = state is InstanceState.JOINED and instance.kept_for
+    if not seen.replicas and not stays:
         return InstanceStep(InstanceState.DRAINING, "empty", Cause.EMPTY)
     if state is InstanceState.JOINED and seen.machine is not None and seen.machine.noticed:
         return InstanceStep(InstanceState.NOTICED, "the cloud takes it away", Cause.NOTICED)

@@ -123,9 +123,9 @@ class Controller:
         return changed
 
     async def _turn(self, reconciler: Reconciler, world: World | None) -> int:
-        told = len(self._live.touched)
+        told = self._live.told
         changed = await self._run(reconciler, world)
-        if changed and len(self._live.touched) == told:
+        if changed and self._live.told == told:
             self._live.forget()
         return changed
 

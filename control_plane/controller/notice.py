@@ -123,7 +123,9 @@ class NoticeReconciler:
                 async with held.apply() as session:
                     instance = await session.get_one(Instance, instance_id)
                     if notice.kind is NoticeKind.REBALANCE:
-                        await learn_loss(session, instance, REBALANCE_LOSSES)
+                        if not instance.warned:
+                            await learn_loss(session, instance, REBALANCE_LOSSES)
+                            instance.warned = True
                         return 0
                     state = InstanceState(instance.state)
                     to = _after_interruption(state)

@@ -107,7 +107,7 @@ class PlacementReconciler:
             changed = len(placed)
             for each in rows.placed:
                 left = [replica for replica in each.waiting if replica.id not in placed]
-                why = made.why_not(each.deployment.id)
+                why = made.why_not(each.id)
                 told = await placement_outcome.tell(session, left, why) if why else 0
                 if told or any(replica.id in placed for replica in each.waiting):
                     await placement_outcome.explain(session, each, made)

@@ -53,7 +53,7 @@ class Assignment:
     onto: dict[str, list[Replica]] = field(default_factory=dict)
     """By id of an instance that is there and has slots free."""
     held_back: dict[str, str] = field(default_factory=dict)
-    """By deployment id: why a replica that the plan has a place for waits all the same."""
+    """By `Placed.id`: why a replica that the plan has a place for waits all the same."""
 
     @property
     def machines(self) -> list[Machine]:
@@ -88,7 +88,7 @@ def assign(
     made = Assignment(problem, plan, _free_slots(rows, problem), _room(rows, problem))
     wants = {want.deployment: want for want in problem.wants}
     for placed in rows.placed:
-        want = wants[placed.deployment.id]
+        want = wants[placed.id]
         left = list(placed.waiting)[: waiting[want.deployment]]
         full: list[Pool] = []
         for pool in _missing(plan, want):

@@ -28,6 +28,8 @@ FORMULA = (
 _MOVES = "saved in an hour > what the starts elsewhere cost + 2 % of all costs"
 _SPARES = "spot replicas x losses an hour of their pools x time to replace one, rounded"
 _TOLD = 8
+_CLEARLY = 0.9
+"""Times the price, or less."""
 
 
 async def carry_out(session: AsyncSession, cloud: str, made: PlacementPlan) -> set[str]:
@@ -64,7 +66,7 @@ async def _add(session: AsyncSession, cloud: str, machine: Machine) -> str:
 
 async def explain(session: AsyncSession, placed: Placed, made: PlacementPlan) -> None:
     """Store why its replicas go where they go, or why some go nowhere."""
-    id = placed.deployment.id
+    id = placed.id
     want = next(each for each in made.problem.wants if each.deployment == id)
     where = _where(placed, made)
     reason = "impossible" if id in made.impossible else _reason(placed, made, want, where)
@@ -76,6 +78,7 @@ async def explain(session: AsyncSession, placed: Placed, made: PlacementPlan) ->
     per_token = _usd_per_million_tokens(placed, made, want)
     if per_token is not None:
         outcome["usd_per_million_tokens"] = per_token
+        outcome["cheaper_when_busy"] = _cheaper_when_busy(placed, made, want, per_token)
     if id in made.impossible:
         outcome["waiting"] = len(placed.waiting) - where.total()
         outcome["because"] = made.why_not(id)
@@ -83,8 +86,9 @@ async def explain(session: AsyncSession, placed: Placed, made: PlacementPlan) ->
         f"{_name(pool)}: {why}"
         for pool, why in list(made.plan.rejected.get(id, {}).items())[:_TOLD]
     ]
+    inputs = _inputs(placed, made, want)
     await decisions.add(
-        session, id, decisions.PLACE, reason, FORMULA, _inputs(placed, made, want), outcome
+        session, placed.deployment.id, decisions.PLACE, reason, FORMULA, inputs, outcome
     )
 
 
@@ -145,7 +149,7 @@ def _inputs(placed: Placed, made: PlacementPlan, want: Want) -> dict[str, Any]:
         "closed": sum(made.problem.obtainable.get(pool, 1) == 0 for pool in want.fits),
         "spot": policy.spot,
     }
-    if policy.max_usd_per_hour != float("inf"):
+    if policy.limits_price:
         inputs["max_usd_per_hour"] = policy.max_usd_per_hour
     if made.problem.quotas:
         inputs["quotas"] = {
@@ -193,7 +197,28 @@ def _usd_per_million_tokens(placed: Placed, made: PlacementPlan, want: Want) -> 
         if each is None:
             return None
         served += count * each
-    return round(_usd_per_hour(made, want) / (served * 3600) * 1e6, 4) if served else None
+    return _per_million(_usd_per_hour(made, want), served) if served else None
+
+
+def _cheaper_when_busy(placed: Placed, made: PlacementPlan, want: Want, usd: float) -> list[str]:
+    """Offers, at most one of each accelerator, whose tokens cost clearly less than this: dearer
+    machines, that serve more requests at once than wait now."""
+    load, offers = Load.of(placed), made.problem.offers
+    cheapest: dict[str, tuple[float, Pool]] = {}
+    for pool, fit in want.fits.items():
+        found = (share_usd(made.problem, fit), pool)
+        kind = offers[pool].accelerator
+        cheapest[kind] = min(cheapest.get(kind, found), found)
+    said = []
+    for kind, (share, pool) in cheapest.items():
+        served = load.tokens_per_s(kind)
+        if served and (each := _per_million(share, served)) < _CLEARLY * usd:
+            said.append((each, f"{_name(pool)} ({kind}): ${each:.4g} a million tokens"))
+    return [each for _, each in sorted(said)]
+
+
+def _per_million(usd_per_hour: float, tokens_per_s: float) -> float:
+    return round(usd_per_hour / (tokens_per_s * 3600) * 1e6, 4)
 
 
 def _said(made: PlacementPlan, pool: Pool, count: int) -> str:

@@ -13,6 +13,7 @@ from control_plane.controller.placement_problem import (
     problem_of,
 )
 from control_plane.controller.placement_rows import Placed, PlacementRows
+from control_plane.controller.placement_spec import placement_policy
 from control_plane.placement.greedy import greedy
 from control_plane.placement.offer import Pool
 from control_plane.placement.optimiser import place
@@ -32,11 +33,11 @@ class PlacementPlan:
     pool_of: Mapping[str, Pool]
     """Of those instances."""
     impossible: Mapping[str, str] = field(default_factory=dict)
-    """By deployment id, why some of its replicas go on waiting."""
+    """By `Placed.id`, why some of its replicas go on waiting."""
 
-    def why_not(self, deployment_id: str) -> str:
+    def why_not(self, placed_id: str) -> str:
         """Why some of its replicas go on waiting, in a sentence; empty where none do."""
-        reason = self.impossible.get(deployment_id, "")
+        reason = self.impossible.get(placed_id, "")
         reached = ", ".join(
             f"{quota.region} {quota.family} {quota.market}: {vcpus} virtual CPUs "
             "for machines that stay"
@@ -71,9 +72,13 @@ def _possible(rows: PlacementRows, market: Problem) -> tuple[dict[str, int], dic
     waiting: dict[str, int] = {}
     impossible: dict[str, str] = {}
     for placed in rows.placed:
-        id, count = placed.deployment.id, len(placed.waiting)
+        id, count = placed.id, len(placed.waiting)
+        own = [each for each in rows.placed if each is placed or each.shares_with(placed)]
+        granted = {each.id: waiting.get(each.id, 0) for each in own}
+        if any(granted.values()) and placement_policy(placed.deployment.spec).limits_price:
+            count = 0  # until what the other revision's replicas cost is known
         while count:
-            alone = problem_of(replace(rows, placed=[placed]), market, {id: count})
+            alone = problem_of(replace(rows, placed=own), market, {**granted, id: count})
             reason = _why_not(alone).removeprefix(f"{id}: ")
             if not reason:
                 break
@@ -89,7 +94,7 @@ def _one_after_the_other(
     granted = dict.fromkeys(waiting, 0)
     impossible: dict[str, str] = {}
     for placed in sorted(rows.placed, key=_oldest):
-        id = placed.deployment.id
+        id = placed.id
         for count in range(waiting[id], 0, -1):
             together = problem_of(rows, market, granted | {id: count})
             reason = _why_not(together).removeprefix(f"{id}: ")

@@ -37,11 +37,17 @@ def problem_of(
 
     Args:
         market: as `market_of` makes it; what it wants is not looked at.
-        waiting: by deployment id, how many of those that wait are placed.
+        waiting: by `Placed.id`, how many of those that wait are placed.
         moves: whether what runs may be planned elsewhere.
     """
     wants = [
-        _want(each, market.offers, market.obtainable, waiting[each.deployment.id], moves=moves)
+        _want(
+            each,
+            market,
+            waiting[each.id],
+            sum(_running_usd(other, market) for other in rows.placed if other.shares_with(each)),
+            moves=moves,
+        )
         for each in rows.placed
     ]
     return replace(market, wants=wants, moves=moves)
@@ -99,14 +105,15 @@ def offers_of(rows: PlacementRows, told: Sequence[CloudOffer]) -> dict[Pool, Off
     return offers
 
 
-def _want(
-    placed: Placed,
-    offers: Mapping[Pool, Offer],
-    obtainable: Mapping[Pool, int],
-    waiting: int,
-    *,
-    moves: bool,
-) -> Want:
+def _running_usd(placed: Placed, market: Problem) -> float:
+    """An hour, its shares of the machines that it runs on."""
+    pools = (pool_of_instance(instance) for _, instance in placed.running)
+    return sum(market.slot_usd.get(pool, 0.0) for pool in pools)
+
+
+def _want(placed: Placed, market: Problem, waiting: int, others_usd: float, *, moves: bool) -> Want:
+    """`others_usd`: what the deployment's replicas of its other revision cost an hour."""
+    offers, obtainable = market.offers, market.obtainable
     policy, load = placement_policy(placed.deployment.spec), Load.of(placed)
     fits: dict[Pool, Fit] = {}
     refused: dict[Pool, str] = {}
@@ -129,13 +136,15 @@ def _want(
         refused |= dear
     cheapest = min((offers[pool].usd_per_hour / offers[pool].devices for pool in fits), default=0.0)
     return Want(
-        deployment=placed.deployment.id,
+        deployment=placed.id,
         demand=float(demand),
         fits=fits,
         kept_share=_kept_share(demand, fits, obtainable, 0 if moves else _heaviest(running)),
         max_replicas=demand,
         # What runs and stays is paid for, also when its price has risen.
-        max_usd_per_hour=policy.max_usd_per_hour if waiting or moves else float("inf"),
+        max_usd_per_hour=(
+            max(0.0, policy.max_usd_per_hour - others_usd) if waiting or moves else float("inf")
+        ),
         running=dict(running),
         start_usd=cheapest * _START_S / 3600 + _DISTURBANCE_USD,
         refused=refused,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.controller.live import Live
 from control_plane.store.clock import read_clock
-from control_plane.store.repositories import deployments, instances, pools, replicas
+from control_plane.store.repositories import deployments, instances, pools, replicas, revisions
 from control_plane.store.tables import Deployment, Instance, Model, Pool, Quota, Replica, Revision
 from infra.states import InstanceState, ReplicaState
 
@@ -24,7 +24,8 @@ _LEAVING = (ReplicaState.DRAINING,)
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """One deployment's replicas that have not ended and do not leave."""
+    """One deployment's replicas of one revision that have not ended and do not leave. In the middle
+    of a rollout there are two of them: another model may need another machine."""
 
     deployment: Deployment
     revision: Revision
@@ -33,6 +34,17 @@ class Placed:
     """Without an instance, oldest first."""
     running: Sequence[tuple[Replica, Instance]]
     """On instances that stay; none that is to be replaced."""
+
+    @property
+    def id(self) -> str:
+        """The deployment's, where this is its present revision."""
+        deployment, revision = self.deployment, self.revision
+        former = revision.id != deployment.revision_id
+        return f"{deployment.id} {revision.id}" if former else deployment.id
+
+    def shares_with(self, other: Placed) -> bool:
+        """The limits of a deployment, of which each is another revision."""
+        return self.deployment.id == other.deployment.id and self.id != other.id
 
     @property
     def calm(self) -> bool:
@@ -65,7 +77,8 @@ class PlacementRows:
 
 def anybody_waits(live: Live) -> bool:
     return any(
-        each.instance_id is None and each.state == ReplicaState.REQUESTED for each in live.replicas
+        each.instance_id is None and each.state == ReplicaState.REQUESTED
+        for each in live.replicas.values()
     )
 
 
@@ -79,31 +92,9 @@ async def load(session: AsyncSession, cloud: str) -> PlacementRows:
     for replica in live:
         if replica.instance_id is not None:
             taken[replica.instance_id] = taken.get(replica.instance_id, 0) + 1
-    by_deployment: dict[str, list[Replica]] = {}
-    for replica in live:
-        if replica.state not in _LEAVING and not replica.retiring:
-            by_deployment.setdefault(replica.deployment_id, []).append(replica)
-    placed = []
-    for found in await deployments.all_live(session):
-        own = by_deployment.get(found.deployment.id, [])
-        if not own:
-            continue
-        placed.append(
-            Placed(
-                found.deployment,
-                found.revision,
-                await session.get_one(Model, found.revision.model_id),
-                [each for each in own if each.instance_id is None],
-                [
-                    (each, staying[each.instance_id])
-                    for each in own
-                    if each.instance_id is not None and each.instance_id in staying
-                ],
-            )
-        )
     return PlacementRows(
         now,
-        placed,
+        await _placed(session, live, staying),
         list(staying.values()),
         taken,
         frozenset(each.instance_id or "" for each in live if each.retiring),
@@ -111,3 +102,29 @@ async def load(session: AsyncSession, cloud: str) -> PlacementRows:
         await pools.quotas(session, cloud),
         [each for each in there if each.id not in staying and each.cloud_id],
     )
+
+
+async def _placed(
+    session: AsyncSession, live: Iterable[Replica], staying: Mapping[str, Instance]
+) -> list[Placed]:
+    groups: dict[str, dict[str, list[Replica]]] = {}
+    for each in live:
+        if each.state not in _LEAVING and not each.retiring:
+            own = groups.setdefault(each.deployment_id, {})
+            own.setdefault(each.revision_id, []).append(each)
+    known = await revisions.by_id(session, {id for own in groups.values() for id in own})
+    return [
+        Placed(
+            found.deployment,
+            known[revision_id],
+            await session.get_one(Model, known[revision_id].model_id),
+            [each for each in own if each.instance_id is None],
+            [
+                (each, staying[each.instance_id])
+                for each in own
+                if each.instance_id is not None and each.instance_id in staying
+            ],
+        )
+        for found in await deployments.all_live(session)
+        for revision_id, own in groups.get(found.deployment.id, {}).items()
+    ]

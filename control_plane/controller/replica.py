@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from control_plane.controller.hold import each_row, hold
 from control_plane.controller.limits import Limits
 from control_plane.controller.live import LiveRows
-from control_plane.controller.replica_plan import ReplicaStep, next_step
+from control_plane.controller.replica_plan import ReplicaStep, is_settled, next_step
 from control_plane.controller.world import World
 from control_plane.store import leases
 from control_plane.store.clock import read_clock
@@ -49,10 +49,13 @@ class ReplicaReconciler:
         live = await self._live.read()
         known = live.instances
         ids = [
-            replica.id
-            for replica in live.replicas
-            if _bereaved(replica, known)
-            or self._plan(replica, known.get(replica.instance_id or ""), world, live.now)
+            id
+            for id, replica in live.replicas.items()
+            if not is_settled(replica, known.get(world.ready_on.get(id, "")))
+            and (
+                _bereaved(replica, known)
+                or self._plan(replica, known.get(replica.instance_id or ""), world, live.now)
+            )
         ]
         return await each_row(ids, lambda row_id: self._reconcile(row_id, world))
 

@@ -25,6 +25,21 @@ class ReplicaStep:
     reason: str = ""
 
 
+def is_settled(replica: Replica, ready_on: Instance | None) -> bool:
+    """Nearly all replicas are, in nearly every pass, and none of them has a next step: it serves,
+    its agent says so, and its machine stays.
+
+    Args:
+        ready_on: the instance whose agent says in its heartbeat that the replica is ready.
+    """
+    return (
+        ready_on is not None
+        and ready_on.id == replica.instance_id
+        and replica.state == ReplicaState.READY
+        and ready_on.state == InstanceState.JOINED
+    )
+
+
 def next_step(
     replica: Replica,
     instance: Instance | None,
@@ -80,7 +95,9 @@ def _report(replica: Replica, heartbeat: Heartbeat | None) -> ReplicaReport | No
 
 def _bereaved(state: ReplicaState, instance: Instance) -> ReplicaStep:
     reason = f"instance {instance.state}: {instance.reason}"
-    if state is ReplicaState.DRAINING:
+    # One that the cloud took while a replica loaded on it says nothing of that replica's starts.
+    taken = instance.refused and state is ReplicaState.LOADING
+    if taken or state is ReplicaState.DRAINING:
         return ReplicaStep(ReplicaState.TERMINATED, reason)
     return ReplicaStep(ReplicaState.FAILED, reason)
 

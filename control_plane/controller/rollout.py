@@ -134,7 +134,8 @@ class RolloutReconciler:
         to, row = move.stage, rows.rollout
         values = {"step": to.step, "percent": to.percent, "looks": to.looks}
         counted = baseline(row, sums, to.state)
-        if not await rollouts.move(session, row, to.state, move.formula, **values, **counted):
+        written = {**values, **counted, "watched_s": to.watched_s}
+        if not await rollouts.move(session, row, to.state, move.formula, **written):
             return False
         if move.reason is not Reason.LOOKED:
             outcome = {"state": to.state.value, "revision": row.to_revision_id, **values}

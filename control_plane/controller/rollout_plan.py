@@ -117,6 +117,7 @@ def baseline(row: Rollout, sums: Sums | None, to: RolloutState) -> dict[str, Any
     told = {revision_id: dict(each) for revision_id, each in sums.items()}
     if not row.baseline:
         return {"baseline": told, "step_baseline": told}
-    if to is RolloutState.WATCHING and to != row.state:
+    # A step that goes on after a sleep goes on counting.
+    if to is RolloutState.WATCHING and to != row.state and not row.watched_s:
         return {"step_baseline": told}
     return {}

@@ -37,4 +37,11 @@ def strategy(spec: dict[str, Any]) -> Strategy:
 
 
 def stage(row: Rollout) -> Stage:
-    return Stage(RolloutState(row.state), row.step, row.percent, row.looks, row.promoted)
+    return Stage(
+        state=RolloutState(row.state),
+        step=row.step,
+        percent=row.percent,
+        looks=row.looks,
+        promoted=row.promoted,
+        watched_s=row.watched_s,
+    )

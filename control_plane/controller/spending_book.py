@@ -14,7 +14,6 @@ from control_plane.controller.hold import LeaseLost, hold
 from control_plane.controller.limits import Limits
 from control_plane.controller.namesakes import Namesakes
 from control_plane.controller.spending import (
-    AT_ONCE,
     budget_of,
     deployment_verdict,
     refusal,
@@ -36,6 +35,10 @@ _OUTCOMES = {
     Stage.HELD: "no more replicas than there are",
     Stage.CLOSED: "replicas drain, requests are refused",
 }
+_OUTCOMES_OF_TENANTS = {
+    Stage.OPEN: "its requests are taken again",
+    Stage.CLOSED: "its requests are refused",
+}
 _log = logger(__name__)
 
 
@@ -49,7 +52,7 @@ class _Sum:
     whose: str
     concerns: Sequence[str]
     """Ids of the deployments that are to explain it."""
-    grace: float
+    of_tenant: bool
 
     @property
     def stage(self) -> Stage:
@@ -114,7 +117,7 @@ class SpendingBook:
             row = _row(budgets.of_deployment(id), today[id], this_month[id], now)
             verdict = deployment_verdict(owner.spec, Spending(**row), now)
             whose = f"deployment '{owner.name}'"
-            sums.append(_sum(row, verdict, before, whose, [id], GRACE))
+            sums.append(_sum(row, verdict, before, whose, [id], of_tenant=False))
         return sums
 
     async def _of_tenants(self, session: AsyncSession, now: float) -> list[_Sum]:
@@ -128,8 +131,8 @@ class SpendingBook:
             own = spent[name]
             row = _row(budgets.of_tenant(name), own.day_micros, own.month_micros, now)
             verdict = tenant_verdict(budget, Spending(**row), now)
-            concerns = sorted(own.used_today)
-            sums.append(_sum(row, verdict, before, f"tenant '{name}'", concerns, AT_ONCE))
+            whose, concerns = f"tenant '{name}'", sorted(own.used_today)
+            sums.append(_sum(row, verdict, before, whose, concerns, of_tenant=True))
         return sums
 
 
@@ -157,11 +160,11 @@ def _sum(
     before: dict[str, Stage],
     whose: str,
     concerns: Sequence[str],
-    grace: float,
+    of_tenant: bool,
 ) -> _Sum:
     stage = Stage.OPEN if verdict is None else verdict.stage
     told = before.get(row["id"], Stage.OPEN)
-    return _Sum({**row, "stage": stage.value}, verdict, told, whose, concerns, grace)
+    return _Sum({**row, "stage": stage.value}, verdict, told, whose, concerns, of_tenant)
 
 
 async def _explain(session: AsyncSession, told: _Sum) -> None:
@@ -170,11 +173,14 @@ async def _explain(session: AsyncSession, told: _Sum) -> None:
         "day_usd": told.row["day_micros"] / 1e6,
         "month_usd": told.row["month_micros"] / 1e6,
     }
-    outcome = {"stage": told.stage.value, "means": _OUTCOMES[told.stage]}
+    # Of what a tenant's budget is spent on, others ask too: it goes on.
+    means = (_OUTCOMES_OF_TENANTS if told.of_tenant else _OUTCOMES)[told.stage]
+    outcome = {"stage": told.stage.value, "means": means}
     formula = "what was spent is below every limit that there is"
     if told.verdict is not None:
-        closed_at = told.verdict.limit_usd * told.grace
-        formula = f"{told.verdict.said}; at ${closed_at:.2f} nothing runs"
+        formula = told.verdict.said
+        if not told.of_tenant:
+            formula += f"; at ${told.verdict.limit_usd * GRACE:.2f} nothing runs"
         inputs |= {"limit_usd": told.verdict.limit_usd, "a": told.verdict.period.value}
         outcome |= {
             "until": said(told.verdict.resets_at),

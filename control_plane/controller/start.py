@@ -36,11 +36,7 @@ class StartLedger:
         live = await self._live.read()
         async with self._database.snapshot() as session:
             unclosed = await starts.unclosed(session)
-        reports = {
-            report.replica_id: report
-            for heartbeat in world.heartbeats.values()
-            for report in heartbeat.replicas
-        }
+        reports = world.reports
         await self._write(list(_changed(unclosed, live, reports)), reports)
         # Nothing else waits for what the ledger says: it is no reason for another pass.
         return 0
@@ -74,9 +70,8 @@ def _changed(
     unclosed: Sequence[Start], live: Live, reports: Mapping[str, ReplicaReport]
 ) -> Iterator[str]:
     """Lines that say something else than what was read, and those whose replica has ended."""
-    running = {each.id: each for each in live.replicas}
     for start in unclosed:
-        replica = running.get(start.replica_id)
+        replica = live.replicas.get(start.replica_id)
         if replica is None:
             yield start.id
             continue

@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from control_plane.controller.live import LiveRows
 from control_plane.controller.sight import CloudSight
 from control_plane.controller.silence import Silences
 from infra.cloud.base import Cloud, CloudInstance
 from infra.registry import Registry
-from infra.wire import Heartbeat
+from infra.states import ReplicaState
+from infra.wire import Heartbeat, ReplicaReport
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class World:
     heartbeats: Mapping[str, Heartbeat] = field(default_factory=dict)
     silent_s: Mapping[str, float] = field(default_factory=dict)
@@ -22,6 +24,22 @@ class World:
     """By our instance id; None where the cloud could not be asked: then nothing follows from it."""
     cloud_age_s: float = 0.0
     """How long ago the cloud was asked."""
+
+    @cached_property
+    def reports(self) -> Mapping[str, ReplicaReport]:
+        """By replica."""
+        heartbeats = self.heartbeats.values()
+        return {each.replica_id: each for heartbeat in heartbeats for each in heartbeat.replicas}
+
+    @cached_property
+    def ready_on(self) -> Mapping[str, str]:
+        """By replica that says that it is ready, the instance that says so."""
+        return {
+            each.replica_id: id
+            for id, heartbeat in self.heartbeats.items()
+            for each in heartbeat.replicas
+            if each.state is ReplicaState.READY
+        }
 
 
 class Watch:

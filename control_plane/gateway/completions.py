@@ -175,7 +175,8 @@ async def _answer(
         finally:
             await end_tasks(finishing, leaving)
         if generation.failure is not None:
-            raise ending_error(generation.failure)
+            route = _services(request).known.route(generation.deployment)
+            raise ending_error(generation.failure, route)
         if not generation.ended:
             return Response(status_code=_CLIENT_GONE)
         answers = generation.answers(options.sequences, options.n)

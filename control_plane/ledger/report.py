@@ -1,9 +1,9 @@
-"""Who cost what: the same charges by deployment, tenant or day. Every way adds up to the same."""
+"""Who cost what: sums of charges, and how tenants share them. They add up to what was charged."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from control_plane.ledger.charge import NOBODY
@@ -12,7 +12,6 @@ from control_plane.ledger.money import MICROS, split
 PROMPT_WEIGHT = 1
 OUTPUT_WEIGHT = 2
 """What a token counts when tenants share the cost of an hour: as when they share the queue."""
-_DAY_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +64,13 @@ class Line:
     def usd(self) -> float:
         return self.total_micros / MICROS
 
+    def add(self, other: Line) -> None:
+        self.used_micros += other.used_micros
+        self.idle_micros += other.idle_micros
+        self.prompt_tokens += other.prompt_tokens
+        self.output_tokens += other.output_tokens
+        self.jobs += other.jobs
+
     def count(self, tokens: Tokens) -> None:
         self.prompt_tokens += tokens.prompt_tokens
         self.output_tokens += tokens.output_tokens
@@ -72,15 +78,6 @@ class Line:
 
 
 Lines = Mapping[str, Line]
-
-
-def by_deployment(costs: Iterable[Cost], tokens: Iterable[Tokens]) -> Lines:
-    return _by(costs, tokens, lambda cost: cost.deployment_id, lambda tokens: tokens.deployment_id)
-
-
-def by_day(costs: Iterable[Cost], tokens: Iterable[Tokens]) -> Lines:
-    """By the first epoch second of the day, in UTC."""
-    return _by(costs, tokens, lambda cost: _day(cost.hour), lambda tokens: _day(tokens.hour))
 
 
 def by_tenant(costs: Iterable[Cost], tokens: Iterable[Tokens]) -> Lines:
@@ -100,23 +97,3 @@ def by_tenant(costs: Iterable[Cost], tokens: Iterable[Tokens]) -> Lines:
         for tenant, micros in split(cost.idle_micros, weights).items():
             lines[tenant].idle_micros += micros
     return lines
-
-
-def _by(
-    costs: Iterable[Cost],
-    tokens: Iterable[Tokens],
-    cost_key: Callable[[Cost], str],
-    tokens_key: Callable[[Tokens], str],
-) -> Lines:
-    lines: defaultdict[str, Line] = defaultdict(Line)
-    for cost in costs:
-        line = lines[cost_key(cost)]
-        line.used_micros += cost.used_micros
-        line.idle_micros += cost.idle_micros
-    for each in tokens:
-        lines[tokens_key(each)].count(each)
-    return lines
-
-
-def _day(hour: int) -> str:
-    return str(hour // _DAY_S * _DAY_S)

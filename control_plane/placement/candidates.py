@@ -3,7 +3,8 @@ thousands of columns, of which all but a few are dearer twins."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from control_plane.placement.offer import Pool
@@ -24,17 +25,34 @@ class Candidate:
 
 
 def candidates(problem: Problem) -> list[Candidate]:
-    """For each deployment the cheapest fits, those it runs on, and some that are surely there.
+    """For each deployment the cheapest fits, those where slots are left over, those it runs on, and
+    some that are surely there.
 
     Raises:
         Impossible: nothing can carry a deployment that needs something.
     """
-    found = []
+    found, left_over = [], _left_over(problem)
     for want in problem.wants:
         if want.demand <= 0:
             continue
-        found += [Candidate(want, fit) for fit in chosen(problem, want, usable(problem, want))]
+        fits = usable(problem, want)
+        kept = chosen(problem, want, fits)
+        also = [fit for fit in fits if left_over.get(fit.pool, 0) >= fit.devices]
+        found += [Candidate(want, fit) for fit in dict.fromkeys([*kept, *also])]
     return found
+
+
+def _left_over(problem: Problem) -> Mapping[Pool, int]:
+    """Device slots beside what runs, which cost nothing more. Where all may move, no machine is
+    sure to be paid for."""
+    if problem.moves:
+        return {}
+    used: Counter[Pool] = Counter()
+    for want in problem.wants:
+        for pool, count in want.running.items():
+            if pool in want.fits:
+                used[pool] += count * want.fits[pool].devices
+    return {pool: -slots % problem.offers[pool].devices for pool, slots in used.items()}
 
 
 def usable(problem: Problem, want: Want) -> list[Fit]:
@@ -65,5 +83,4 @@ def chosen(problem: Problem, want: Want, fits: Iterable[Fit]) -> list[Fit]:
 
 def unit_usd(problem: Problem, fit: Fit) -> float:
     """Dollars per hour for a unit of demand; launches that are likely to fail count as dearer."""
-    certain = max(problem.offers[fit.pool].launch_share, 0.05)
-    return problem.slot_usd[fit.pool] * fit.devices / fit.capacity / certain
+    return problem.certain_slot_usd[fit.pool] * fit.devices / fit.capacity

@@ -1,5 +1,6 @@
 """The placement programme: cheapest instances and replicas, as a mixed-integer programme (Mélange,
-arXiv 2404.14527, with the correlated losses of SpotHedge, EuroSys'25), solved by HiGHS.
+arXiv 2404.14527, with the correlated losses of SpotHedge, EuroSys'25), solved by HiGHS: as it is
+written below, or, for many deployments that may move, by branch and price.
 
     minimise   sum of price and risk of instances + cost of starts
     subject to slots      replicas on a pool take no more slots than its instances have
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 from scipy.optimize import milp
 
+from control_plane.placement.branch_and_price import branch_and_price
 from control_plane.placement.candidates import candidates
 from control_plane.placement.greedy import greedy
 from control_plane.placement.plan import Plan, start_cost, violations
@@ -22,6 +24,8 @@ from control_plane.placement.programme import Programme
 from control_plane.placement.rejection import rejected
 
 _INFINITE = float("inf")
+_MANY = 16
+"""Deployments, from which on branch and price is quicker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ class Effort:
     answer on every machine."""
 
     nodes: int = 500
-    gap: float = 0.009
+    gap: float = 0.0095
     """Of the optimum, at which the search ends."""
     accepted_gap: float = 0.02
     """A plan that the search left further away than this is held against the greedy one."""
@@ -72,6 +76,13 @@ def _gap(problem: Problem, plan: Plan) -> float:
 
 def _solve(problem: Problem, effort: Effort) -> Plan | None:
     """None where the search found nothing within its bounds."""
+    many = problem.moves and sum(want.demand > 0 for want in problem.wants) >= _MANY
+    plan = branch_and_price(problem, effort.gap, effort.nodes) if many else None
+    plan = plan or _programme(problem, effort)
+    return None if plan is None or violations(problem, plan) else plan
+
+
+def _programme(problem: Problem, effort: Effort) -> Plan | None:
     placings = candidates(problem)
     if not placings:
         return Plan({}, {}, 0.0, 0.0, "milp")
@@ -85,5 +96,4 @@ def _solve(problem: Problem, effort: Effort) -> Plan | None:
     )
     if answer.x is None:
         return None
-    plan = programme.plan(answer.x, answer.mip_dual_bound)
-    return None if violations(problem, plan) else plan
+    return programme.plan(answer.x, answer.mip_dual_bound)

@@ -26,8 +26,11 @@ class PlacementPolicy:
     @property
     def says_what_to_pay(self) -> bool:
         """By a limit, or by naming the machines."""
-        limited = self.max_usd_per_hour < float("inf")
-        return limited or bool(self.accelerators or self.instance_types)
+        return self.limits_price or bool(self.accelerators or self.instance_types)
+
+    @property
+    def limits_price(self) -> bool:
+        return self.max_usd_per_hour < float("inf")
 
     def refusal(self, offer: Offer) -> str:
         """Why the offer is not allowed; empty where it is."""

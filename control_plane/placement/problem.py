@@ -8,6 +8,9 @@ from functools import cached_property
 
 from control_plane.placement.offer import Offer, Pool, Quota
 
+_LEAST_SHARE = 0.05
+"""Of launches that succeed: less is believed of nobody."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -67,6 +70,14 @@ class Problem:
         return {
             pool: self.usd_per_hour(pool) / offer.devices for pool, offer in self.offers.items()
         }
+
+    @cached_property
+    def certain_slot_usd(self) -> Mapping[Pool, float]:
+        """The same, as much dearer as launches are likely to fail."""
+        shares = {
+            pool: max(offer.launch_share, _LEAST_SHARE) for pool, offer in self.offers.items()
+        }
+        return {pool: usd / shares[pool] for pool, usd in self.slot_usd.items()}
 
 
 class Impossible(ValueError):

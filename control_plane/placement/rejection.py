@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from heapq import nsmallest
+
 from control_plane.placement.candidates import unit_usd
 from control_plane.placement.offer import Pool
 from control_plane.placement.plan import Plan
@@ -21,7 +24,8 @@ def _reasons(problem: Problem, want: Want, plan: Plan) -> dict[Pool, str]:
     prices = {pool: unit_usd(problem, fit) for pool, fit in want.fits.items()}
     dearest = max((prices[pool] for pool in taken), default=0.0)
     told: dict[Pool, str] = {}
-    for pool in sorted(prices.keys() - taken.keys(), key=lambda pool: (prices[pool], pool))[:_TOLD]:
+    others = ((usd, pool) for pool, usd in prices.items() if pool not in taken)
+    for _, pool in nsmallest(_TOLD, others):
         told[pool] = _why(problem, plan, pool, prices[pool], dearest)
     for pool, reason in sorted(want.refused.items())[:_TOLD]:
         told.setdefault(pool, reason)
@@ -36,6 +40,8 @@ def _why(problem: Problem, plan: Plan, pool: Pool, usd: float, dearest: float) -
     vcpus = problem.quotas.get(offer.quota)
     if vcpus is not None and _used(problem, plan, pool) + offer.vcpus > vcpus:
         return f"the quota of {vcpus} virtual CPUs is used"
+    if math.isclose(usd, dearest):
+        return f"no cheaper: ${usd:.4f}/h a unit, as what was chosen"
     if usd > dearest:
         return f"dearer: ${usd:.4f}/h a unit, chosen up to ${dearest:.4f}"
     return f"${usd:.4f}/h a unit, but whole machines and what is left after a loss cost more"

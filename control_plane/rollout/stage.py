@@ -17,3 +17,5 @@ class Stage:
     """How often the counts of this step were tested."""
     promoted: bool = False
     """Its owner wants the rest done without watching."""
+    watched_s: float = 0.0
+    """Of this step, before the deployment fell asleep in it."""

@@ -25,7 +25,7 @@ class Reason(StrEnum):
     NOTHING_RUNS = "nothing_runs"
     """The deployment is at zero: there is nothing to take over from."""
     ASLEEP = "asleep"
-    """The deployment is at zero: the step is watched again when it is not."""
+    """The deployment is at zero: the step is watched on when it is not."""
     CANNOT_START = "cannot_start"
     NOT_READY = "not_ready"
     """Its replicas have not come in time; no start failed."""
@@ -74,7 +74,7 @@ def next_step(strategy: Strategy, stage: Stage, seen: RolloutSeen) -> Move | Non
         back = replace(stage, state=RolloutState.ROLLED_BACK, percent=0)
         return Move(back, Reason.CANNOT_START, said, inputs)
     if seen.target == 0:
-        return _at_zero(strategy, stage, inputs)
+        return _at_zero(strategy, stage, seen, inputs)
     if stage.state is RolloutState.PREPARING:
         needed = candidates(strategy, stage, seen.target)
         if seen.ready < needed and seen.waiting_s > strategy.ready_limit_s:
@@ -110,14 +110,19 @@ def _late(
     return Move(back, Reason.NOT_READY, said, {**inputs, "waiting_s": round(seen.waiting_s, 3)})
 
 
-def _at_zero(strategy: Strategy, stage: Stage, inputs: dict[str, Any]) -> Move | None:
+def _at_zero(
+    strategy: Strategy, stage: Stage, seen: RolloutSeen, inputs: dict[str, Any]
+) -> Move | None:
+    """What was watched and counted until now stays: a deployment that is asked in short bursts
+    would never come to the end of a step."""
     if strategy.kind is Kind.REPLACE or stage.promoted:
         done = replace(stage, state=RolloutState.FINISHED, percent=ALL)
         return Move(done, Reason.NOTHING_RUNS, "no replica runs: the new revision is next", inputs)
     if stage.state is RolloutState.PREPARING:
         return None
-    again = replace(stage, state=RolloutState.PREPARING, looks=0)
-    return Move(again, Reason.ASLEEP, "no replica runs: the step waits", inputs)
+    watched_s = stage.watched_s + seen.stage_s
+    asleep = replace(stage, state=RolloutState.PREPARING, watched_s=watched_s)
+    return Move(asleep, Reason.ASLEEP, "no replica runs: the step waits", inputs)
 
 
 def _verdict(strategy: Strategy, stage: Stage, seen: RolloutSeen, *, final: bool) -> Verdict | None:
@@ -135,7 +140,7 @@ def _prepared(
     needed = candidates(strategy, stage, seen.target)
     if seen.ready < needed:
         return None
-    formula = f"{seen.ready} new replicas ready >= {needed}"
+    formula = f"new replicas ready: {seen.ready}, needed: {needed}"
     if stage.promoted:
         done = replace(stage, state=RolloutState.FINISHED, percent=ALL)
         return Move(done, Reason.PROMOTED, formula, inputs)
@@ -143,14 +148,16 @@ def _prepared(
         done = replace(stage, state=RolloutState.FINISHED, percent=ALL)
         return Move(done, Reason.FINISHED, formula, inputs)
     percent = strategy.percent_of(stage.step)
-    watching = replace(stage, state=RolloutState.WATCHING, percent=percent, looks=0)
-    return Move(watching, Reason.SHIFTED, f"{formula}: {percent} % of the traffic", inputs)
+    # The tests of a step go on with its counts; those of the traffic before it do not.
+    looks = stage.looks if stage.watched_s else 0
+    watching = replace(stage, state=RolloutState.WATCHING, percent=percent, looks=looks)
+    return Move(watching, Reason.SHIFTED, f"{percent} % of the traffic; {formula}", inputs)
 
 
 def _is_over(strategy: Strategy, stage: Stage, seen: RolloutSeen) -> bool:
     asked, wanted = seen.candidate, strategy.step_requests
     enough = asked is not None and wanted is not None and asked.requests >= wanted
-    return stage.promoted or enough or seen.stage_s >= strategy.step_s
+    return stage.promoted or enough or stage.watched_s + seen.stage_s >= strategy.step_s
 
 
 def _passed(
@@ -160,11 +167,13 @@ def _passed(
     verdict: Verdict,
     inputs: dict[str, Any],
 ) -> Move:
-    formula = f"watched {seen.stage_s:.0f} s of {strategy.step_s:g} s"
+    formula = f"watched {stage.watched_s + seen.stage_s:.0f} s of {strategy.step_s:g} s"
     if strategy.step_requests is not None and seen.candidate is not None:
         formula += f", {seen.candidate.requests} of {strategy.step_requests} requests"
     if verdict.looked:
         formula += f"; {verdict.formula}"
+    elif seen.candidate is not None and not seen.candidate.requests and not stage.promoted:
+        formula += "; nobody asked the new revision"
     if stage.promoted and not strategy.is_last(stage.step):
         # Its owner wants it all, which needs replicas first.
         return Move(replace(stage, state=RolloutState.PREPARING), Reason.PROMOTED, formula, inputs)
@@ -172,5 +181,6 @@ def _passed(
         done = replace(stage, state=RolloutState.FINISHED, percent=ALL)
         reason = Reason.PROMOTED if stage.promoted else Reason.FINISHED
         return Move(done, reason, formula, inputs)
-    following = replace(stage, state=RolloutState.PREPARING, step=stage.step + 1, looks=0)
+    step = stage.step + 1
+    following = replace(stage, state=RolloutState.PREPARING, step=step, looks=0, watched_s=0.0)
     return Move(following, Reason.PASSED, formula, inputs)

@@ -109,6 +109,7 @@ class Deployment(Leased, Base):
             sqlite_where=text("state != 'deleted'"),
             postgresql_where=text("state != 'deleted'"),
         ),
+        Index("ix_deployments_name", "name", "id"),
     )
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]
@@ -155,6 +156,8 @@ class Rollout(Base):
     """Of the traffic, to the new revision."""
     looks: Mapped[int] = mapped_column(default=0)
     """How often the counts of this step were tested."""
+    watched_s: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    """Of this step, before the deployment fell asleep in it."""
     promoted: Mapped[bool] = mapped_column(default=False)
     baseline: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """Revision id -> what its requests had come to when the rollout began."""
@@ -274,7 +277,10 @@ class Instance(Leased, Base):
     alternatives: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
     """Other pools that its launch may take: {"instance_type", "zone", "usd_per_hour"} each."""
     refused: Mapped[bool] = mapped_column(default=False, server_default=false())
-    """The cloud had no machine to give: who waits for it is placed anew."""
+    """The cloud had no machine to give, or took it back before all on it served: who waits for it
+    is placed anew."""
+    warned: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """The cloud has said that it may take it back: that counts once."""
     created_at: Mapped[float]
     updated_at: Mapped[float]
     joined_at: Mapped[float | None] = mapped_column(default=None)

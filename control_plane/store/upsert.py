@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import func
+from sqlalchemy import Table, func
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store.tables import Base
 
 Rows = Sequence[Mapping[str, Any]]
-_AT_ONCE = 500
-"""SQLite takes some thirty thousand values in a statement."""
 
 
 async def upsert(session: AsyncSession, table: type[Base], rows: Rows) -> None:
@@ -32,16 +30,19 @@ async def upsert_rising(
 async def _upsert(
     session: AsyncSession, table: type[Base], rows: Rows, rising: Sequence[str]
 ) -> None:
+    """One statement for all rows, however many: what is rendered for one row is kept."""
+    if not rows:
+        return
     on_postgresql = session.get_bind().dialect.name == "postgresql"
     greater = func.greatest if on_postgresql else func.max
-    keys = [column.name for column in table.__table__.primary_key]
-    for first in range(0, len(rows), _AT_ONCE):
-        part = rows[first : first + _AT_ONCE]
-        insert = (postgresql.insert if on_postgresql else sqlite.insert)(table).values(list(part))
-        new = insert.excluded
-        written = {
-            name: greater(table.__table__.c[name], new[name]) if name in rising else new[name]
-            for name in part[0]
-            if name not in keys
-        }
-        await session.execute(insert.on_conflict_do_update(index_elements=keys, set_=written))
+    target = cast(Table, table.__table__)
+    keys = [each.name for each in target.primary_key]
+    insert = (postgresql.insert if on_postgresql else sqlite.insert)(target)
+    new = insert.excluded
+    written = {
+        name: greater(target.c[name], new[name]) if name in rising else new[name]
+        for name in rows[0]
+        if name not in keys
+    }
+    statement = insert.on_conflict_do_update(index_elements=keys, set_=written)
+    await session.execute(statement, list(rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from infra.cloud.base import Cloud
+from infra.extras import install_command
 from infra.names import AWS_CLOUD, JOINED_CLOUD, LOCAL_CLOUD
 from infra.settings import Settings
 
@@ -38,6 +39,6 @@ def _open_aws(settings: Settings) -> Cloud:
         from infra.cloud.aws.client import AwsCloud
     except ImportError as error:
         raise UnknownCloud(
-            f"TAMER_CLOUD={AWS_CLOUD} needs boto3: install tamer[aws] ({error})"
+            f"TAMER_CLOUD={AWS_CLOUD} needs boto3 ({error}); get it with: {install_command('aws')}"
         ) from error
     return AwsCloud(settings)

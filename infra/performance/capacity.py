@@ -77,8 +77,8 @@ def capacity(
     if best < 1:
         raise SloUnreachable(
             f"alone, a request of {mix.prompt_tokens:.0f} tokens has its first one after "
-            f"{_ttft_s(time, mix, 1) * 1000:.0f} ms (SLO {slo.ttft_s * 1000:.0f}) and another "
-            f"every {_step_s(time, mix, 1) * 1000:.0f} ms (SLO {slo.tpot_s * 1000:.0f})"
+            f"{_ms(_ttft_s(time, mix, 1))} ms ({_slo(slo.ttft_s)}) and another every "
+            f"{_ms(_step_s(time, mix, 1))} ms ({_slo(slo.tpot_s)})"
         )
     step_s = _step_s(time, mix, best)
     requests_per_s = PROMISED_SHARE * best / (step_s * max(1.0, mix.output_tokens))
@@ -91,6 +91,15 @@ def capacity(
         decode_tokens_per_s=requests_per_s * mix.output_tokens,
         limited_by=_limit(time, mix, slo, best, room, max_running),
     )
+
+
+def _ms(seconds: float) -> str:
+    """Small ones with what tells them apart: 0.3 is not met by 0.4."""
+    return f"{seconds * 1000:.0f}" if seconds >= 1.0 else f"{seconds * 1000:.3g}"
+
+
+def _slo(limit_s: float) -> str:
+    return "no SLO" if math.isinf(limit_s) else f"SLO {_ms(limit_s)}"
 
 
 def _step_s(time: StepTime, mix: RequestMix, batch: int) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from infra.extras import install_command
 from infra.settings import Settings
 from infra.storage import directory
 from infra.storage.base import Moved, NotStored, Storage, StorageError, ignore
@@ -68,4 +69,5 @@ def check_s3() -> None:
     try:
         import boto3  # noqa: F401
     except ImportError as error:
-        raise StorageError("s3:// needs boto3: install tamer with its extra 's3'") from error
+        said = f"s3:// needs boto3; get it with: {install_command('s3')}"
+        raise StorageError(said) from error

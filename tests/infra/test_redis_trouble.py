@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from redis.asyncio.connection import AbstractConnection
 
 from infra.connection import REDIS_AWAY, connect
 from infra.redis_check import UnfitRedis, check_at_start, check_jobs_server
@@ -125,6 +127,25 @@ async def test_a_cluster_that_misses_slots_is_waited_for(lonely_node: ClusterNod
 
 async def test_a_cluster_that_is_away_is_waited_for() -> None:
     assert "TAMER_JOBS_URL" in await advice_for("redis+cluster://127.0.0.1:1,127.0.0.1:2")
+
+
+async def test_a_node_that_goes_away_while_it_is_greeted_is_away(
+    valkey_cluster_servers: ValkeyCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """redis-py's own words for it are of an attribute."""
+    redis = connect(valkey_cluster_servers.url)
+    await redis.execute_command("GET", "key")
+    send = AbstractConnection._send_packed_command
+
+    async def send_without_stream(connection: Any, command: Any) -> Any:
+        connection._writer = None
+        return await send(connection, command)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AbstractConnection, "_send_packed_command", send_without_stream)
+        with pytest.raises(REDIS_AWAY):
+            await redis.execute_command("GET", "key")
+    await redis.aclose()
 
 
 async def test_a_url_for_another_topology_is_refused_with_the_right_one(

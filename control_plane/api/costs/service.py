@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Iterable
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -9,12 +10,12 @@ from control_plane.api.costs.schemas import By, CostLine, Costs, show_line
 from control_plane.api.problem import not_found
 from control_plane.ledger.billing import HOUR_S
 from control_plane.ledger.charge import NOBODY
-from control_plane.ledger.report import Line, Lines, by_day, by_deployment, by_tenant
+from control_plane.ledger.report import Line, Lines, by_tenant
 from control_plane.store.clock import read_clock
-from control_plane.store.repositories import charges, deployments, token_counts
+from control_plane.store.repositories import charges, cost_sums, deployments, token_counts
 from infra.periods import date
 
-_SPLITS = {By.DEPLOYMENT: by_deployment, By.TENANT: by_tenant, By.DAY: by_day}
+_DAY_S = 86_400
 
 
 async def costs(session: AsyncSession, by: By, since_s: float, name: str | None) -> Costs:
@@ -29,20 +30,12 @@ async def costs(session: AsyncSession, by: By, since_s: float, name: str | None)
     now = await read_clock(session)
     since = int((now - since_s) // HOUR_S) * HOUR_S
     deployment_ids = await _ids_of(session, name)
-    tokens = await token_counts.by_hour(session, since, now, deployment_ids)
-    total = Line()
-    for each in tokens:
-        total.count(each)
+    within = since, now, deployment_ids
     if by is By.INSTANCE:
-        lines = await _of_instances(session, since, now, deployment_ids, total)
+        lines, total = await _of_instances(session, *within)
     else:
-        hours = await charges.by_hour(session, since, now, deployment_ids)
-        for cost in hours:
-            total.used_micros += cost.used_micros
-            total.idle_micros += cost.idle_micros
-        # A month of many deployments takes a while to split.
-        found = await asyncio.to_thread(_SPLITS[by], hours, tokens)
-        lines = await _named(session, by, found)
+        found = await _SPLITS[by](session, *within)
+        lines, total = await _named(session, by, found), _sum(found.values())
     return Costs(
         by=by,
         since=since,
@@ -64,21 +57,38 @@ async def _ids_of(session: AsyncSession, name: str | None) -> Collection[str] | 
 
 
 async def _of_instances(
-    session: AsyncSession,
-    since: float,
-    until: float,
-    deployment_ids: Collection[str] | None,
-    total: Line,
-) -> list[CostLine]:
+    session: AsyncSession, since: int, until: float, deployment_ids: Collection[str] | None
+) -> tuple[list[CostLine], Line]:
     """Tokens are not counted by machine: they stand in the total alone."""
     lines = []
     for each in await charges.by_instance(session, since, until, deployment_ids):
-        total.used_micros += each.used_micros
-        total.idle_micros += each.idle_micros
         name = f"{each.instance_type} {each.zone} {each.market}"
         shown = show_line(each.instance_id, name, Line(each.used_micros, each.idle_micros))
         lines.append(shown.model_copy(update={"billed_s": each.seconds}))
-    return _dearest_first(lines)
+    whole = await cost_sums.by_deployment(session, since, until, deployment_ids)
+    return _dearest_first(lines), _sum(whole.values())
+
+
+async def _by_tenant(
+    session: AsyncSession, since: int, until: float, deployment_ids: Collection[str] | None
+) -> Lines:
+    """Each hour is shared by itself, to the last millionth. It is done a day at a time, so that
+    others are served between."""
+    lines: defaultdict[str, Line] = defaultdict(Line)
+    for begin in range(since, int(until) + 1, _DAY_S):
+        within = begin, min(until, begin + _DAY_S), deployment_ids
+        hours = await charges.by_hour(session, *within)
+        tokens = await token_counts.by_hour(session, *within)
+        for tenant, line in (await asyncio.to_thread(by_tenant, hours, tokens)).items():
+            lines[tenant].add(line)
+    return lines
+
+
+def _sum(lines: Iterable[Line]) -> Line:
+    total = Line()
+    for each in lines:
+        total.add(each)
+    return total
 
 
 async def _named(session: AsyncSession, by: By, found: Lines) -> list[CostLine]:
@@ -93,3 +103,10 @@ async def _named(session: AsyncSession, by: By, found: Lines) -> list[CostLine]:
 def _dearest_first(lines: list[CostLine]) -> list[CostLine]:
     """What is nobody's is told last."""
     return sorted(lines, key=lambda line: (line.id == NOBODY, -line.usd, line.name))
+
+
+_SPLITS = {
+    By.DEPLOYMENT: cost_sums.by_deployment,
+    By.TENANT: _by_tenant,
+    By.DAY: cost_sums.by_day,
+}

@@ -29,7 +29,7 @@ async def require_offer(session: AsyncSession, spec: DeploymentSpec, settings: S
     """
     if settings.cloud != AWS_CLOUD:
         return
-    _require_places(spec, settings)
+    require_places(spec, settings)
     found = await fitting_types(session, spec, settings)
     if found:
         _require_price(spec, found)
@@ -60,15 +60,38 @@ def placement_notes(spec: DeploymentSpec, settings: Settings) -> list[str]:
     return [f"placement.{field}: {said}" for field in sorted(stated)]
 
 
-def _require_places(spec: DeploymentSpec, settings: Settings) -> None:
+def require_places(spec: DeploymentSpec, settings: Settings) -> None:
+    """What is allowed has to lie where this control plane launches. Raises Problem 422."""
     region, placement = settings.aws_region, spec.placement
     if region and placement.regions and region not in placement.regions:
         message = f"this control plane launches in {region} (TAMER_AWS_REGION): allow it"
         raise invalid_field("placement.regions", message)
+    _require_zones(region, spec)
     zones = zone_pairs(settings.aws_subnets)
     if zones and placement.zones and not set(zones) & set(placement.zones):
         message = f"there are subnets in {', '.join(sorted(zones))} only (TAMER_AWS_SUBNETS)"
         raise invalid_field("placement.zones", message)
+
+
+def _require_zones(region: str, spec: DeploymentSpec) -> None:
+    """One has to lie in the region of this control plane, where that is set, and in one that the
+    spec allows."""
+    regions, zones = spec.placement.regions, spec.placement.zones
+    allowed = [region] if region else regions
+    if not zones or not allowed or any(_is_in(zone, each) for zone in zones for each in allowed):
+        return
+    where = (
+        f"this control plane launches in {region} (TAMER_AWS_REGION)"
+        if region
+        else f"placement.regions allows {', '.join(regions)}"
+    )
+    message = f"no zone of these is there: {where}; its zones are called like {allowed[0]}a"
+    raise invalid_field("placement.zones", message)
+
+
+def _is_in(zone: str, region: str) -> bool:
+    """us-east-1a and the local us-east-1-bos-1a are in us-east-1."""
+    return zone.startswith(region) and not zone[len(region) :][:1].isdigit()
 
 
 def _allowed(spec: DeploymentSpec, sold: Iterable[InstanceType]) -> Sequence[InstanceType]:
@@ -92,20 +115,42 @@ def _allowed(spec: DeploymentSpec, sold: Iterable[InstanceType]) -> Sequence[Ins
 
 
 def _require_price(spec: DeploymentSpec, found: Sequence[InstanceType]) -> None:
-    """A limit has to allow one replica, and a budget an hour of it."""
+    """A limit has to allow one replica and as many as are always wanted, a budget an hour of
+    them."""
     cheapest = min(found, key=_slot_usd)
     spot = spec.placement.spot != "never"
     least = _slot_usd(cheapest) * (_LEAST_SPOT_SHARE if spot else 1.0)
     market = "spot, at the largest discount there is" if spot else "on demand"
     where = f"on {cheapest.name} ({cheapest.accelerator}), {market}; raise it"
-    limit = spec.placement.max_usd_per_hour
-    if limit is not None and limit < least:
-        message = f"${limit:g} an hour is less than one replica can cost: ${least:.4g} {where}"
+    limit, (floor, said) = spec.placement.max_usd_per_hour, _floor(spec)
+    if limit is not None and limit < floor * least:
+        message = f"${limit:g} an hour is less than {_cost(floor, said, least)} {where}"
         raise invalid_field("placement.max_usd_per_hour", message)
+    always = max(1, spec.scaling.min_replicas)
     for field, budget in spec.budget:
-        if budget is not None and budget < least:
-            message = f"${budget:g} is less than one replica costs in an hour: ${least:.4g} {where}"
+        if budget is not None and budget < always * least:
+            cost = _cost(always, "min_replicas", least)
+            message = f"${budget:g} is less than an hour of what {cost} {where}"
             raise invalid_field(f"budget.{field}", message)
+
+
+def _floor(spec: DeploymentSpec) -> tuple[int, str]:
+    """The most replicas that are wanted whatever the demand, at least one, and the field of
+    `scaling` that says so."""
+    scheduled = (
+        (each.min_replicas, f"schedule.{index}.min_replicas")
+        for index, each in enumerate(spec.scaling.schedule)
+    )
+    always = (max(1, spec.scaling.min_replicas), "min_replicas")
+    return max([always, *scheduled], key=lambda each: each[0])
+
+
+def _cost(replicas: int, field: str, usd_per_hour: float) -> str:
+    """E.g. "4 replicas (scaling.min_replicas) can cost: 4 x $0.05 = $0.2"."""
+    if replicas == 1:
+        return f"one replica can cost: ${usd_per_hour:.4g}"
+    total = f"{replicas} x ${usd_per_hour:.4g} = ${replicas * usd_per_hour:.4g}"
+    return f"{replicas} replicas (scaling.{field}) can cost: {total}"
 
 
 def _slot_usd(kind: InstanceType) -> float:

@@ -3,6 +3,9 @@ those who ask before they deploy."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import ceil
+
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,6 +20,8 @@ from infra.names import AWS_CLOUD
 from infra.settings import Settings
 
 _SHOWN = 5
+_CLEARLY = 0.9
+"""Times the price, or less."""
 _SAMPLES = 50
 
 
@@ -27,6 +32,8 @@ class MachineShown(BaseModel):
     accelerator: str
     usd_per_hour: float
     """On demand, as listed; 0: it is there already."""
+    devices: int = 1
+    """So many replicas share the machine, and its price."""
     usd_per_million_tokens: float | None = None
     """Prompt and output tokens of usual requests (512 and 256), when there are as many as a replica
     serves within the SLO, by data sheets; null: too little is known."""
@@ -48,9 +55,13 @@ class RolloutPreview(BaseModel):
 class Preview(BaseModel):
     cloud: str
     machines: list[MachineShown]
-    """The cheapest first; the plan over live prices is made when a replica is wanted."""
+    """The cheapest for its least replicas first; the plan over live prices is made when a replica
+    is wanted."""
+    cheapest_when_busy: MachineShown | None
+    """Where a million tokens cost clearly less than on the cheapest machine: a dearer one that
+    serves more requests at once. It is chosen where the specification allows nothing else."""
     usd_per_hour_at_min: float
-    """Of the least replicas, on the cheapest of these, on demand."""
+    """Of the least replicas, on whole machines of the cheapest kind, on demand."""
     usd_per_hour_at_max: float
     cold_start: ColdStartShown
     rollout: RolloutPreview | None
@@ -65,15 +76,22 @@ async def preview(
     settings: Settings,
 ) -> Preview:
     """Writes nothing. `replaces`: whether another revision runs now."""
-    machines = await _machines(session, spec, settings)
-    cheapest = machines[0].usd_per_hour if machines else 0.0
+    kinds: Sequence[InstanceType] = ()
+    fitting = [_here(spec)]
+    if settings.cloud == AWS_CLOUD:
+        kinds = await fitting_types(session, spec, settings)
+        model = await models.find(session, spec.model)
+        first = sorted(kinds, key=lambda kind: _usd(kind, max(1, spec.scaling.min_replicas)))
+        fitting = [_shown(each, spec, model) for each in first] if model else []
+    machines = fitting[:_SHOWN]
     rollout = spec.rollout
     steps = list(rollout.steps) or ([5, 25, 100] if rollout.strategy == "canary" else [100])
     return Preview(
         cloud=settings.cloud,
         machines=machines,
-        usd_per_hour_at_min=round(cheapest * spec.scaling.min_replicas, 6),
-        usd_per_hour_at_max=round(cheapest * spec.scaling.max_replicas, 6),
+        cheapest_when_busy=_cheapest_when_busy(fitting),
+        usd_per_hour_at_min=_least_usd(kinds, spec.scaling.min_replicas),
+        usd_per_hour_at_max=_least_usd(kinds, spec.scaling.max_replicas),
         cold_start=await _cold_start(session, revision),
         rollout=(
             RolloutPreview(strategy=rollout.strategy, rollback_on=rollout.rollback_on, steps=steps)
@@ -83,15 +101,27 @@ async def preview(
     )
 
 
-async def _machines(
-    session: AsyncSession, spec: DeploymentSpec, settings: Settings
-) -> list[MachineShown]:
-    if settings.cloud != AWS_CLOUD:
-        device = str(spec.engine.options.get("device", "cpu"))
-        return [MachineShown(instance_type="this machine", accelerator=device, usd_per_hour=0.0)]
-    found = await fitting_types(session, spec, settings)
-    model = await models.find(session, spec.model)
-    return [_shown(each, spec, model) for each in found[:_SHOWN]] if model is not None else []
+def _here(spec: DeploymentSpec) -> MachineShown:
+    device = str(spec.engine.options.get("device", "cpu"))
+    return MachineShown(instance_type="this machine", accelerator=device, usd_per_hour=0.0)
+
+
+def _usd(kind: InstanceType, replicas: int) -> float:
+    """An hour of whole machines: a device that nobody uses is paid for, too."""
+    return kind.usd_per_hour * ceil(replicas / kind.devices)
+
+
+def _least_usd(kinds: Sequence[InstanceType], replicas: int) -> float:
+    return round(min((_usd(each, replicas) for each in kinds), default=0.0), 6)
+
+
+def _cheapest_when_busy(machines: Sequence[MachineShown]) -> MachineShown | None:
+    """Of these, the cheapest first."""
+    known = [(usd, each) for each in machines if (usd := each.usd_per_million_tokens) is not None]
+    if not known:
+        return None
+    least_usd, best = min(known, key=lambda pair: pair[0])
+    return best if least_usd < _CLEARLY * known[0][0] else None
 
 
 def _shown(kind: InstanceType, spec: DeploymentSpec, model: Model) -> MachineShown:
@@ -101,6 +131,7 @@ def _shown(kind: InstanceType, spec: DeploymentSpec, model: Model) -> MachineSho
         instance_type=kind.name,
         accelerator=kind.accelerator,
         usd_per_hour=round(usd_per_hour, 6),
+        devices=kind.devices,
         usd_per_million_tokens=round(usd_per_hour / (served * 3600) * 1e6, 4) if served else None,
     )
 

@@ -66,7 +66,7 @@ async def apply(change: Change, spec: DeploymentSpec, again: bool = False) -> Ou
     deployment = existing.deployment
     if deployment.state == DeploymentState.DELETING:
         raise Problem(409, "name-taken", _taken(deployment))
-    notes = _notes(spec, change.settings)
+    notes = _notes(spec, change.settings, deployment.target_replicas)
     await require_device(change.session, spec, change.settings)
     await require_offer(change.session, spec, change.settings)
     now = await read_clock(change.session)
@@ -98,7 +98,7 @@ async def delete(change: Change, name: str) -> Deployed:
 
 
 async def _create(change: Change, spec: DeploymentSpec) -> Outcome:
-    notes = _notes(spec, change.settings)
+    notes = _notes(spec, change.settings, target=0)
     await require_device(change.session, spec, change.settings)
     await require_offer(change.session, spec, change.settings)
     now = await read_clock(change.session)
@@ -126,7 +126,17 @@ async def _record(change: Change, action: str, deployment: Deployment, revision:
     )
 
 
-def _notes(spec: DeploymentSpec, settings: Settings) -> list[str]:
+def _notes(spec: DeploymentSpec, settings: Settings, target: int) -> list[str]:
+    if spec.scaling.mode != "advise" or target:
+        return _limit_notes(spec, settings)
+    message = (
+        "scaling.mode: advise starts nothing, and at zero requests wait in vain: say act, or order "
+        f"replicas ('tamer scale {spec.name} 1 --for 2h')"
+    )
+    return [message, *_limit_notes(spec, settings)]
+
+
+def _limit_notes(spec: DeploymentSpec, settings: Settings) -> list[str]:
     """Limits on money are true by themselves where machines cost nothing."""
     if settings.cloud not in (LOCAL_CLOUD, JOINED_CLOUD):
         return placement_notes(spec, settings)

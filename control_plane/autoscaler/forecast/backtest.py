@@ -18,7 +18,7 @@ request that waits is worse than a replica that idles."""
 _MARGIN = 0.95
 """Another one must cost less than this share of the first."""
 _LEAST_WINDOWS = 12
-_TRIALS = 200
+_TRIALS = 60
 
 
 @dataclass(frozen=True, slots=True)

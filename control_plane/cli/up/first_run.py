@@ -17,12 +17,14 @@ _SPEC = {
     "model": MODEL,
     # So small a model shows what int8 costs: to this question two first words are all but equal.
     "engine": {"quantization": "none"},
-    "scaling": {"min_replicas": 1, "max_replicas": 1},
 }
 
 
-async def serve_first_model(client: ApiClient, screen: Screen) -> None:
+async def serve_first_model(client: ApiClient, screen: Screen, *, keep: bool) -> None:
     """Import and deploy the first model, unless they exist, and ask it a question.
+
+    Args:
+        keep: one replica stays while nobody asks; else its machine is given back.
 
     Raises:
         CommandError: a step failed; the message says which and why.
@@ -31,7 +33,8 @@ async def serve_first_model(client: ApiClient, screen: Screen) -> None:
         model = await client.find(f"/models/{MODEL}")
         if model is None or model["state"] != "ready":
             await import_model(client, screen, MODEL, SOURCE)
-        await client.put(f"/deployments/{MODEL}", _SPEC)
+        scaling = {"min_replicas": int(keep), "max_replicas": 1}
+        await client.put(f"/deployments/{MODEL}", {**_SPEC, "scaling": scaling})
     await wait_until_ready(client, screen, MODEL, _READY_LIMIT_S)
     await _ask_first_question(client, screen)
 

@@ -19,7 +19,7 @@ from control_plane.cli.up.readiness import NotReady, wait_until_ready
 from control_plane.cli.up.supervisor import Supervisor
 from infra.broker_check import broker_trouble
 from infra.embedded_disk import DiskSync
-from infra.names import JOINED_CLOUD
+from infra.names import JOINED_CLOUD, LOCAL_CLOUD
 from infra.private_folder import make_private
 from infra.settings import Settings
 
@@ -82,7 +82,8 @@ class Life:
             if self._settings.cloud == JOINED_CLOUD:
                 self._screen.note("machines serve here once they join: 'tamer worker token'")
             elif self._first_model:
-                await serve_first_model(client, self._screen)
+                free = self._settings.cloud == LOCAL_CLOUD
+                await serve_first_model(client, self._screen, keep=free)
         self._show_how_to_go_on(server)
         await asyncio.Event().wait()
 

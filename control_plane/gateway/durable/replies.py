@@ -53,7 +53,7 @@ async def complete(services: Services, wanted: DurableRequest, request: Request)
     finally:
         await end_tasks(reading, leaving)
     if answer.failure is not None:
-        raise ending_error(answer.failure)
+        raise ending_error(answer.failure, services.known.route(wanted.model))
     return JSONResponse(whole(wanted, answer), headers={"content-location": _path(wanted)})
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store.repositories.listings import Deployed, live_deployments
+from control_plane.store.row_version import row_version
 from control_plane.store.tables import Deployment, Model, Revision, Rollout
 from control_plane.store.writing import write_one
 from infra.states import DeploymentState
@@ -63,6 +64,16 @@ async def all_live(session: AsyncSession) -> list[Deployed]:
     return [Deployed(*row) for row in rows]
 
 
+async def versions(session: AsyncSession) -> dict[str, str | None]:
+    """Of those that `all_live` finds, as `row_version` says them."""
+    found = await session.execute(
+        live_deployments()
+        .with_only_columns(Deployment.id, row_version(Deployment))
+        .order_by(Deployment.name)
+    )
+    return dict(found.all())
+
+
 async def live_among(session: AsyncSession, deployment_ids: Collection[str]) -> list[Deployed]:
     """As `all_live`, of these."""
     rows = await session.execute(live_deployments().where(Deployment.id.in_(deployment_ids)))
@@ -103,8 +114,7 @@ async def newest_named(session: AsyncSession, name: str) -> Deployment | None:
 
 
 async def ids_named(session: AsyncSession, names: Collection[str]) -> dict[str, list[str]]:
-    """Of all that have, or had, one of these names, oldest first, by name. No index finds those
-    that are deleted: not for a loop."""
+    """Of all that have, or had, one of these names, oldest first, by name."""
     if not names:
         return {}
     found = await session.execute(

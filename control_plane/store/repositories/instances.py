@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from control_plane.store.clock import database_now, read_clock
 from control_plane.store.ids import Prefix, new_id
 from control_plane.store.repositories.replicas import LIVE as REPLICA_LIVE
+from control_plane.store.row_version import row_version
 from control_plane.store.tables import Deployment, Instance, Model, Replica, Revision
 from control_plane.store.writing import write_one
 from infra.names import JOINED_CLOUD
@@ -30,6 +31,16 @@ async def live(session: AsyncSession) -> Sequence[Instance]:
         select(Instance).where(Instance.state.in_(LIVE)).order_by(Instance.id)
     )
     return found.all()
+
+
+async def versions(session: AsyncSession) -> dict[str, str | None]:
+    """Of those that `live` finds, in its order, as `row_version` says them."""
+    found = await session.execute(
+        select(Instance.id, row_version(Instance))
+        .where(Instance.state.in_(LIVE))
+        .order_by(Instance.id)
+    )
+    return dict(found.all())
 
 
 async def newest_joins_s(session: AsyncSession, cloud: str, most: int) -> Sequence[float]:
@@ -158,7 +169,7 @@ async def launched(
 
 
 async def refuse(session: AsyncSession, instance_id: str, reason: str) -> None:
-    """The cloud had no machine to give."""
+    """The cloud had no machine to give, or took it back before all on it served."""
     await write_one(
         session,
         update(Instance).where(Instance.id == instance_id).values(refused=True, reason=reason),

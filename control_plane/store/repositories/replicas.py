@@ -11,6 +11,7 @@ from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from control_plane.store.clock import database_now, read_clock
 from control_plane.store.ids import Prefix, new_id
+from control_plane.store.row_version import row_version
 from control_plane.store.tables import Deployment, Replica, Rollout
 from control_plane.store.writing import write_one
 from infra.states import ReplicaState, advance, is_final
@@ -31,6 +32,14 @@ class Standing(NamedTuple):
 async def live(session: AsyncSession) -> Sequence[Replica]:
     """Replicas that have not ended, oldest first."""
     return await _live(session)
+
+
+async def versions(session: AsyncSession) -> dict[str, str | None]:
+    """Of those that `live` finds, in its order, as `row_version` says them."""
+    found = await session.execute(
+        select(Replica.id, row_version(Replica)).where(Replica.state.in_(LIVE)).order_by(Replica.id)
+    )
+    return dict(found.all())
 
 
 async def live_of(session: AsyncSession, deployment_id: str) -> Sequence[Replica]:

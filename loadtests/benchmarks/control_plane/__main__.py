@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from control_plane.controller.garbage import collect_less_often
 from loadtests.benchmarks.control_plane import placement, problems
 from loadtests.benchmarks.control_plane.cell import Cell, TooSlow, open_cell
 from loadtests.benchmarks.control_plane.fleet import Size
@@ -162,6 +163,7 @@ def _placement(report: Report, options: argparse.Namespace) -> None:
     )
     deployments, seeds = (10, 3) if options.quick else (50, _SEEDS)
     _note(f"placement: {deployments} deployments over {len(rows)} rows, {seeds} problems")
+    collect_less_often()  # as the controller does, in which plans are made
     placed = placement.measure(rows, deployments, seeds)
     used = sum(each.solver == "greedy" for each in placed)
     name = f"placement.{deployments}x{len(rows)}"

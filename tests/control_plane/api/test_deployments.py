@@ -297,3 +297,13 @@ async def test_the_clock_in_answers_is_the_databases(
     made = (await client.post("/deployments", json=_CHAT)).json()["deployment"]
     assert before <= made["created_at"] < before + 30
     assert made["id"][:4] == new_id(Prefix.DEPLOYMENT)[:4]
+
+
+async def test_advice_alone_starts_nothing_and_says_so(
+    client: httpx.AsyncClient, make_model: MakeModel
+) -> None:
+    await make_model()
+    spec = {**_CHAT, "scaling": {"mode": "advise"}}
+    [note] = (await client.post("/deployments", json=spec)).json()["notes"]
+    assert "tamer scale chat 1 --for" in note
+    assert (await client.put("/deployments/chat", json=_CHAT)).json()["notes"] == []

@@ -92,9 +92,11 @@ async def test_a_dry_run_tells_what_it_would_run_on_cost_and_take(
                 "instance_type": "this machine",
                 "accelerator": "cpu",
                 "usd_per_hour": 0.0,
+                "devices": 1,
                 "usd_per_million_tokens": None,
             }
         ],
+        "cheapest_when_busy": None,
         "usd_per_hour_at_min": 0.0,
         "usd_per_hour_at_max": 0.0,
         "cold_start": {"p50_s": 30.0, "p90_s": 120.0, "starts": 0},

@@ -27,6 +27,10 @@ def deployment(state: str = "ready", **changed: Any) -> dict[str, Any]:
     }
 
 
+def replica(state: str = "ready", revision_id: str = "rev-1") -> dict[str, Any]:
+    return {"id": "rep-1", "state": state, "revision_id": revision_id}
+
+
 def page(*entries: dict[str, Any]) -> tuple[int, Any]:
     return 200, {"data": list(entries), "next_cursor": None}
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from control_plane.cli.exits import ExitCode
-from tests.control_plane.cli.stub_answers import Tamer
+from tests.control_plane.cli.stub_answers import Tamer, page
 from tests.control_plane.cli.stub_server import StubServer
 
 
@@ -37,6 +37,10 @@ def _costs(by: str, *lines: dict[str, Any]) -> dict[str, Any]:
         "lines": list(lines),
         "total": _line("total", "total", sum(each["usd"] for each in lines)),
     }
+
+
+def _key(tenant: str, revoked_at: float | None = None) -> dict[str, Any]:
+    return {"tenant": tenant, "revoked_at": revoked_at}
 
 
 def _budget(tenant: str = "acme") -> dict[str, Any]:
@@ -83,6 +87,12 @@ def test_json_is_what_the_server_said(tamer: Tamer, stub_server: StubServer) -> 
     assert (code, json.loads(out)) == (0, costs)
 
 
+def test_a_span_that_is_too_long_is_refused_with_the_longest(tamer: Tamer) -> None:
+    code, _, error = tamer("cost", "--since", "52w")
+    assert code == ExitCode.USAGE
+    assert "at most 93d" in error
+
+
 @pytest.mark.parametrize("since", ["", "7", "0d", "d", "7m", "-1d"])
 def test_a_span_that_is_none_is_refused_with_an_example(tamer: Tamer, since: str) -> None:
     code, _, error = tamer("cost", f"--since={since}")
@@ -92,10 +102,20 @@ def test_a_span_that_is_none_is_refused_with_an_example(tamer: Tamer, since: str
 
 def test_a_tenant_is_given_a_budget(tamer: Tamer, stub_server: StubServer) -> None:
     stub_server.on("PUT", "/budgets/acme", (200, _budget()))
-    code, out, _ = tamer("budget", "set", "acme", "--per-day", "5")
+    stub_server.on("GET", "/keys", page(_key("acme")))
+    code, out, err = tamer("budget", "set", "acme", "--per-day", "5")
     assert code == 0
-    assert "acme: $5.00 a day" in out
+    assert ("acme: $5.00 a day" in out, err) == (True, "")
     assert stub_server.requests[0][3] == {"usd_per_day": 5.0, "usd_per_month": None}
+
+
+def test_a_budget_that_holds_nobody_says_so(tamer: Tamer, stub_server: StubServer) -> None:
+    """A tenant is a name in a key, so a slip makes a new one."""
+    stub_server.on("PUT", "/budgets/acne", (200, _budget("acne")))
+    stub_server.on("GET", "/keys", page(_key("acme"), _key("acne", revoked_at=1.0)))
+    code, _, err = tamer("budget", "set", "acne", "--per-day", "5")
+    assert code == 0
+    assert "no key is of tenant 'acne'; there are: acme" in err
 
 
 def test_a_budget_without_a_limit_is_none(tamer: Tamer) -> None:

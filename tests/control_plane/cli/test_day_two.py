@@ -99,6 +99,12 @@ def test_half_an_order_is_wrong_usage(
     assert stub_server.requests == []
 
 
+def test_an_order_that_is_too_long_is_refused_with_what_has_no_end(tamer: Tamer) -> None:
+    code, _, err = tamer("scale", "chat", "3", "--for", "31d")
+    assert code == ExitCode.USAGE
+    assert "at most 30d; 'tamer scale chat --min 3'" in err
+
+
 @pytest.fixture
 def chat_yaml(tmp_path: Path) -> str:
     path = tmp_path / "chat.yaml"

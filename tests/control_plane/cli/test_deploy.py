@@ -9,7 +9,7 @@ import pytest
 
 from control_plane.cli.exits import ExitCode
 from infra.names import NAME_RULE
-from tests.control_plane.cli.stub_answers import SPEC, Tamer, deployment
+from tests.control_plane.cli.stub_answers import SPEC, Tamer, deployment, page, replica
 from tests.control_plane.cli.stub_server import StubServer
 
 
@@ -78,10 +78,29 @@ def test_deploy_waits_until_it_is_ready(
         (200, deployment("deploying", reason="0 of 1")),
         (200, deployment("ready")),
     )
+    stub_server.on("GET", "/deployments/chat/replicas", page(replica()))
     code, out, err = tamer("deploy", "-f", chat_yaml, "--wait")
     assert code == 0
     assert out.endswith("chat: ready\n")
     assert "deploying (0 of 1)" in err
+
+
+def test_deploy_waits_for_the_replicas_that_it_must_have(
+    tamer: Tamer, stub_server: StubServer, chat_yaml: str
+) -> None:
+    """The first that serves makes a deployment ready."""
+    two = {**SPEC, "scaling": {"min_replicas": 2, "max_replicas": 2}}
+    applied = {"deployment": deployment(spec=two), "changed": True, "notes": []}
+    some = deployment(spec=two, target_replicas=2, reason="1 of 2 replicas ready")
+    all_of_them = deployment(spec=two, target_replicas=2)
+    before = (200, deployment())
+    stub_server.on("PUT", "/deployments/chat", (200, applied))
+    stub_server.on("GET", "/deployments/chat", before, (200, some), (200, all_of_them))
+    first, both = page(replica(), replica("loading")), page(replica(), replica())
+    stub_server.on("GET", "/deployments/chat/replicas", first, both)
+    code, _, err = tamer("deploy", "-f", chat_yaml, "--wait")
+    assert code == 0
+    assert "1 of 2 replicas ready" in err
 
 
 def test_deploy_gives_up_waiting_for_what_failed_or_takes_too_long(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from control_plane.cli.exits import ExitCode
-from tests.control_plane.cli.stub_answers import SPEC, Tamer, deployment
+from tests.control_plane.cli.stub_answers import SPEC, Tamer, deployment, page, replica
 from tests.control_plane.cli.stub_server import StubServer
 
 _PREVIEW = {
@@ -32,7 +32,7 @@ def _rollout(state: str = "watching", **changed: Any) -> dict[str, Any]:
         "step": 1,
         "percent": 25,
         "promoted": False,
-        "reason": "2 new replicas ready >= 2: 25 % of the traffic",
+        "reason": "25 % of the traffic; new replicas ready: 2, needed: 2",
         "created_at": 1_700_000_000.0,
         "state_at": 1_700_000_060.0,
         "ended_at": None,
@@ -83,6 +83,27 @@ def test_waiting_for_a_revision_that_is_rolled_back_fails_with_the_reason(
     assert "9 of 20 requests failed" in err
 
 
+def test_what_was_ready_before_is_not_what_is_waited_for(
+    tamer: Tamer, stub_server: StubServer, chat_json: str
+) -> None:
+    """Until the controller has looked, the state is that of the old revision."""
+    new = deployment(revision={"id": "rev-2"})
+    begun, watched = _rollout("preparing"), _rollout("watching")
+    stub_server.on("PUT", "/deployments/chat", (200, {"deployment": new, "changed": True}))
+    stub_server.on("GET", "/deployments/chat", (200, new))
+    stub_server.on(
+        "GET",
+        "/deployments/chat/rollout",
+        (200, begun),
+        (200, watched),
+        (200, _rollout("finished", ended_at=1_700_000_090.0)),
+    )
+    stub_server.on("GET", "/deployments/chat/replicas", page(replica(revision_id="rev-2")))
+    code, out, err = tamer("deploy", chat_json, "--wait")
+    assert (code, out.splitlines()[-1], err) == (0, "chat: ready", "")
+    assert stub_server.answers[("GET", "/api/v1/deployments/chat/rollout")][1:] == []
+
+
 def test_a_dry_run_of_a_json_file_tells_machines_prices_and_the_cold_start(
     tamer: Tamer, stub_server: StubServer, chat_json: str
 ) -> None:
@@ -99,6 +120,46 @@ def test_a_dry_run_of_a_json_file_tells_machines_prices_and_the_cold_start(
     assert [each[0] for each in stub_server.requests if each[0] == "PUT"] == ["PUT"]
     _, out, _ = tamer("deploy", "--dry-run", "--json", chat_json)
     assert json.loads(out)["preview"] == _PREVIEW
+
+
+def test_a_dry_run_tells_how_long_a_budget_lasts_that_its_least_replicas_spend(
+    tamer: Tamer, stub_server: StubServer, chat_json: str
+) -> None:
+    def out(**budget: float | None) -> str:
+        wanted = deployment(spec={**SPEC, "budget": budget})
+        answer = {"deployment": wanted, "changed": True, "notes": [], "preview": _PREVIEW}
+        stub_server.on("PUT", "/deployments/chat", (200, answer))
+        return tamer("deploy", "--dry-run", chat_json)[1]
+
+    assert "$5 a day lasts its least replicas 6.21 h" in out(usd_per_day=5.0)
+    assert "lasts" not in out(usd_per_day=20.0, usd_per_month=None)
+
+
+def test_a_dry_run_tells_that_devices_share_a_machine(
+    tamer: Tamer, stub_server: StubServer, chat_json: str
+) -> None:
+    machine = {"instance_type": "p4d.24xlarge", "accelerator": "A100", "usd_per_hour": 3.0}
+    preview = {**_PREVIEW, "machines": [{**machine, "devices": 8}]}
+    answer = {"deployment": deployment(), "changed": True, "notes": [], "preview": preview}
+    stub_server.on("PUT", "/deployments/chat", (200, answer))
+    _, out, _ = tamer("deploy", "--dry-run", chat_json)
+    assert "$3 an hour and replica (8 share a machine of $24)" in out
+
+
+def test_status_tells_which_replicas_are_of_the_earlier_revision(
+    tamer: Tamer, stub_server: StubServer
+) -> None:
+    def row(id: str, revision_id: str) -> dict[str, Any]:
+        more = {"id": id, "instance_id": "ins-1", "created_at": 1.0, "reason": ""}
+        return {**replica(revision_id=revision_id), **more}
+
+    stub_server.on("GET", "/deployments/chat", (200, deployment(revision={"id": "rev-2"})))
+    stub_server.on("GET", "/deployments/chat/replicas", page(row("b", "rev-2"), row("a", "rev-1")))
+    lines = tamer("status", "chat")[1].splitlines()
+    assert [line.split()[:3] for line in lines[-2:]] == [
+        ["b", "ready", "present"],
+        ["a", "ready", "earlier"],
+    ]
 
 
 def test_status_tells_why_the_last_start_failed_while_nothing_runs(

@@ -79,6 +79,26 @@ async def test_at_its_budget_a_deployment_grows_no_more(metered: Metered) -> Non
     assert not (await metered.route()).over_budget, "what runs serves"
 
 
+async def test_who_waits_where_a_spent_budget_starts_nothing_is_told_at_once(
+    metered: Metered,
+) -> None:
+    chat = await metered.ready(usd_per_month=10.0)
+    await metered.let_it_have_cost(11.5)
+    await metered.controller.meter()
+    await metered.until_state(chat, "idle")
+    await metered.set_budget(chat, usd_per_month=11.0)
+    await metered.controller.meter()
+    assert [each.reason for each in await metered.decisions(chat, "budget")][-1] == "held"
+    await metered.offer(chat, "job-1")
+    await metered.quiet()
+    row = await metered.deployment(chat)
+    assert (row.state, row.target_replicas) == ("idle", 0)
+    assert "and none runs: requests are refused" in row.reason
+    ended = (await JobQueue(metered.jobs, chat.revision_id).attend("gateway", 60.0)).ended
+    assert ended == {"job-1": "failed: budget_spent"}
+    assert "is spent" in (await metered.route()).over_budget
+
+
 async def test_past_the_grace_it_drains_and_requests_are_told_when_it_begins_anew(
     metered: Metered,
 ) -> None:
@@ -122,7 +142,9 @@ async def test_a_tenant_pays_by_its_tokens_and_stops_at_its_budget(metered: Mete
     async with metered.database.snapshot() as session:
         spent = await budgets.spendings(session, [budgets.of_tenant("default")])
     assert spent[budgets.of_tenant("default")].day_micros == pytest.approx(3e6, rel=0.01)
-    assert [each.reason for each in await metered.decisions(chat, "budget")] == ["closed"]
+    [told] = await metered.decisions(chat, "budget")
+    assert (told.reason, told.outcome["means"]) == ("closed", "its requests are refused")
+    assert told.formula == "$3.00 of the budget of $2 a day are spent"
 
 
 async def test_a_deployment_that_is_deleted_and_made_again_has_spent_what_it_had(

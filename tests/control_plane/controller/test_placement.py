@@ -10,9 +10,13 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy import select
 
+from control_plane.api.deployments.rollout import change_revision
 from control_plane.controller import notice
 from control_plane.controller.limits import Limits
+from control_plane.store.clock import read_clock
+from control_plane.store.leases import break_lease
 from control_plane.store.repositories import pools, replicas
+from control_plane.store.repositories.revisions import find_or_add
 from control_plane.store.session import Database
 from control_plane.store.tables import Decision, Deployment, Instance, Model, Pool, Quota
 from infra.cloud.base import CloudPool, Market, Notice, NoticeKind
@@ -81,7 +85,8 @@ async def test_a_replica_gets_the_cheapest_machine_and_its_price(traded: Traded)
 async def test_a_plan_tells_what_a_million_tokens_cost_and_what_no_device_can(
     traded: Traded,
 ) -> None:
-    """Of a model whose size is known."""
+    """Of a model whose size is known; and where they would cost less, if there were more."""
+    traded.cloud.sold.append(offer("g6e.xlarge", A, Market.SPOT, 0.5, accelerator="L40S"))
     model = await traded.model()
     async with traded.database.transaction() as session:
         row = await session.get_one(Model, model.id)
@@ -90,6 +95,8 @@ async def test_a_plan_tells_what_a_million_tokens_cost_and_what_no_device_can(
     await traded.until_state(chat, "ready")
     [decision] = await traded.placings(chat)
     assert 0.01 < decision.outcome["usd_per_million_tokens"] < 10
+    [busy] = decision.outcome["cheaper_when_busy"]
+    assert busy.startswith("g6e.xlarge us-east-1a spot (L40S): $")
     swift = await traded.deploy(model, "swift", min_replicas=1)
     async with traded.database.transaction() as session:
         wanted = await session.get_one(Deployment, swift.id)
@@ -158,19 +165,23 @@ async def test_a_notice_starts_the_replacement_while_the_machine_still_serves(
     await traded.until_state(chat, "ready")
 
 
-async def test_machines_that_are_taken_before_they_join_are_no_failed_starts(
-    traded: Traded,
+@pytest.mark.parametrize(
+    ("trait", "value", "reached"),
+    [("silent", True, "booting"), ("becomes", ReplicaState.LOADING, "loading")],
+)
+async def test_machines_that_are_taken_before_they_serve_are_no_failed_starts(
+    traded: Traded, trait: str, value: object, reached: str
 ) -> None:
     """Two in a row would end the deployment here (`crash_limit`)."""
-    traded.script = lambda agent: setattr(agent, "silent", True)
+    traded.script = lambda agent: setattr(agent, trait, value)
     chat = await traded.deploy(await traded.model(), min_replicas=1)
     for round in range(1, 4):
 
-        async def booting(launches: int = round) -> bool:
-            states = {each.state for each in await traded.instances()}
-            return traded.cloud.launches == launches and "booting" in states
+        async def coming(launches: int = round) -> bool:
+            states = {each.state for each in await traded.replicas()}
+            return traded.cloud.launches == launches and reached in states
 
-        await traded.until(booting)
+        await traded.until(coming)
         for id in traded.cloud.alive():
             traded.cloud.take(id)
     async with traded.database.snapshot() as session:
@@ -199,6 +210,45 @@ async def test_a_notice_counts_against_its_pool_and_a_recommendation_a_little(
     assert first.losses > 2 * second.losses
     states = {each.id: each.state for each in await traded.instances()}
     assert states[two.id] == "joined"
+
+
+async def test_a_rebalance_recommendation_counts_once_however_often_it_is_told(
+    traded: Traded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notice, "_PAUSE_S", 0.0)
+    chat = await traded.deploy(await traded.model(), min_replicas=1)
+    await traded.until_state(chat, "ready")
+    [machine] = await traded.instances()
+
+    async def heard() -> bool:
+        return not traded.cloud.announced
+
+    for _ in range(3):
+        traded.cloud.announce(machine.cloud_id, NoticeKind.REBALANCE)
+        await traded.until(heard)
+        assert sum([each.losses for each in await traded.lessons()]) == pytest.approx(0.25, 0.01)
+
+
+async def test_machines_that_are_taken_while_replicas_load_are_losses_and_no_failed_starts(
+    traded: Traded,
+) -> None:
+    """Two in a row would end the deployment here (`crash_limit`)."""
+    traded.script = lambda agent: setattr(agent, "becomes", ReplicaState.LOADING)
+    chat = await traded.deploy(await traded.model(), min_replicas=1)
+    for round in range(1, 3):
+
+        async def loading(launches: int = round) -> bool:
+            states = {each.state for each in await traded.replicas()}
+            return traded.cloud.launches == launches and "loading" in states
+
+        await traded.until(loading)
+        for id in traded.cloud.alive():
+            traded.cloud.take(id)
+    async with traded.database.snapshot() as session:
+        assert await replicas.ended_unready(session, [chat.id], 5) == {}
+    traded.script = lambda agent: None
+    await traded.until_state(chat, "ready")
+    assert sum([each.losses for each in await traded.lessons()]) == pytest.approx(2.0, rel=0.01)
 
 
 class SlowQueue(MarketCloud):
@@ -453,6 +503,42 @@ async def test_deployments_share_the_slots_of_one_machine(traded: Traded) -> Non
     await traded.until_state(one, "ready")
     await traded.until_state(two, "ready")
     assert [each.instance_type for each in await traded.instances()] == ["g6.12xlarge"]
+
+
+async def test_in_a_rollout_each_replica_gets_a_machine_for_its_own_model(traded: Traded) -> None:
+    """A lost one of the old model needs no machine that is large enough for the new one."""
+    large = offer("g6e.xlarge", A, Market.SPOT, 0.9, accelerator="L40S")
+    traded.cloud.sold.append(large)
+    chat = await traded.deploy(
+        await traded.model(), min_replicas=1, placement={"max_usd_per_hour": 1.25}
+    )
+    await traded.until_state(chat, "ready")
+    await begin(traded, chat, await traded.model("large"), parameters=15_000_000_000)
+
+    async def both(small: CloudPool) -> bool:
+        ready = [each.instance_id for each in await traded.replicas() if each.state == "ready"]
+        there = [pool_of(each) for each in await traded.instances() if each.id in ready]
+        return sorted(there) == sorted([small, large.pool])
+
+    await traded.until(lambda: both(SPOT_A))
+    [old] = [each for each in await traded.instances() if pool_of(each) == SPOT_A]
+    traded.cloud.empty.add(SPOT_A)
+    traded.cloud.take(old.id)
+    await traded.until(lambda: both(SPOT_B))
+
+
+async def begin(traded: Traded, chat: Deployment, model: Model, parameters: int) -> None:
+    """A canary of another model, that will not end soon."""
+    async with traded.database.transaction() as session:
+        row = await session.get_one(Deployment, chat.id)
+        (await session.get_one(Model, model.id)).parameters = parameters
+        now = await read_clock(session)
+        options = {"max_context_tokens": 512, "max_running": 2}
+        revision = await find_or_add(session, row.id, model, "paced", options, now)
+        rollout = {"strategy": "canary", "steps": [10, 100], "step_s": 3600.0}
+        spec = {**row.spec, "model": model.name, "rollout": rollout}
+        await change_revision(session, row, spec, revision.id, now, False)
+        break_lease(row)
 
 
 async def test_what_exceeds_the_price_limit_waits_with_the_numbers(traded: Traded) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytest
@@ -10,10 +12,14 @@ from control_plane.autoscaler.crash_loop import CrashPolicy, Failures
 from control_plane.autoscaler.observation import Demand
 from control_plane.autoscaler.policy import ScalingPolicy
 from control_plane.controller import deployment_plan, instance_plan, replica_plan
-from control_plane.controller.deployment_plan import DeploymentSeen
+from control_plane.controller.deployment_seen import DeploymentSeen
 from control_plane.controller.instance_plan import InstanceSeen
 from control_plane.controller.instance_step import Cause, InstanceStep
 from control_plane.controller.limits import Limits
+from control_plane.controller.rollout_plan import RolloutPart
+from control_plane.ledger.budget import Period, Stage, Verdict
+from control_plane.rollout.stage import Stage as RolloutStage
+from control_plane.rollout.strategy import Kind, Strategy
 from control_plane.store.tables import Deployment, Instance, Operation, Replica
 from infra.cloud.base import CloudInstance, CloudInstanceState
 from infra.states import InstanceState, ReplicaState
@@ -114,6 +120,24 @@ def test_what_a_replica_said_before_it_slept_does_not_wake_it(
     assert (step.to if step is not None else None) == expected
 
 
+@pytest.mark.parametrize("on", InstanceState)
+@pytest.mark.parametrize("state", ReplicaState)
+def test_a_settled_replica_has_no_next_step(state: ReplicaState, on: InstanceState) -> None:
+    """Whatever else is so; and those that serve are settled."""
+    machine, row = instance(on.value), replica(state.value, age_s=1e6)
+    row.instance_id, settled = machine.id, False
+    for row.wakes, row.retiring, machine.refused, version in product(
+        (0, 1), ("", "ins-2"), (False, True), (2, 3)
+    ):
+        settled = replica_plan.is_settled(row, machine)
+        if settled:
+            heard = heartbeat("ready", version)
+            assert replica_plan.next_step(row, machine, heard, NOW, LIMITS) is None
+    assert settled == ((state, on) == (ReplicaState.READY, InstanceState.JOINED))
+    row.instance_id = "ins-2"
+    assert not replica_plan.is_settled(row, machine)
+
+
 def seen(**changes: Any) -> InstanceSeen:
     known = {
         "now": NOW,
@@ -130,8 +154,41 @@ def seen(**changes: Any) -> InstanceSeen:
 
 
 GONE = CloudInstance("ins-1", "m", CloudInstanceState.TERMINATED, "killed")
+TAKEN = CloudInstance("ins-1", "m", CloudInstanceState.STOPPING, "taken back", taken=True)
 STOPPING = CloudInstance("ins-1", "m", CloudInstanceState.STOPPING, "user asked")
 NOTICED = CloudInstance("ins-1", "m", CloudInstanceState.RUNNING, noticed=True)
+
+
+@pytest.mark.parametrize(("machine", "again"), [(NOTICED, False), (STOPPING, False), (TAKEN, True)])
+def test_a_machine_that_falls_silent_is_taken_where_the_cloud_says_so(
+    machine: CloudInstance, again: bool
+) -> None:
+    """Before the cloud calls it terminated."""
+    quiet = seen(silent_s=11.0, machine=machine)
+    step = instance_plan.next_step(instance("joined", age_s=99), quiet, LIMITS)
+    assert step is not None
+    assert (step.to, step.place_again) == (InstanceState.LOST, again)
+    assert step.cause == ("ended_by_cloud" if again else "silent")
+
+
+@pytest.mark.parametrize(
+    ("state", "taken", "expected"),
+    [
+        ("booting", True, "requested"),
+        ("loading", True, "terminated"),
+        ("loading", False, "failed"),
+        ("ready", True, "failed"),
+        ("draining", True, "terminated"),
+    ],
+)
+def test_a_machine_that_was_taken_is_no_failed_start_of_what_loaded_on_it(
+    state: str, taken: bool, expected: str
+) -> None:
+    row = instance("lost", reason="taken back")
+    row.refused = taken
+    step = replica_plan.next_step(replica(state), row, None, NOW, LIMITS)
+    assert step is not None
+    assert step.to == expected
 
 
 def owned(state: str, age_s: float = 99.0) -> Instance:
@@ -237,6 +294,17 @@ def test_when_the_cloud_is_asked_for_the_end_of_an_instance(
     assert instance_plan.needs_termination(row, known, LIMITS) is expected
 
 
+@pytest.mark.parametrize(("state", "expected"), [("joined", None), ("noticed", "draining")])
+def test_a_machine_stays_warm_until_the_cloud_wants_it_back(
+    state: str, expected: str | None
+) -> None:
+    """Whether it is taken in the end or not."""
+    row = instance(state)
+    row.kept_for = "dep-1"
+    step = instance_plan.next_step(row, seen(replicas=0, heartbeat=heartbeat(None)), LIMITS)
+    assert (step.to.value if step else None) == expected
+
+
 POLICY = ScalingPolicy(min_replicas=0, max_replicas=9, idle_s=60.0, jobs_per_replica=1)
 
 
@@ -264,6 +332,54 @@ def planned(
         pending=pending or {},
     )
     return deployment_plan.plan(row, known, POLICY, CrashPolicy(limit=3))
+
+
+@pytest.mark.parametrize(("stage", "added"), [(None, 1), (Stage.HELD, 0)])
+def test_a_rollout_adds_nothing_where_the_budget_is_spent(stage: Stage | None, added: int) -> None:
+    """What is lost comes back; a surge is more than there was."""
+    running = [replica("ready", f"rep-{number}", "old") for number in (1, 2)]
+    strategy = Strategy(Kind.BLUE_GREEN)
+    known = DeploymentSeen(
+        now=NOW,
+        replicas=running,
+        running={},
+        failures=Failures(),
+        demand=Demand(2, 0.0, 0.0),
+        pending={"old": 2, "new": 0},
+        rollout=RolloutPart("old", strategy, RolloutStage(), Failures()),
+        verdict=None if stage is None else Verdict(stage, Period.DAY, 10.0, 10.0, NOW + 60),
+    )
+    found = deployment_plan.plan(deployment(), known, POLICY, CrashPolicy())
+    assert min(found.add, 1) == added
+    one_lost = replace(known, replicas=running[:1])
+    again = deployment_plan.plan(deployment(), one_lost, POLICY, CrashPolicy())
+    assert again.finish == ("old",)
+    assert min(again.add, 1) == added
+
+
+@pytest.mark.parametrize(
+    ("states", "told"),
+    [((), True), (("sleeping",), True), (("draining",), False), (("draining", "sleeping"), False)],
+)
+def test_held_at_zero_what_waits_is_told_when_nothing_runs_or_leaves(
+    states: tuple[str, ...], told: bool
+) -> None:
+    known = DeploymentSeen(
+        now=NOW,
+        replicas=[replica(state, f"rep-{state}") for state in states],
+        running={},
+        failures=Failures(),
+        demand=Demand(2, 0.0, 0.0),
+        pending={"new": 1, "old": 1},
+        former=[replica("terminated", "rep-0", "old")],
+        verdict=Verdict(Stage.HELD, Period.DAY, 10.0, 10.0, NOW + 60),
+    )
+    known.former[0].ready_at = NOW - 60
+    at_zero = deployment()
+    at_zero.target_replicas = 0
+    found = deployment_plan.plan(at_zero, known, POLICY, CrashPolicy())
+    assert found.abandon == ("budget_spent" if told else "")
+    assert (found.add, found.finish, found.wake) == (0, (), ())
 
 
 def test_the_furthest_from_ready_then_the_least_busy_then_the_newest_goes_first() -> None:

@@ -262,6 +262,12 @@ async def test_at_zero_a_canary_waits_and_then_starts_beside_the_old_one(cell: C
     await cell.offer(chat, "job-2")
     await rolling.until("watching", 10)
     assert await rolling.weights() == {rolling.old: 90, new: 10}
+    await cell.settle_job(chat, "job-2")
+    asleep = await rolling.until("preparing", 10)
+    assert asleep.watched_s > 0
+    await cell.offer(chat, "job-3")
+    awake = await rolling.until("watching", 10)
+    assert awake.watched_s == asleep.watched_s
 
 
 async def test_a_third_revision_replaces_the_new_one_and_comes_from_the_old_one(

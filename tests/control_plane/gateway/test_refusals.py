@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -345,6 +346,29 @@ async def test_a_budget_that_is_spent_is_named_with_when_it_begins_anew(gateway:
     async with gateway.http() as client:
         path, body = chat()
         reply = await client.post(path, json=body)
+    error = refused(reply, 429)
+    assert said in error["message"]
+    assert (error["type"], error["code"]) == ("insufficient_quota", "budget_spent")
+    assert reply.headers["retry-after"] == "1200"
+    assert reply.headers["x-should-retry"] == "false"
+
+
+@pytest.mark.parametrize("headers", [{}, {"idempotency-key": "once"}])
+async def test_whoever_waited_when_a_budget_was_spent_is_told_as_who_asks_then(
+    gateway: Gateway, headers: dict[str, str]
+) -> None:
+    said = "the budget of deployment 'chat', $10 a day, is spent"
+    async with gateway.http() as client:
+        path, body = chat()
+        waiting = asyncio.create_task(client.post(path, json=body, headers=headers))
+
+        async def queued() -> bool:
+            return (await gateway.queue.balance()).pending == 1
+
+        await eventually(queued)
+        await gateway.publish(over_budget=said, over_budget_s=1200.0)
+        await gateway.queue.abandon("budget_spent")
+        reply = await waiting
     error = refused(reply, 429)
     assert said in error["message"]
     assert (error["type"], error["code"]) == ("insufficient_quota", "budget_spent")

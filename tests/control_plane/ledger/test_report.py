@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control_plane.ledger.charge import NOBODY
-from control_plane.ledger.report import Cost, Tokens, by_day, by_deployment, by_tenant
+from control_plane.ledger.report import Cost, Line, Tokens, by_tenant
 
 _owners = st.sampled_from([NOBODY, "a", "b"])
 _hours = st.integers(0, 50).map(lambda hour: hour * 3600)
@@ -20,12 +20,11 @@ _tokens = st.lists(
 
 
 @given(_costs, _tokens)
-def test_every_split_adds_up_to_the_total(costs: list[Cost], tokens: list[Tokens]) -> None:
+def test_what_tenants_share_adds_up_to_the_total(costs: list[Cost], tokens: list[Tokens]) -> None:
     total = sum(each.used_micros + each.idle_micros for each in costs)
-    for split in (by_deployment, by_tenant, by_day):
-        lines = split(costs, tokens).values()
-        assert sum(each.total_micros for each in lines) == total
-        assert sum(each.output_tokens for each in lines) == sum(t.output_tokens for t in tokens)
+    lines = by_tenant(costs, tokens).values()
+    assert sum(each.total_micros for each in lines) == total
+    assert sum(each.output_tokens for each in lines) == sum(t.output_tokens for t in tokens)
 
 
 def test_tenants_share_an_hour_by_their_tokens_and_outputs_count_twice() -> None:
@@ -43,8 +42,6 @@ def test_an_hour_in_which_nobody_asked_is_nobodys() -> None:
 
 
 def test_a_million_tokens_cost_what_was_paid_while_they_were_made_and_idle_time_too() -> None:
-    costs = [Cost("chat", 0, 1_500_000, 500_000)]
-    [line] = by_deployment(costs, [Tokens("chat", "x", 0, 3_000_000, 1_000_000, 9)]).values()
+    line = Line(1_500_000, 500_000, 3_000_000, 1_000_000, 9)
     assert (line.usd, line.usd_per_million_tokens) == (2.0, 0.5)
-    [unused] = by_deployment(costs, []).values()
-    assert unused.usd_per_million_tokens is None
+    assert Line(1_500_000, 500_000).usd_per_million_tokens is None

@@ -121,6 +121,19 @@ def test_where_nothing_moves_only_what_is_missing_is_placed(solve: Solver) -> No
 
 
 @both
+def test_a_slot_that_is_paid_for_already_is_taken_however_many_machines_are_cheaper(
+    solve: Solver,
+) -> None:
+    cheap = [_offer("g6.xlarge", f"us-east-1{zone}", "spot", 0.30) for zone in "abcdefghijklmnop"]
+    cheap += [_offer("g6.xlarge", f"us-east-1{zone}", "on-demand", 0.40) for zone in "abc"]
+    offers = _offers(*cheap, _EIGHT)
+    there = _want("there", 1.0, offers, running={_EIGHT.pool: 1})
+    plan = solve(Problem(offers, [there, _want("new", 1.0, offers)], moves=False))
+    assert plan.instances == {_EIGHT.pool: 1}
+    assert plan.replicas["new"] == {_EIGHT.pool: 1}
+
+
+@both
 def test_what_stays_counts_with_its_quota(solve: Solver) -> None:
     quota = {Quota("us-east-1", "g6", "spot"): 4}
     want = _want("chat", 2.0, _THREE, running={_SPOT_B.pool: 1}, max_replicas=2)
@@ -142,6 +155,14 @@ def test_a_plan_says_why_the_others_were_not_taken() -> None:
     told = plan.rejected["chat"]
     assert told[_STEADY.pool].startswith("dearer: $0.8000/h a unit, chosen up to $0.3200")
     assert told[_EIGHT.pool] == "not an allowed type"
+
+
+def test_of_two_alike_the_other_is_not_said_to_cost_more() -> None:
+    twin = _offer("g6.xlarge", "us-east-1b", "spot", 0.30)
+    offers = _offers(_SPOT_A, twin)
+    plan = place(Problem(offers, [_want("chat", 1.0, offers)]))
+    [why] = plan.rejected["chat"].values()
+    assert why == "no cheaper: $0.3000/h a unit, as what was chosen"
 
 
 def test_a_search_that_is_cut_off_falls_back_on_the_greedy_plan() -> None:

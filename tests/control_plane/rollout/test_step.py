@@ -38,6 +38,17 @@ def test_a_step_lasts_its_time() -> None:
     assert told(CANARY, FIRST_SHARE, seen(stage_s=60.0)) == ("step_passed", following)
 
 
+def test_a_step_that_nobody_asked_says_so() -> None:
+    """It passes all the same, or a deployment that sleeps at night would never be rolled out."""
+    old, new = Counts(requests=40), Counts()
+    move = next_step(JUDGED, FIRST_SHARE, seen(stage_s=60.0, stable=old, candidate=new))
+    assert move is not None
+    assert (move.reason, move.formula) == (
+        Reason.PASSED,
+        "watched 60 s of 60 s; nobody asked the new revision",
+    )
+
+
 def test_enough_requests_end_a_step_before_its_time() -> None:
     strategy = Strategy(Kind.CANARY, steps=(5, 100), step_s=60, step_requests=100)
     few, enough = Counts(requests=99), Counts(requests=100)
@@ -113,7 +124,24 @@ def test_at_zero_a_replacement_is_done_and_a_canary_waits() -> None:
     idle = seen(target=0, ready=0, stage_s=999.0)
     assert told(Strategy(), Stage(), idle) == ("nothing_runs", Stage(RolloutState.FINISHED, 0, 100))
     assert told(CANARY, Stage(), idle) is None
-    assert told(CANARY, FIRST_SHARE, idle) == ("asleep", Stage(RolloutState.PREPARING, 0, 5))
+    asleep = Stage(RolloutState.PREPARING, 0, 5, watched_s=999.0)
+    assert told(CANARY, FIRST_SHARE, idle) == ("asleep", asleep)
+
+
+def test_a_step_goes_on_after_a_sleep_where_it_was() -> None:
+    """Else a deployment that is asked in short bursts would never come to its end."""
+    stage = FIRST_SHARE
+    for _ in range(2):
+        move = next_step(CANARY, stage, seen(target=0, ready=0, stage_s=25.0))
+        assert move is not None
+        awake = next_step(CANARY, move.stage, seen(stage_s=3600.0))
+        assert awake is not None
+        assert awake.reason is Reason.SHIFTED
+        stage = awake.stage
+    assert stage.watched_s == 50.0
+    assert told(CANARY, stage, seen(stage_s=9.9)) is None
+    following = Stage(RolloutState.PREPARING, 1, 5)
+    assert told(CANARY, stage, seen(stage_s=10.0)) == ("step_passed", following)
 
 
 def test_worse_than_the_old_one_it_is_rolled_back_with_the_numbers() -> None:

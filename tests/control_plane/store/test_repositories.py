@@ -123,6 +123,8 @@ async def test_deployments(database: Database) -> None:
             assert one.revision.id == revision.id
             both = await deployments.all_live(session)
             assert [each.deployment.name for each in both] == ["answers", "chat"]
+            named = [each.deployment.id for each in both]
+            assert list(await deployments.versions(session)) == named
             assert await deployments.names_that_use(session, model) == ["answers", "chat"]
             assert await deployments.spare(session, "dep-1", 1)
             assert not await deployments.spare(session, "dep-1", 1)

@@ -50,6 +50,7 @@ async def test_instances(database: Database) -> None:
             assert await instances.by_cloud_id(session, "local", "local-2") is None
             assert (await instances.by_id(session, [one.id, "ins-none"])) == {one.id: row}
             assert await instances.live_among(session, [one.id, "ins-none"]) == [row]
+            assert list(await instances.versions(session)) == [one.id]
             assert (row.state, row.join_token_hash, row.cloud_id) == (
                 "launching",
                 "hash",
@@ -253,6 +254,7 @@ async def test_replicas(database: Database) -> None:
                 await replicas.live_among(session, [], [one.id, two.id]),
             ):
                 assert [each.id for each in live] == [one.id]
+            assert list(await replicas.versions(session)) == [one.id]
             formers = await replicas.newest_of_former(session, [chat.id], 5)
             assert [each.id for each in formers[chat.id]] == [former.id]
             ended = (await replicas.ended_unready(session, [chat.id], 5))[chat.id]

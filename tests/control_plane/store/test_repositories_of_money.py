@@ -7,11 +7,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.ledger.billing import Price
 from control_plane.ledger.charge import Charge, Share
-from control_plane.ledger.report import Cost, Tokens
+from control_plane.ledger.report import Cost, Line, Tokens
 from control_plane.store.clock import read_clock
 from control_plane.store.repositories import (
     budgets,
     charges,
+    cost_sums,
     prices,
     replica_costs,
     replicas,
@@ -62,6 +63,31 @@ async def test_charges(database: Database) -> None:
             await charges.close(session, [id])
         async with database.snapshot() as session:
             assert await charges.unmetered(session, "", 9) == []
+
+
+async def test_cost_sums(database: Database) -> None:
+    """Of one machine in an hour of each of two days: the second is in nobody's hands for a part."""
+    async with database.transaction() as session:
+        instance, replica = await _placed(session)
+        chat, next_day = replica.deployment_id, 24 * HOUR
+        parts = (Share(chat, 60.0, 50, 20), Share("", 0.0, 0, 30))
+        for hour, shares in ((HOUR, parts[:1]), (next_day, parts)):
+            await charges.write(session, [Charge(instance.id, hour, 60.0, 100, 0, shares)])
+        used = [
+            Usage(*who, "e", 4, 2, 1) for who in (("a", 0), ("b", HOUR), ("a", next_day + HOUR))
+        ]
+        await token_counts.write(session, {replica.revision_id: used}, {replica.revision_id: chat})
+    with every_function_of(cost_sums):
+        async with database.snapshot() as session:
+            by_day = {"0": Line(50, 20, 8, 4, 2), str(next_day): Line(50, 50, 4, 2, 1)}
+            assert await cost_sums.by_day(session, 0, 2 * next_day) == by_day
+            whole = {chat: Line(100, 40, 12, 6, 3), "": Line(0, 30)}
+            assert await cost_sums.by_deployment(session, 0, 2 * next_day) == whole
+            first_day = {chat: Line(50, 20, 8, 4, 2)}
+            assert await cost_sums.by_deployment(session, 0, next_day) == first_day
+            own = {**by_day, str(next_day): Line(50, 20, 4, 2, 1)}
+            assert await cost_sums.by_day(session, 0, 2 * next_day, [chat]) == own
+            assert await cost_sums.by_deployment(session, 0, 2 * next_day, ["other"]) == {}
 
 
 async def test_replica_costs(database: Database) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -35,8 +36,10 @@ def test_its_owner_limits_it() -> None:
 
 
 def test_an_slo_that_nothing_meets_is_refused_with_the_numbers() -> None:
-    with pytest.raises(SloUnreachable, match=r"every 6 ms \(SLO 5\)"):
-        capacity(_TIME, _CHAT, replace(_SLO, tpot_s=0.005), kv_tokens=10**6)
+    with pytest.raises(SloUnreachable, match=r"every 6.06 ms \(SLO 6\)"):
+        capacity(_TIME, _CHAT, replace(_SLO, tpot_s=0.006), kv_tokens=10**6)
+    with pytest.raises(SloUnreachable, match=r"after 11.8 ms \(no SLO\)"):
+        capacity(_TIME, _CHAT, Slo(ttft_s=math.inf, tpot_s=0.006), kv_tokens=10**6)
 
 
 def test_a_request_larger_than_the_cache_is_refused() -> None:

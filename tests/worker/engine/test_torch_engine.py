@@ -273,7 +273,8 @@ def test_loading_is_reported_byte_by_byte(directory: Path) -> None:
         build(EngineSpec("replica", directory, SMALL))
     weights = [(done, total) for phase, done, total in heard if phase == "weights"]
     assert [done for done, _ in weights] == sorted(done for done, _ in weights)
-    assert weights[-1][0] == weights[-1][1] > 0
+    # The last part may still be on its way: the first prompt follows it through the layers.
+    assert 0 < weights[-1][0] <= weights[-1][1]
 
 
 @pytest.mark.parametrize(

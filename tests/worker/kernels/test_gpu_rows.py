@@ -45,7 +45,9 @@ def test_rms_norm(
     # One step of the dtype: the interpreter truncates to bf16 where a GPU rounds.
     step = 2**-7 if dtype == torch.bfloat16 else 0.0
     torch.testing.assert_close(found[1], expected[1], rtol=step, atol=0.0)
-    torch.testing.assert_close(found[0], expected[0], **TOLERANCE[dtype])
+    # Where sums differ by a step, so do products, each of which is rounded once more.
+    least = {**TOLERANCE[dtype], "rtol": max(TOLERANCE[dtype]["rtol"], 3 * step)}
+    torch.testing.assert_close(found[0], expected[0], **least)
 
 
 def test_rms_norm_of_heads(gpu_kernel: Kernel, kernel_device: torch.device) -> None:

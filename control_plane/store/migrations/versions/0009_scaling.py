@@ -18,9 +18,20 @@ def upgrade() -> None:
         "deployments",
         sa.Column("override_until", sa.Double(), server_default="0", nullable=False),
     )
+    op.add_column(
+        "rollouts", sa.Column("watched_s", sa.Double(), server_default="0", nullable=False)
+    )
+    op.add_column(
+        "instances", sa.Column("warned", sa.Boolean(), server_default=sa.false(), nullable=False)
+    )
+    # Those that are deleted too: whoever takes their name goes on with their budget.
+    op.create_index("ix_deployments_name", "deployments", ["name", "id"])
 
 
 def downgrade() -> None:
+    op.drop_index("ix_deployments_name", "deployments")
+    op.drop_column("instances", "warned")
+    op.drop_column("rollouts", "watched_s")
     op.drop_column("deployments", "override_until")
     op.drop_column("deployments", "override_replicas")
     op.drop_column("models", "facts")
