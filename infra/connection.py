@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 from redis.asyncio import Redis, RedisCluster
-from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.cluster import ClusterNode, ClusterPipeline
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 from redis.backoff import ExponentialBackoff, NoBackoff
@@ -78,6 +78,18 @@ class _Cluster(RedisCluster):
     def get_node_from_key(self, key: str, replica: bool = False) -> ClusterNode | None:
         with _as_redis_error():
             return super().get_node_from_key(key, replica)
+
+    def pipeline(self, *args: Any, **options: Any) -> ClusterPipeline:
+        complaining: Any = _ClusterPipeline
+        return cast(ClusterPipeline, complaining(self, *args, **options))
+
+
+class _ClusterPipeline(ClusterPipeline):
+    """Complains as its cluster does."""
+
+    async def execute(self, *args: Any, **options: Any) -> list[Any]:
+        with _as_redis_error():
+            return await super().execute(*args, **options)
 
 
 @contextlib.contextmanager

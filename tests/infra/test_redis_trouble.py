@@ -145,6 +145,8 @@ async def test_a_node_that_goes_away_while_it_is_greeted_is_away(
         patch.setattr(AbstractConnection, "_send_packed_command", send_without_stream)
         with pytest.raises(REDIS_AWAY):
             await redis.execute_command("GET", "key")
+        with pytest.raises(REDIS_AWAY):
+            await redis.pipeline(transaction=False).get("key").execute()
     await redis.aclose()
 
 
