@@ -16,7 +16,8 @@ from loadtests.paced.context_hash import expected_tokens
 from tests.control_plane.importer.tiny_model import write_directory
 from tests.fixtures.joined_box import JoinedBox
 from tests.fixtures.neighbour import Neighbour
-from tests.fixtures.platform import Platform, free_port
+from tests.fixtures.platform import Platform
+from tests.fixtures.ports import free_port
 from tests.fixtures.waiting import block_until
 
 LETTERS = range(2, 96)

@@ -14,7 +14,7 @@ from infra.embedded import server_command
 from infra.embedded_door import agent_url, prepare_door
 from infra.private_folder import make_private
 from infra.settings import Settings
-from tests.fixtures.platform import free_port
+from tests.fixtures.ports import free_port
 from tests.fixtures.waiting import block_until
 
 

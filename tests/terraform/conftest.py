@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from infra.process import end_with_parent
+from tests.fixtures.ports import free_port
 from tests.fixtures.requirements import imported
-from tests.fixtures.valkey_process import free_port
 from tests.fixtures.waiting import block_until
 from tests.terraform.working_copy import SOURCE, WorkingCopy, copied, provider_environment
 

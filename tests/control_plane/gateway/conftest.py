@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -34,6 +33,7 @@ from infra.wire import (
     TokenLogprob,
     decode,
 )
+from tests.fixtures.ports import free_port
 from tests.fixtures.served import Served
 from tests.fixtures.waiting import eventually
 
@@ -296,10 +296,7 @@ async def gateway(settings: Settings, valkey: Redis, assets: TextAssets) -> Asyn
 
 @pytest.fixture
 def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return free_port()
 
 
 @pytest.fixture

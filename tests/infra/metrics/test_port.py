@@ -11,17 +11,11 @@ from infra.metrics import port
 from infra.metrics.port import start_metrics
 from infra.settings import Settings
 from tests.fixtures.metric_samples import scraped
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-        return min(number, 60_000)
+from tests.fixtures.ports import free_port
 
 
 def test_a_process_serves_its_metrics_and_says_who_it_is() -> None:
-    number = start_metrics(Settings(metrics_port=_free_port()), "controller")
+    number = start_metrics(Settings(metrics_port=free_port()), "controller")
     reply = httpx.get(f"http://127.0.0.1:{number}/metrics")
     assert reply.headers["content-type"].startswith("text/plain")
     samples = scraped(reply.text)
@@ -30,8 +24,8 @@ def test_a_process_serves_its_metrics_and_says_who_it_is() -> None:
     assert httpx.get(f"http://127.0.0.1:{number}/").status_code == 404
 
 
-def test_processes_that_share_the_setting_take_the_next_free_port() -> None:
-    settings = Settings(metrics_port=_free_port())
+def test_processes_that_share_the_setting_take_the_nextfree_port() -> None:
+    settings = Settings(metrics_port=free_port())
     first, second = start_metrics(settings, "controller"), start_metrics(settings, "tasks")
     assert settings.metrics_port <= first < second < settings.metrics_port + port.PORTS
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from infra.embedded import EmbeddedValkey
 from infra.states import ReplicaState
 from infra.wire import ReplicaReport
 from tests.fixtures.metric_samples import scraped, value
+from tests.fixtures.ports import free_port
 from tests.fixtures.waiting import eventually
 from tests.worker.agent.consumer import Consumer
 from tests.worker.agent.stage import Stage, staged
@@ -69,9 +69,7 @@ async def stage(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="agents read /proc")
 async def test_an_agent_serves_the_numbers_of_its_engine(stage: Stage, valkey: Redis) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = min(probe.getsockname()[1], 60_000)
+    port = free_port()
     agent = await stage.agent("instance-m", TAMER_METRICS_PORT=str(port))
     await agent.assign(stage.replica("replica-m"))
     await agent.until("replica-m", ReplicaState.READY)
