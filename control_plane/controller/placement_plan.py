@@ -14,7 +14,7 @@ from control_plane.controller.placement_problem import (
 )
 from control_plane.controller.placement_rows import Placed, PlacementRows
 from control_plane.controller.placement_spec import placement_policy
-from control_plane.placement.greedy import greedy
+from control_plane.placement.in_turn import in_turn
 from control_plane.placement.offer import Pool
 from control_plane.placement.optimiser import place
 from control_plane.placement.plan import Plan
@@ -112,7 +112,7 @@ def _oldest(placed: Placed) -> str:
 def _why_not(problem: Problem) -> str:
     """Empty where there is a plan; of what is wrong with one deployment, the first."""
     try:
-        greedy(problem)
+        in_turn(problem)
     except Impossible as error:
         return str(error)
     return ""

@@ -12,20 +12,15 @@ deployments, or such as stay where they are, are better left to `Programme`.
 from __future__ import annotations
 
 from control_plane.placement.branching import Branching
-from control_plane.placement.candidates import unit_usd
+from control_plane.placement.candidates import Carriers, carriers, near_usd
 from control_plane.placement.columns import Columns
-from control_plane.placement.listing import Carriers, carriers, listing
+from control_plane.placement.listing import listing
 from control_plane.placement.offer import Pool
-from control_plane.placement.plan import Plan, cost
+from control_plane.placement.plan import Plan, plan_of
 from control_plane.placement.problem import Problem
 from control_plane.placement.relaxation import Choice, Unsolved
 
 _INFINITE = float("inf")
-_LEFT_OVER = 0.6
-"""Of the dearest machine that is worth its price: what a plan that is good leaves over, or spends
-on avoiding that."""
-_LEAST_WITHIN = 0.1
-"""Of such a machine, for the first listing."""
 _WIDER = 8.0
 _LISTINGS = 3
 """At most; one is enough where machines are small against what is asked for."""
@@ -52,7 +47,7 @@ def branch_and_price(problem: Problem, gap: float, nodes: int) -> Plan | None:
 
 def _searched(problem: Problem, carried: Carriers, gap: float, nodes: int) -> Plan | None:
     """Lists more covers until none that is missing could be in a better plan."""
-    within_usd = _within_usd(problem, carried, gap)
+    within_usd = near_usd(problem, carried, gap)
     best, best_usd, bound = None, _INFINITE, 0.0
     for _ in range(_LISTINGS):
         listed = listing(problem, carried, within_usd)
@@ -69,18 +64,7 @@ def _searched(problem: Problem, carried: Carriers, gap: float, nodes: int) -> Pl
         if listed.below_usd >= target or not listed.complete:
             break
         within_usd = min(target - listed.cheapest_usd, _WIDER * within_usd)
-    return None if best is None else _plan(problem, best, bound)
-
-
-def _within_usd(problem: Problem, carried: Carriers, gap: float) -> float:
-    """How much dearer than the cheapest covers may be at first: for what machines leave over, so
-    far as the gap does not forgive it."""
-    forgiven, dearest = 0.0, 0.0
-    for want, fits in carried:
-        fit = min(fits, key=lambda fit: (unit_usd(problem, fit), fit.pool))
-        forgiven += gap * want.demand * unit_usd(problem, fit)
-        dearest = max(dearest, problem.usd_per_hour(fit.pool))
-    return max(_LEFT_OVER * dearest - forgiven, _LEAST_WITHIN * dearest)
+    return None if best is None else plan_of(problem, best, bound, "branch-and-price")
 
 
 def _replicas(columns: Columns, choice: Choice) -> dict[str, dict[Pool, int]]:
@@ -90,15 +74,3 @@ def _replicas(columns: Columns, choice: Choice) -> dict[str, dict[Pool, int]]:
         counted = zip(listed.fits, listed.counts[row], strict=True)
         found[listed.want.deployment] = {fit.pool: int(count) for fit, count in counted if count}
     return found
-
-
-def _plan(problem: Problem, replicas: dict[str, dict[Pool, int]], bound: float) -> Plan:
-    """With as many machines as its replicas take."""
-    used: dict[Pool, int] = {}
-    for want in problem.wants:
-        for pool, count in replicas.get(want.deployment, {}).items():
-            used[pool] = used.get(pool, 0) + count * want.fits[pool].devices
-    instances = {
-        pool: -(-slots // problem.offers[pool].devices) for pool, slots in sorted(used.items())
-    }
-    return Plan(instances, replicas, cost(problem, instances), bound, "branch-and-price")

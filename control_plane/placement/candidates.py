@@ -4,7 +4,7 @@ thousands of columns, of which all but a few are dearer twins."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from control_plane.placement.offer import Pool
@@ -16,6 +16,15 @@ _WHOLE_MACHINES = 3
 """Whose slots this deployment fills alone: they may be shared more cheaply."""
 _ON_DEMAND = 2
 """So that there is something that the cloud does not take back."""
+
+
+_WORTH = 0.6
+"""Of the dearest machine that is worth its price: what a plan that is good leaves over, or spends
+on avoiding that."""
+_LEAST_WORTH = 0.1
+"""Of such a machine, for the first listing."""
+Carriers = Sequence[tuple[Want, Sequence[Fit]]]
+"""Deployments that need something, and what may carry them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +49,29 @@ def candidates(problem: Problem) -> list[Candidate]:
         also = [fit for fit in fits if left_over.get(fit.pool, 0) >= fit.devices]
         found += [Candidate(want, fit) for fit in dict.fromkeys([*kept, *also])]
     return found
+
+
+def carriers(problem: Problem) -> Carriers:
+    """By deployment that needs something, what may carry it.
+
+    Raises:
+        Impossible: nothing can.
+    """
+    found: dict[str, tuple[Want, list[Fit]]] = {}
+    for each in candidates(problem):
+        found.setdefault(each.want.deployment, (each.want, []))[1].append(each.fit)
+    return list(found.values())
+
+
+def near_usd(problem: Problem, carried: Carriers, gap: float) -> float:
+    """How much dearer than the cheapest covers may be at first: for what machines leave over, so
+    far as the gap does not forgive it."""
+    forgiven, dearest = 0.0, 0.0
+    for want, fits in carried:
+        fit = min(fits, key=lambda fit: (unit_usd(problem, fit), fit.pool))
+        forgiven += gap * want.demand * unit_usd(problem, fit)
+        dearest = max(dearest, problem.usd_per_hour(fit.pool))
+    return max(_WORTH * dearest - forgiven, _LEAST_WORTH * dearest)
 
 
 def _left_over(problem: Problem) -> Mapping[Pool, int]:

@@ -14,14 +14,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csc_matrix, hstack, vstack
 
-from control_plane.placement.enumeration import Covers, Floats
+from control_plane.placement.enumeration import Covers, Floats, Rows
 from control_plane.placement.offer import Pool
 from control_plane.placement.problem import Problem
-
-Rows = NDArray[np.intp]
 
 
 class Columns:
@@ -42,7 +39,7 @@ class Columns:
         self.first_of_owner = np.searchsorted(self.owner, np.arange(len(lists)))
         alone = slots[single]
         alone_usd = np.array([problem.usd_per_hour(used[row]) for row in single])
-        starts_usd = np.concatenate([_start_usd(each) for each in lists])
+        starts_usd = np.concatenate([each.starts_usd for each in lists])
         self.cover_usd: Floats = alone.T @ alone_usd + starts_usd
         families = {problem.offers[pool].quota for pool in used}
         self.quotas = sorted(families & problem.quotas.keys())
@@ -117,10 +114,3 @@ def _slots(lists: Sequence[Covers]) -> tuple[list[Pool], csc_matrix]:
     slots = csc_matrix((np.concatenate(values), at), (len(pools), first))
     used = np.flatnonzero(slots.getnnz(axis=1))
     return [pools[row] for row in used], slots[used]
-
-
-def _start_usd(listed: Covers) -> Floats:
-    want = listed.want
-    running = np.array([want.running.get(fit.pool, 0) for fit in listed.fits])
-    starts: Floats = np.maximum(listed.counts - running, 0).sum(axis=1) * want.start_usd
-    return starts

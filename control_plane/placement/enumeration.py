@@ -26,6 +26,7 @@ _MOST_KEPT = 5_000
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
+Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,20 @@ class Covers:
     below_usd: float
     """Every cover that costs less than this is listed."""
 
+    def cheapest(self, most: int) -> Covers:
+        """So many of them."""
+        if len(self.usd) <= most:
+            return self
+        below = min(self.below_usd, float(self.usd[most]))
+        return Covers(self.want, self.fits, self.counts[:most], self.usd[:most], below)
+
+    @property
+    def starts_usd(self) -> Floats:
+        """Of each cover, the cost of what it has where none runs."""
+        running = np.array([self.want.running.get(fit.pool, 0) for fit in self.fits])
+        starts: Floats = np.maximum(self.counts - running, 0).sum(axis=1) * self.want.start_usd
+        return starts
+
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
@@ -50,7 +65,7 @@ class _Begun:
     """By the loss of one spot pool."""
     usd: Floats
 
-    def at(self, rows: NDArray[np.intp]) -> _Begun:
+    def at(self, rows: Rows) -> _Begun:
         return _Begun(self.counts[rows], self.served[rows], self.most_lost[rows], self.usd[rows])
 
 

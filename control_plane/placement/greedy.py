@@ -1,34 +1,51 @@
-"""A plan without a solver, for when that is cut off: deployments choose one after the other, each
-the cheapest cover for itself, given what the others have; and then again. What they have come to
-share is then given back machine by machine, wherever that is cheaper for all of them together.
-"""
+"""A plan without a solver, for when that is cut off: one cover for each deployment, chosen by
+descent, which sees what deployments may share; or deployments in turn, each of which sees what is
+free on machines that are there."""
 
 from __future__ import annotations
 
-from control_plane.placement.plan import Plan, cost
-from control_plane.placement.problem import Problem
-from control_plane.placement.search import Search
-from control_plane.placement.stock import Stock
+from control_plane.placement.candidates import carriers, near_usd
+from control_plane.placement.choices import Choices
+from control_plane.placement.descent import Descent
+from control_plane.placement.enumeration import covers
+from control_plane.placement.in_turn import in_turn
+from control_plane.placement.plan import Plan, plan_of, whole_cost
+from control_plane.placement.problem import Impossible, Problem
 
-_ROUNDS = (0.0, 0.3, 0.6, 1.0, 1.0)
-"""What a slot that nobody uses yet is counted with: at first nothing, since somebody may come."""
-_SWEEPS = 8
-"""Over all pools; few plans need more than three."""
+_FORGIVEN = 0.01
+"""Of the cost: covers are looked at as far as a plan may be dearer by no more than this."""
+_MOST_COVERS = 400
+"""Of each deployment, the cheapest."""
 
 
 def greedy(problem: Problem) -> Plan:
-    """Deployments whose replicas are largest choose first.
+    """The cheaper of both ways.
 
     Raises:
         Impossible: limits are reached before a deployment's needs are met.
     """
-    search = Search(problem, Stock(problem))
-    for left_over in _ROUNDS:
-        for want in search.wants:
-            search.choose(want, left_over)
-    for _ in range(_SWEEPS):
-        given_back = [pool for pool in search.instances if search.close(pool)]
-        if not given_back:
-            break
-    instances = search.instances
-    return Plan(instances, search.placed, cost(problem, instances), None, "greedy")
+    together = _together(problem)
+    try:
+        one_by_one = in_turn(problem)
+    except Impossible:
+        if together is None:
+            raise
+        return together
+    plans = [one_by_one] if together is None else [together, one_by_one]
+    return min(plans, key=lambda plan: whole_cost(problem, plan))
+
+
+def _together(problem: Problem) -> Plan | None:
+    carried = carriers(problem)
+    if not carried:
+        return Plan({}, {}, 0.0, None, "greedy")
+    within_usd = near_usd(problem, carried, _FORGIVEN)
+    lists = [
+        covers(problem, want, fits, problem.slot_usd, within_usd).cheapest(_MOST_COVERS)
+        for want, fits in carried
+    ]
+    if not all(len(each.usd) for each in lists):
+        return None
+    choices = Choices(problem, lists)
+    chosen = Descent(choices).run()
+    return None if chosen is None else plan_of(problem, choices.replicas(chosen), None, "greedy")

@@ -6,15 +6,15 @@ cheapest so, the duals of the relaxed choice are added to the prices that covers
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from control_plane.placement.candidates import candidates
+from control_plane.placement.candidates import Carriers
 from control_plane.placement.enumeration import Covers, covers
 from control_plane.placement.offer import Pool
-from control_plane.placement.problem import Fit, Problem, Want
+from control_plane.placement.problem import Problem
 from control_plane.placement.relaxation import Relaxation, Relaxed
 
 _FIRST = 0.25
@@ -44,21 +44,6 @@ class Listing:
     """No plan that has a cover which is not listed costs less."""
     complete: bool
     """Whether everything is listed that was asked for."""
-
-
-Carriers = Sequence[tuple[Want, Sequence[Fit]]]
-
-
-def carriers(problem: Problem) -> Carriers:
-    """By deployment that needs something, what may carry it.
-
-    Raises:
-        Impossible: nothing can.
-    """
-    found: dict[str, tuple[Want, list[Fit]]] = {}
-    for each in candidates(problem):
-        found.setdefault(each.want.deployment, (each.want, []))[1].append(each.fit)
-    return list(found.values())
 
 
 def listing(problem: Problem, carried: Carriers, within_usd: float) -> Listing | None:

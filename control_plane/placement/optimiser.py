@@ -18,7 +18,7 @@ from scipy.optimize import milp
 from control_plane.placement.branch_and_price import branch_and_price
 from control_plane.placement.candidates import candidates
 from control_plane.placement.greedy import greedy
-from control_plane.placement.plan import Plan, start_cost, violations
+from control_plane.placement.plan import Plan, violations, whole_cost
 from control_plane.placement.problem import Problem
 from control_plane.placement.programme import Programme
 from control_plane.placement.rejection import rejected
@@ -51,7 +51,7 @@ def place(problem: Problem, effort: Effort | None = None) -> Plan:
     if found is None or _gap(problem, found) > effort.accepted_gap:
         plans = [greedy(problem), *([found] if found is not None else [])]
         bound = found.bound_usd_per_hour if found is not None else None
-        best = min(plans, key=lambda plan: _objective(problem, plan))
+        best = min(plans, key=lambda plan: whole_cost(problem, plan))
         found = Plan(best.instances, best.replicas, best.usd_per_hour, bound, best.solver)
     return Plan(
         found.instances,
@@ -63,12 +63,8 @@ def place(problem: Problem, effort: Effort | None = None) -> Plan:
     )
 
 
-def _objective(problem: Problem, plan: Plan) -> float:
-    return plan.usd_per_hour + start_cost(problem, plan.replicas)
-
-
 def _gap(problem: Problem, plan: Plan) -> float:
-    whole = _objective(problem, plan)
+    whole = whole_cost(problem, plan)
     if not whole or plan.bound_usd_per_hour is None:
         return 0.0 if not whole else _INFINITE
     return (whole - plan.bound_usd_per_hour) / whole

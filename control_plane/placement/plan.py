@@ -30,6 +30,23 @@ def cost(problem: Problem, instances: Mapping[Pool, int]) -> float:
     return sum(count * problem.usd_per_hour(pool) for pool, count in instances.items())
 
 
+def plan_of(
+    problem: Problem,
+    replicas: Mapping[str, Mapping[Pool, int]],
+    bound_usd_per_hour: float | None,
+    solver: str,
+) -> Plan:
+    """With as many machines as these replicas take."""
+    used: dict[Pool, int] = {}
+    for want in problem.wants:
+        for pool, count in replicas.get(want.deployment, {}).items():
+            used[pool] = used.get(pool, 0) + count * want.fits[pool].devices
+    instances = {
+        pool: -(-slots // problem.offers[pool].devices) for pool, slots in sorted(used.items())
+    }
+    return Plan(instances, replicas, cost(problem, instances), bound_usd_per_hour, solver)
+
+
 def start_cost(problem: Problem, replicas: Mapping[str, Mapping[Pool, int]]) -> float:
     """Dollars for every replica that is where none of its deployment was."""
     return sum(
@@ -37,6 +54,11 @@ def start_cost(problem: Problem, replicas: Mapping[str, Mapping[Pool, int]]) -> 
         for want in problem.wants
         for pool, count in replicas.get(want.deployment, {}).items()
     )
+
+
+def whole_cost(problem: Problem, plan: Plan) -> float:
+    """Dollars per hour, and of its starts."""
+    return plan.usd_per_hour + start_cost(problem, plan.replicas)
 
 
 def violations(problem: Problem, plan: Plan) -> list[str]:

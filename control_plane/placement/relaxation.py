@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 from scipy.sparse import csc_matrix, vstack
 
-from control_plane.placement.columns import Columns, Rows
-from control_plane.placement.enumeration import Covers, Floats
+from control_plane.placement.columns import Columns
+from control_plane.placement.enumeration import Covers, Floats, Rows
 from control_plane.placement.problem import Problem
 
 _FEW = 9

@@ -1,5 +1,5 @@
-"""What each deployment has while a plan is made without a solver, and the two moves that change it:
-a deployment chooses anew, and a machine is given back."""
+"""A plan that keeps every limit, if one can be found: deployments choose one after the other, each
+the cheapest cover for itself that what the others have leaves it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from control_plane.placement.candidates import chosen, unit_usd, usable
 from control_plane.placement.cover import SLACK, Placed, covers, replicas
 from control_plane.placement.offer import Pool
-from control_plane.placement.plan import cost, share_usd, start_cost
+from control_plane.placement.plan import Plan, plan_of, share_usd
 from control_plane.placement.problem import Fit, Impossible, Problem, Want
 from control_plane.placement.stock import Stock
 
@@ -18,14 +18,30 @@ _LEAST_PART = 0.1
 """Of the demand, that one spot pool may carry however little may be lost with it."""
 
 
+_ROUNDS = (0.0, 1.0)
+"""What a slot that nobody uses yet is counted with: at first nothing, since somebody may come."""
+
+
+def in_turn(problem: Problem) -> Plan:
+    """Deployments whose replicas are largest choose first.
+
+    Raises:
+        Impossible: limits are reached before a deployment's needs are met.
+    """
+    search = _Search(problem, Stock(problem))
+    for left_over in _ROUNDS:
+        for want in search.wants:
+            search.choose(want, left_over)
+    return plan_of(problem, search.placed, None, "greedy")
+
+
 @dataclass(slots=True)
-class Search:
+class _Search:
     problem: Problem
     stock: Stock
     wants: list[Want] = field(default_factory=list)
     placed: dict[str, Placed] = field(default_factory=dict)
     _fits: dict[str, list[Fit]] = field(default_factory=dict)
-    _regrets: dict[tuple[str, Pool], float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises Impossible: nothing carries one of them."""
@@ -35,15 +51,6 @@ class Search:
             fits = chosen(self.problem, want, usable(self.problem, want))
             self._fits[want.deployment] = fits
             self._set(want, self._staying(want))
-
-    @property
-    def instances(self) -> dict[Pool, int]:
-        pools = {pool for each in self.placed.values() for pool in each}
-        return {pool: self.stock.instances(pool) for pool in sorted(pools)}
-
-    def usd(self) -> float:
-        """Dollars per hour of all of it, and of its starts."""
-        return cost(self.problem, self.instances) + start_cost(self.problem, self.placed)
 
     def choose(self, want: Want, left_over: float) -> None:
         """Again, if it has chosen before.
@@ -57,49 +64,6 @@ class Search:
         fits = list(dict.fromkeys([*self._fits[want.deployment], *shared]))
         best = _cheapest(self.stock, want, fits, staying, left_over)
         self._set(want, best or _filled(self.stock, want, staying))
-
-    def close(self, pool: Pool) -> bool:
-        """Give one machine back, if what is on it costs less elsewhere: a deployment alone would
-        not leave a machine that the others keep."""
-        have, before, kept = self.stock.instances(pool), self.usd(), dict(self.placed)
-        self.stock.limits[pool] = have - 1
-        emptied = self._leave(pool, have - 1)
-        del self.stock.limits[pool]
-        if emptied and self.usd() < before - SLACK:
-            return True
-        for want in self.wants:
-            if self.placed[want.deployment] is not kept[want.deployment]:
-                self._set(want, kept[want.deployment])
-        return False
-
-    def _leave(self, pool: Pool, instances: int) -> bool:
-        """Whether so many are enough for who stays."""
-        for want in self._least_regretful(pool):
-            if self.stock.instances(pool) <= instances:
-                return True
-            try:
-                self.choose(want, 1.0)
-            except Impossible:
-                return False
-        return self.stock.instances(pool) <= instances
-
-    def _least_regretful(self, pool: Pool) -> list[Want]:
-        there = [want for want in self.wants if self.placed[want.deployment].get(pool)]
-        return sorted(there, key=lambda want: (self._regret(want, pool), want.deployment))
-
-    def _regret(self, want: Want, pool: Pool) -> float:
-        """Dollars per hour for each slot, if slots cost their share wherever they are."""
-        key = want.deployment, pool
-        if key not in self._regrets:
-            slots = self.placed[want.deployment][pool] * want.fits[pool].devices
-            alone = Stock(self.problem, limits={pool: 0})
-            other = _cheapest(alone, want, self._fits[want.deployment], {}, 0.0)
-            more = math.inf
-            if other is not None:
-                more = _shares(self.problem, want, other)
-                more -= _shares(self.problem, want, self.placed[want.deployment])
-            self._regrets[key] = more / slots
-        return self._regrets[key]
 
     def _staying(self, want: Want) -> Placed:
         return {} if self.problem.moves else dict(want.running)
@@ -128,11 +92,6 @@ def _cheapest(
         if best is None or usd < best[0] - SLACK:
             best = (usd, placed)
     return best[1] if best else None
-
-
-def _shares(problem: Problem, want: Want, placed: Placed) -> float:
-    usd = sum(share_usd(problem, want.fits[pool]) * count for pool, count in placed.items())
-    return usd + _starts(want, placed)
 
 
 def _starts(want: Want, placed: Placed) -> float:
