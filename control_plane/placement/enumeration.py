@@ -40,12 +40,9 @@ class Covers:
     below_usd: float
     """Every cover that costs less than this is listed."""
 
-    def cheapest(self, most: int) -> Covers:
-        """So many of them."""
-        if len(self.usd) <= most:
-            return self
-        below = min(self.below_usd, float(self.usd[most]))
-        return Covers(self.want, self.fits, self.counts[:most], self.usd[:most], below)
+    def only(self, rows: Rows) -> Covers:
+        """These of them; of what else there is nothing is known."""
+        return Covers(self.want, self.fits, self.counts[rows], self.usd[rows], 0.0)
 
     @property
     def starts_usd(self) -> Floats:

@@ -4,18 +4,20 @@ free on machines that are there."""
 
 from __future__ import annotations
 
+import numpy as np
+
 from control_plane.placement.candidates import carriers, near_usd
 from control_plane.placement.choices import Choices
 from control_plane.placement.descent import Descent
-from control_plane.placement.enumeration import covers
+from control_plane.placement.enumeration import Covers, covers
 from control_plane.placement.in_turn import in_turn
 from control_plane.placement.plan import Plan, plan_of, whole_cost
 from control_plane.placement.problem import Impossible, Problem
 
 _FORGIVEN = 0.01
 """Of the cost: covers are looked at as far as a plan may be dearer by no more than this."""
-_MOST_COVERS = 400
-"""Of each deployment, the cheapest."""
+_MOST_COVERS = 200
+"""Of each deployment, the cheapest if it pays for its slots, and if it pays for whole machines."""
 
 
 def greedy(problem: Problem) -> Plan:
@@ -41,7 +43,7 @@ def _together(problem: Problem) -> Plan | None:
         return Plan({}, {}, 0.0, None, "greedy")
     within_usd = near_usd(problem, carried, _FORGIVEN)
     lists = [
-        covers(problem, want, fits, problem.slot_usd, within_usd).cheapest(_MOST_COVERS)
+        _cheapest(problem, covers(problem, want, fits, problem.slot_usd, within_usd))
         for want, fits in carried
     ]
     if not all(len(each.usd) for each in lists):
@@ -49,3 +51,13 @@ def _together(problem: Problem) -> Plan | None:
     choices = Choices(problem, lists)
     chosen = Descent(choices).run()
     return None if chosen is None else plan_of(problem, choices.replicas(chosen), None, "greedy")
+
+
+def _cheapest(problem: Problem, listed: Covers) -> Covers:
+    devices = np.array([problem.offers[fit.pool].devices for fit in listed.fits])
+    slots = listed.counts * [fit.devices for fit in listed.fits]
+    machines = -(-slots // devices)
+    alone_usd = machines @ [problem.usd_per_hour(fit.pool) for fit in listed.fits]
+    alone = np.argsort(alone_usd + listed.starts_usd, kind="stable")[:_MOST_COVERS]
+    sharing = np.arange(min(_MOST_COVERS, len(listed.usd)))
+    return listed.only(np.union1d(sharing, alone))
