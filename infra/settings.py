@@ -180,7 +180,10 @@ class Settings(BaseSettings):
 
     lease_s: float = Field(5.0, gt=0, description="A replica's right to a job, unless renewed.")
     consumer_lease_s: float = Field(
-        10.0, gt=0, description="After this silence of a gateway its interactive jobs end."
+        10.0,
+        gt=0,
+        description="After this silence of a gateway its interactive jobs end. Redis may be away for "
+        "longer; outages of less than 3 s count as silence, so leave it 4 s at the least.",
     )
     durable_keep_s: float = Field(
         86400.0,

@@ -26,7 +26,8 @@ STREAMS = 24
 TOKENS = 60
 TOKENS_PER_S = 40.0
 LEASE_S = 1.0
-CONSUMER_LEASE_S = 1.5
+CONSUMER_LEASE_S = 4.0
+"""Outages shorter than three seconds count as a gateway's silence, so it must outlast them."""
 _ANSWERS_LIMIT_S = 40.0
 _PRINTABLE = range(94)
 """Tokens of the test tokenizer that are one printable character each."""
