@@ -44,7 +44,7 @@ class Branching:
     """What a plan costs that is there already."""
     best: Choice | None = None
     bound_usd: float = np.inf
-    """Of what was looked at and left: nothing there costs less."""
+    """No choice costs less."""
     looked: int = 0
     _open: list[tuple[Floats, Floats, Relaxed]] = field(default_factory=list)
 
@@ -56,7 +56,9 @@ class Branching:
         while self._open and self.looked < self.nodes:
             least, most, like = self._next()
             self._dive(least, most, like, root)
-        self.bound_usd = min([self.bound_usd, *(like.bound_usd for *_, like in self._open)])
+        left = [like.bound_usd for *_, like in self._open]
+        # A plan with a cover that was forgotten costs that much at least.
+        self.bound_usd = min(self.bound_usd, self.enough, *left)
 
     @property
     def enough(self) -> float:

@@ -83,7 +83,7 @@ def _cheapest(
 ) -> Placed | None:
     best: tuple[float, Placed] | None = None
     for placed in covers(stock, want, fits, staying, left_over):
-        if not _within_limits(stock.problem, want, placed):
+        if _beyond_limits(stock.problem, want, placed):
             continue
         usd = _starts(want, placed) + sum(
             stock.added_usd(want.fits[pool], count - staying.get(pool, 0), left_over)
@@ -120,21 +120,27 @@ def _filled(stock: Stock, want: Want, staying: Placed) -> Placed:
             placed[fit.pool] = placed.get(fit.pool, 0) + count
     added = {pool: count - staying.get(pool, 0) for pool, count in placed.items()}
     stock.give(want.fits, added)
-    if _served(want, placed) < want.demand * (1 - SLACK) or not _within_limits(
-        problem, want, placed
-    ):
+    served = _served(want, placed)
+    if served < want.demand * (1 - SLACK):
         raise Impossible(
-            f"{want.deployment}: {_served(want, placed):g} of {want.demand:g} can be served within "
-            "its limits of price, replicas, quota and what can be had"
+            f"{want.deployment}: {served:g} of {want.demand:g} can be served within its limits of "
+            "price, replicas, quota and what can be had"
         )
+    beyond = _beyond_limits(problem, want, placed)
+    if beyond:
+        raise Impossible(f"{want.deployment}: to serve {want.demand:g} takes {beyond}")
     return placed
 
 
-def _within_limits(problem: Problem, want: Want, placed: Mapping[Pool, int]) -> bool:
-    if sum(placed.values()) > want.max_replicas:
-        return False
-    usd = sum(share_usd(problem, want.fits[pool]) * count for pool, count in placed.items())
-    return usd <= want.max_usd_per_hour + SLACK
+def _beyond_limits(problem: Problem, want: Want, placed: Mapping[Pool, int]) -> str:
+    """In words; empty where its limits are kept."""
+    count = sum(placed.values())
+    usd = sum(share_usd(problem, want.fits[pool]) * each for pool, each in placed.items())
+    if count > want.max_replicas:
+        return f"{count} replicas, and it may have {want.max_replicas}"
+    if usd > want.max_usd_per_hour + SLACK:
+        return f"${usd:.2f}/h, and it may cost ${want.max_usd_per_hour:.2f}/h"
+    return ""
 
 
 def _served(want: Want, placed: Mapping[Pool, int]) -> float:

@@ -87,8 +87,11 @@ def test_a_quota_is_kept(solve: Solver) -> None:
 @both
 def test_what_its_owner_will_not_pay_is_refused_with_the_numbers(solve: Solver) -> None:
     problem = Problem(_THREE, [_want("chat", 3.0, _THREE, max_usd_per_hour=0.7)])
-    with pytest.raises(Impossible, match=r"chat: .* of 3 can be served"):
+    with pytest.raises(Impossible, match=r"chat: .* takes \$0\.90/h, and it may cost \$0\.70/h"):
         solve(problem)
+    few = Problem(_THREE, [_want("chat", 3.0, _THREE, max_replicas=2)])
+    with pytest.raises(Impossible, match="takes 3 replicas, and it may have 2"):
+        solve(few)
 
 
 @both
