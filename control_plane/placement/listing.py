@@ -49,7 +49,8 @@ class Listing:
 def listing(problem: Problem, carried: Carriers, within_usd: float) -> Listing | None:
     """The covers that cost at most so much more than the cheapest of their deployment.
 
-    None: a deployment has no cover within its own limits.
+    None: a deployment has no cover within its own limits; or within limits that all share, none of
+    those that can be listed.
 
     Raises:
         Unsolved: see there.
@@ -60,10 +61,13 @@ def listing(problem: Problem, carried: Carriers, within_usd: float) -> Listing |
         if first is None:
             return None
         if first.root.unserved > _SLACK:
+            if not first.complete:
+                return None
             first_usd *= _WIDER
             continue
         prices = _prices(problem, first)
-        if first.root.bound_usd - first.cheapest_usd <= _DISTANCE * first.root.bound_usd:
+        far_usd = first.root.bound_usd - first.cheapest_usd
+        if far_usd <= _DISTANCE * first.root.bound_usd or not first.complete:
             break
     found = _listing(problem, carried, prices, within_usd)
     if found is not None and found.root.unserved > _SLACK and first_usd > within_usd:
