@@ -47,6 +47,11 @@ INSTANCE_STEPS = counter(
 LEAKED_MACHINES = counter(
     "leaked_machines", "Machines that ran although no row wanted them; each was terminated."
 )
+CLOUD_AGE = gauge(
+    "cloud_age_seconds",
+    "Time since the cloud was asked for the machines that the controller believes in; +Inf where "
+    "it believes in none.",
+)
 NAMELESS_MACHINES = gauge(
     "nameless_machines", "Machines that carry our owner's tag and no id: nobody ends them."
 )

@@ -6,7 +6,6 @@ from it is written; it comes again when a controller died in between, and then c
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 
@@ -15,6 +14,7 @@ from control_plane.controller.instance_step import Cause, InstanceStep
 from control_plane.controller.limits import Limits
 from control_plane.controller.pool_lessons import REBALANCE_LOSSES, learn_loss
 from control_plane.controller.provisioning import explain_step
+from control_plane.controller.question import Question
 from control_plane.controller.world import World
 from control_plane.store.clock import read_clock
 from control_plane.store.repositories import duties, instances
@@ -26,8 +26,8 @@ from infra.telemetry import logger
 
 _PAUSE_S = 2.0
 """Between readings: EC2 leaves two minutes, and every reading is a call."""
-_LIMIT_S = 2.0
-"""A pass waits no longer for an answer."""
+_LATE_S = 10.0
+"""A question that is open for longer is worth a word in the log."""
 _STRANGERS_S = 150.0
 """A machine may be announced before the row of its launch knows its name; after so long it is not
 ours."""
@@ -51,12 +51,21 @@ class NoticeReconciler:
         self._strangers: dict[str, float] = {}
         """Since when, by our monotonic clock."""
         self._answers = True
-        self._asking: asyncio.Task[Sequence[Notice]] | None = None
+        # A queue hides what it has handed out: a question that is given up is heard by nobody.
+        self._waiting = Question(source.notices)
+        self._asked_s = 0.0
+        self._acted: list[Notice] = []
+        """Not yet acknowledged."""
+        self._acknowledging = Question(self._send)
 
     async def run(self, world: World | None, /) -> int:  # noqa: ARG002
-        if time.monotonic() < self._next_s:
-            return 0
-        self._next_s = time.monotonic() + _PAUSE_S
+        now_s = time.monotonic()
+        if self._waiting.is_open:
+            return self._complain("no answer in time") if now_s - self._asked_s > _LATE_S else 0
+        if not self._waiting.is_asked:
+            if now_s < self._next_s:
+                return 0
+            self._next_s = now_s + _PAUSE_S
         async with self._database.transaction() as session:
             await duties.ensure(session, duties.NOTICES)
         lease_s = self._limits.lease_s
@@ -66,12 +75,15 @@ class NoticeReconciler:
             return await self._read()
 
     async def _read(self) -> int:
+        if not self._waiting.is_asked:
+            self._asked_s = time.monotonic()
+            await self._waiting.put()
         try:
-            waiting = await self._waiting()
+            waiting = self._waiting.take()
         except CloudError as error:
             return self._complain(str(error))
         if waiting is None:
-            return self._complain("no answer in time")
+            return 0
         self._answers = True
         known = [(each, await self._row(each)) for each in waiting]
         done, changed = [], 0
@@ -82,17 +94,6 @@ class NoticeReconciler:
                 changed += acted
         await self._acknowledge(done)
         return changed
-
-    async def _waiting(self) -> Sequence[Notice] | None:
-        """None: not known yet. The question stays asked, since a queue hides what it has handed
-        out: many notices are read for longer than a pass waits, and nobody else would hear them."""
-        if self._asking is None:
-            self._asking = asyncio.create_task(_ask(self._source))
-        await asyncio.wait({self._asking}, timeout=_LIMIT_S)
-        if not self._asking.done():
-            return None
-        asking, self._asking = self._asking, None
-        return asking.result()
 
     def _complain(self, error: str) -> int:
         """Once for each time that it stops to answer."""
@@ -143,17 +144,22 @@ class NoticeReconciler:
         return int(changed)
 
     async def _acknowledge(self, done: Sequence[Notice]) -> None:
-        if not done:
-            return
+        """Beside the passes; those that it fails for come again, and then change nothing."""
+        self._acted += done
+        self._see_acknowledged()
+        if self._acted:
+            await self._acknowledging.put()
+            self._see_acknowledged()
+
+    def _see_acknowledged(self) -> None:
         try:
-            async with asyncio.timeout(_LIMIT_S):
-                await self._source.acknowledge(done)
-        except (CloudError, TimeoutError) as error:
+            self._acknowledging.take()
+        except CloudError as error:
             _log.warning("notices could not be acknowledged; they come again", error=str(error))
 
-
-async def _ask(source: NoticeSource) -> Sequence[Notice]:
-    return await source.notices()
+    async def _send(self) -> None:
+        acted, self._acted = self._acted, []
+        await self._source.acknowledge(acted)
 
 
 def _after_interruption(state: InstanceState) -> InstanceState | None:

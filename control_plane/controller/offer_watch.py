@@ -1,51 +1,74 @@
-"""What the cloud sells now, asked beside the passes: a slow answer keeps nobody waiting."""
+"""What the cloud sells, asked beside the passes: a slow answer keeps nobody waiting."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+from control_plane.controller.question import Question
 from infra.cloud.base import Catalogue, CloudError, CloudOffer
-from infra.ending import end_tasks
 from infra.telemetry import logger
 
-_LIMIT_S = 2.0
+_BELIEVED_S = 300.0
+"""Older answers are none. Prices move slowly, and a machine is charged at what it costs then."""
+_NEW_S = 90.0
+"""The adapter's prices are up to a minute old themselves, and some ask once a minute."""
 
 _log = logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Offered:
+    offers: Sequence[CloudOffer]
+    age_s: float
+    """Since the cloud was asked."""
+
+
 class OfferWatch:
-    """The adapter remembers prices for as long as they hold; this one only bounds the wait."""
+    """The adapter remembers prices for as long as they hold; this one remembers them for while the
+    cloud does not answer."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
-        self._catalogue = catalogue
-        self._asking: asyncio.Task[Sequence[CloudOffer]] | None = None
+    def __init__(self, catalogue: Catalogue, clock: Callable[[], float] = time.monotonic) -> None:
+        self._question = Question(catalogue.offers)
+        self._clock = clock
+        self._asked_s = 0.0
+        self._last: tuple[Sequence[CloudOffer], float] | None = None
+        """With the time at which it was asked for."""
         self.trouble = ""
-        """Why there is no answer."""
+        """Why there is no answer of now."""
 
-    async def offers(self) -> Sequence[CloudOffer] | None:
-        """None where the cloud does not answer now; the question stays asked."""
-        if self._asking is None:
-            self._asking = asyncio.create_task(self._ask())
-        await asyncio.wait({self._asking}, timeout=_LIMIT_S)
-        if not self._asking.done():
-            self.trouble = f"its prices are not known after {_LIMIT_S:g} s"
+    async def offers(self) -> Offered | None:
+        """The newest answer with its age; None where there is none that can be believed. The
+        question stays asked."""
+        now_s = self._clock()
+        self._take()
+        if not self._question.is_asked:
+            self._asked_s = now_s
+            await self._question.put()
+            self._take()
+        if self._question.is_open:
+            self.trouble = "it has not answered yet"
+        if self._last is None or now_s - self._last[1] > _BELIEVED_S:
             return None
-        # Whatever the answer is, it is not that of the next question.
-        asking, self._asking = self._asking, None
+        return Offered(self._last[0], now_s - self._last[1])
+
+    async def newest(self) -> Sequence[CloudOffer] | None:
+        """As the cloud has just told them, or not at all: for what nobody waits for."""
+        found = await self.offers()
+        return found.offers if found is not None and found.age_s <= _NEW_S else None
+
+    async def close(self) -> None:
+        await self._question.close()
+
+    def _take(self) -> None:
+        """The answer, if it has come. Whatever it is, it is not that of the next question."""
         try:
-            found = asking.result()
+            found = self._question.take()
         except CloudError as error:
             if str(error) != self.trouble:
                 _log.warning("the cloud's offers cannot be read", error=str(error))
             self.trouble = str(error)
-            return None
-        self.trouble = ""
-        return found
-
-    async def close(self) -> None:
-        if self._asking is not None:
-            await end_tasks(self._asking)
-
-    async def _ask(self) -> Sequence[CloudOffer]:
-        return await self._catalogue.offers()
+            return
+        if found is not None:
+            self._last, self.trouble = (found, self._asked_s), ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 from control_plane.controller import placement_outcome
 from control_plane.controller.consolidation import consolidate
@@ -81,7 +82,7 @@ class PlacementReconciler:
         """Off a machine that costs more than what would do as well."""
         async with self._database.snapshot() as session:
             rows = await load(session, self._cloud)
-        told = await self._watch.offers() if rows.instances else None
+        told = await self._watch.newest() if rows.instances else None
         if told is None:
             return 0
         move = await asyncio.to_thread(consolidate, rows, told)
@@ -99,7 +100,8 @@ class PlacementReconciler:
             rows = await load(session, self._cloud)
         if told is None or not rows.waits:
             return rows, None
-        return rows, await asyncio.to_thread(plan_placement, rows, told)
+        made = await asyncio.to_thread(plan_placement, rows, told.offers)
+        return rows, replace(made, offers_age_s=told.age_s)
 
     async def _carry_out(self, held: Hold, rows: PlacementRows, made: PlacementPlan) -> int:
         async with held.apply() as session:

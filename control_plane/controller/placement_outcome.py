@@ -145,6 +145,7 @@ def _inputs(placed: Placed, made: PlacementPlan, want: Want) -> dict[str, Any]:
         "waiting": len(placed.waiting),
         "running": [f"{count} x {_name(pool)}" for pool, count in sorted(want.running.items())],
         "offers": len(made.problem.offers),
+        "offers_age_s": round(made.offers_age_s, 1),
         "fit": len(want.fits),
         "closed": sum(made.problem.obtainable.get(pool, 1) == 0 for pool in want.fits),
         "spot": policy.spot,

@@ -34,6 +34,8 @@ class PlacementPlan:
     """Of those instances."""
     impossible: Mapping[str, str] = field(default_factory=dict)
     """By `Placed.id`, why some of its replicas go on waiting."""
+    offers_age_s: float = 0.0
+    """Since the cloud was asked what it sells."""
 
     def why_not(self, placed_id: str) -> str:
         """Why some of its replicas go on waiting, in a sentence; empty where none do."""

@@ -40,7 +40,7 @@ class PriceBook:
         for each in live:
             if each.cloud == self._cloud and each.market == Market.SPOT.value:
                 running[prices.pool_of(each)].append(each)
-        offers = await self._watch.offers() if running else None
+        offers = await self._watch.newest() if running else None
         if offers is None:
             return 0
         told = {

@@ -7,20 +7,19 @@ last answer is believed for a while, with its age: what it does not show may hav
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from control_plane.controller.metrics import NAMELESS_MACHINES
+from control_plane.controller.metrics import CLOUD_AGE, NAMELESS_MACHINES
+from control_plane.controller.question import Question
 from infra.cloud.base import Cloud, CloudError, CloudInstance
-from infra.ending import end_tasks
 from infra.telemetry import logger
 
-_PATIENCE_S = 2.0
-"""A pass waits no longer for an answer."""
 _BELIEVED_S = 30.0
 """Older answers are none."""
+_LATE_S = 10.0
+"""A question that is open for longer is worth a word in the log."""
 
 log = logger(__name__)
 
@@ -46,10 +45,9 @@ class CloudSight:
         self, cloud: Cloud, every_s: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """`every_s` may be 0: the cloud is asked at each look."""
-        self._cloud = cloud
+        self._question = Question(cloud.describe)
         self._every_s = every_s
         self._clock = clock
-        self._asking: asyncio.Task[Sequence[CloudInstance]] | None = None
         self._asked_s = float("-inf")
         self._last: _Answer | None = None
         self._answers = True
@@ -57,37 +55,36 @@ class CloudSight:
 
     async def look(self) -> Sighting | None:
         """The newest answer; None where there is none that can be believed. Never raises."""
+        self._take()
         now_s = self._clock()
-        if self._asking is None and now_s - self._asked_s >= self._every_s:
+        if not self._question.is_asked and now_s - self._asked_s >= self._every_s:
             self._asked_s = now_s
-            self._asking = asyncio.create_task(_ask(self._cloud))
-        if self._asking is not None:
-            if self._age_s(now_s) >= 2 * self._every_s:
-                await asyncio.wait({self._asking}, timeout=_PATIENCE_S)
+            await self._question.put(patient=self._age_s(now_s) >= 2 * self._every_s)
             self._take()
-        age_s = self._age_s(self._clock())
-        if self._last is None or age_s > max(_BELIEVED_S, 3 * self._every_s):
+        if self._question.is_open and now_s - self._asked_s > _LATE_S:
             self._complain("no answer in time")
+        age_s = self._age_s(self._clock())
+        believed = self._last is not None and age_s <= max(_BELIEVED_S, 3 * self._every_s)
+        CLOUD_AGE.set(age_s if believed else float("inf"))
+        if self._last is None or not believed:
             return None
         return Sighting(self._last.machines, age_s)
 
     async def close(self) -> None:
-        if self._asking is not None:
-            await end_tasks(self._asking)
+        await self._question.close()
 
     def _age_s(self, now_s: float) -> float:
         return float("inf") if self._last is None else now_s - self._last.asked_s
 
     def _take(self) -> None:
         """The answer, if it has come."""
-        if self._asking is None or not self._asking.done():
-            return
-        asking, self._asking = self._asking, None
         try:
-            found = asking.result()
+            found = self._question.take()
         except CloudError as error:
             self._last = None
             self._complain(str(error))
+            return
+        if found is None:
             return
         self._answers = True
         self._count_nameless(found)
@@ -108,7 +105,3 @@ class CloudSight:
             log.error("a machine of ours carries no id: end it by hand", cloud_id=cloud_id)
         self._nameless = nameless
         NAMELESS_MACHINES.set(len(nameless))
-
-
-async def _ask(cloud: Cloud) -> Sequence[CloudInstance]:
-    return await cloud.describe()

@@ -269,7 +269,6 @@ class SlowQueue(MarketCloud):
 async def test_notices_that_are_read_slowly_are_acted_upon_all_the_same(
     traded: Traded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notice, "_LIMIT_S", 0.01)
     monkeypatch.setattr(notice, "_PAUSE_S", 0.0)
     chat = await traded.deploy(await traded.model(), min_replicas=1)
     await traded.until_state(chat, "ready")
@@ -280,6 +279,7 @@ async def test_notices_that_are_read_slowly_are_acted_upon_all_the_same(
     assert (await source.run(None), slow.asked) == (0, 1)
     assert (await source.run(None), slow.asked) == (0, 1)
     slow.free.set()
+    await asyncio.sleep(0)
     assert (await source.run(None), slow.asked) == (1, 1)
     assert [each.state for each in await traded.instances()] == ["noticed"]
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 
 from control_plane.controller.sight import CloudSight
 from infra.cloud.base import CloudInstance, CloudInstanceState
 from tests.control_plane.controller.memory_cloud import MemoryCloud
+from tests.fixtures.metric_samples import value
 
 
 class SlowCloud(MemoryCloud):
@@ -64,6 +66,37 @@ async def test_a_pass_does_not_wait_for_an_answer_while_it_has_one() -> None:
     new = await sight.look()
     assert new is not None
     assert new.age_s <= 1.0
+    await sight.close()
+
+
+async def test_a_cloud_that_hangs_is_asked_once_and_believed_until_its_answer_is_old() -> None:
+    cloud, clock = SlowCloud(), Clock()
+    cloud.put("ins-1", CloudInstanceState.RUNNING)
+    sight = CloudSight(cloud, every_s=0.0, clock=clock)
+    await sight.look()
+    cloud.free.clear()
+    ages = []
+    for _ in range(4):
+        clock.now_s += 9.0
+        seen = await sight.look()
+        ages.append(None if seen is None else (set(seen.machines), seen.age_s))
+        assert value("cloud_age_seconds") == (math.inf if seen is None else seen.age_s)
+    assert ages == [({"ins-1"}, 9.0), ({"ins-1"}, 18.0), ({"ins-1"}, 27.0), None]
+    assert cloud.asked == 2
+    await sight.close()
+
+
+async def test_an_answer_that_came_late_is_as_old_as_its_question() -> None:
+    cloud, clock = SlowCloud(), Clock()
+    cloud.free.clear()
+    sight = CloudSight(cloud, every_s=5.0, clock=clock)
+    assert await sight.look() is None
+    clock.now_s += 4.0
+    cloud.free.set()
+    await asyncio.sleep(0)
+    late = await sight.look()
+    assert late is not None
+    assert (late.age_s, cloud.asked) == (4.0, 1)
     await sight.close()
 
 
