@@ -51,6 +51,7 @@ class Region:
                 "LaunchTemplateName": name,
                 "LaunchTemplateData.ImageId": IMAGE,
                 "LaunchTemplateData.UserData": user_data_base64,
+                "LaunchTemplateData.InstanceInitiatedShutdownBehavior": "terminate",
                 "LaunchTemplateData.MetadataOptions.HttpTokens": "required",
                 "LaunchTemplateData.TagSpecification.1.ResourceType": "instance",
                 "LaunchTemplateData.TagSpecification.1.Tag.1.Key": "tamer:owner",
