@@ -49,6 +49,7 @@ _QUOTA = frozenset(
         *("VcpuLimitExceeded", "InstanceLimitExceeded", "MaxSpotInstanceCountExceeded"),
         *("VolumeLimitExceeded", "MaxIOPSLimitExceeded", "FleetLimitExceeded", "LimitExceeded"),
         *("PendingVerification", "AddressLimitExceeded", "NetworkInterfaceLimitExceeded"),
+        *("MaxFleetCountExceeded", "MaxSpotFleetRequestCountExceeded"),
     }
 )
 _THROTTLED = frozenset(
@@ -67,7 +68,17 @@ _UNACCEPTED = frozenset(
 _DENIED = frozenset(
     {"UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "OptInRequired", "Blocked"}
 )
-_AWAY = frozenset({"InternalError", "InternalFailure", "Unavailable", "ServiceUnavailable"})
+_NO_RIGHT = "AuthFailure."
+"""How codes of single rights begin, such as that to make EC2's own role for spot instances."""
+_NOT_OURS = "Not authorized for "
+"""How AuthFailure speaks of what belongs to another account, an image say."""
+_NOT_SOLD = "is not supported in your requested Availability Zone"
+"""How InvalidFleetConfiguration speaks of a single pool."""
+NOT_KNOWN = "InvalidInstanceID.NotFound"
+"""Of what another answer has just shown: EC2's servers need not know the same yet."""
+_AWAY = frozenset(
+    {"InternalError", "InternalFailure", "Unavailable", "ServiceUnavailable", NOT_KNOWN}
+)
 _NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, ProfileNotFound)
 _UNRENEWED = (CredentialRetrievalError, TokenRetrievalError, UnauthorizedSSOTokenError)
 
@@ -101,14 +112,20 @@ def by_code(
     code: str, message: str, pools: Sequence[CloudPool] = (), http_status: int = 0
 ) -> Refusal:
     """An error by AWS's own name for it; `http_status` decides where that is unknown."""
-    refusal = _typed(code, f"{code}: {message}" if code else message, pools, http_status)
+    said = f"{code}: {message}" if code else message
+    if code.startswith(_NO_RIGHT) or (code == "AuthFailure" and message.startswith(_NOT_OURS)):
+        refusal: Refusal = _denied(said, pools)
+    elif code == "InvalidFleetConfiguration" and _NOT_SOLD in message:
+        refusal = _no_capacity(said, pools)
+    else:
+        refusal = _typed(code, said, pools, http_status)
     refusal.code = code
     return refusal
 
 
 def _typed(code: str, said: str, pools: Sequence[CloudPool], http_status: int) -> Refusal:
     if code in _CAPACITY:
-        return InsufficientCapacity(f"no capacity ({said})", pools)
+        return _no_capacity(said, pools)
     if code in _QUOTA:
         return QuotaReached(f"a quota of the AWS account is reached ({said})", pools)
     if code in _THROTTLED:
@@ -116,7 +133,15 @@ def _typed(code: str, said: str, pools: Sequence[CloudPool], http_status: int) -
     if code in _UNACCEPTED:
         return CredentialsExpired(f"AWS does not accept the credentials ({said}): renew them")
     if code in _DENIED:
-        return Denied(f"AWS does not allow it ({said}): see the control plane's role", pools)
+        return _denied(said, pools)
     if code in _AWAY or http_status >= 500 or not (code or http_status):
         return CloudAway(f"AWS could not answer ({said or http_status})", pools)
     return Malformed(f"AWS refuses the request ({said or http_status})", pools)
+
+
+def _no_capacity(said: str, pools: Sequence[CloudPool]) -> Refusal:
+    return InsufficientCapacity(f"no capacity ({said})", pools)
+
+
+def _denied(said: str, pools: Sequence[CloudPool]) -> Refusal:
+    return Denied(f"AWS does not allow it ({said}): see the control plane's role", pools)
