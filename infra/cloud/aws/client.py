@@ -6,10 +6,12 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from infra.cloud.aws import fleet
 from infra.cloud.aws.access import AwsAccess, aws_access
 from infra.cloud.aws.boot import user_data
+from infra.cloud.aws.classification import IDEMPOTENCY_MISMATCH, NOT_KNOWN
 from infra.cloud.aws.described import described, one_each
 from infra.cloud.aws.event_queue import EventQueue
 from infra.cloud.aws.launch_template import LaunchTemplate, open_template
@@ -21,6 +23,7 @@ from infra.cloud.base import (
     CloudInstanceState,
     CloudOffer,
     LaunchRequest,
+    Market,
     Notice,
 )
 from infra.cloud.refusals import Malformed, Refusal
@@ -34,6 +37,14 @@ _TRIES = 3
 """Fleets of one instance: EC2 repeats the answer of a token, a failure too, so each has its own."""
 _TOKEN_LENGTH = 64
 _TEMPLATE_AGE_S = 60.0
+_LOOKS = 5
+_LOOK_PAUSE_S = 2.0
+"""For so long what was launched before in other words is looked for."""
+_AT_ONCE = 100
+"""Instances that one call ends; EC2 recommends small batches."""
+_OF_ONE = (NOT_KNOWN, "OperationNotPermitted")
+"""Because of one instance, unknown or protected, EC2 leaves others alone too."""
+_TEMPLATE_GONE = "InvalidLaunchTemplateId."
 _METADATA_URL = "http://169.254.169.254"
 
 
@@ -100,24 +111,61 @@ class AwsCloud:
         known, _ = one_each(described(self._access, self._owner, request.instance_id))
         if known:
             return known[0]
-        template = self._open_template()
-        environment = {"TAMER_IMDS_URL": _METADATA_URL, **request.user_data}
-        boot = user_data(environment, template.user_data)
         pools = fleet.pools_of(request)
         for attempt in range(_TRIES):
             token = _client_token(request.instance_id, attempt)
-            asked = fleet.fleet_request(request, template, boot, self._subnets, self._owner, token)
-            answer = self._access.call("ec2", "create_fleet", **asked)
+            last = attempt == _TRIES - 1
+            try:
+                answer = self._ask(request, token)
+            except Refusal as refusal:
+                if refusal.code != IDEMPOTENCY_MISMATCH or last:
+                    raise
+                # Its answer was lost, and the template or a setting has changed since.
+                found = self._look_for(request.instance_id) if attempt == 0 else None
+                if found is not None:
+                    return found
+                continue
             try:
                 cloud_id, pool = fleet.launched(answer, pools, self._subnets)
             except Refusal as refusal:
-                if not refusal.retryable or attempt == _TRIES - 1:
+                if not refusal.retryable or last:
                     refusal.retryable = False  # this id has used up its tokens
                     raise
             else:
                 state = CloudInstanceState.PENDING
                 return CloudInstance(request.instance_id, cloud_id, state, pool=pool)
         raise AssertionError("unreachable")
+
+    def _ask(self, request: LaunchRequest, token: str) -> dict[str, Any]:
+        """One fleet; a version of the template that has gone since it was read is read again."""
+        try:
+            return self._create_fleet(request, token)
+        except Refusal as refusal:
+            if not refusal.code.startswith(_TEMPLATE_GONE):
+                raise
+            self._template = None
+            return self._create_fleet(request, token)
+
+    def _create_fleet(self, request: LaunchRequest, token: str) -> dict[str, Any]:
+        template = self._open_template()
+        if template.tags_spot_requests and request.market is Market.ON_DEMAND:
+            raise Malformed(
+                f"launch template {template.id} tags spot-instances-request, and EC2 launches "
+                "nothing on demand from such a one: let it tag instance and volume"
+            )
+        environment = {"TAMER_IMDS_URL": _METADATA_URL, **request.user_data}
+        boot = user_data(environment, template.user_data)
+        asked = fleet.fleet_request(request, template, boot, self._subnets, self._owner, token)
+        return self._access.call("ec2", "create_fleet", **asked)
+
+    def _look_for(self, instance_id: str) -> CloudInstance | None:
+        """What may have been launched a moment ago, and not be shown yet."""
+        for _ in range(_LOOKS):
+            time.sleep(_LOOK_PAUSE_S)
+            known, _ = one_each(described(self._access, self._owner, instance_id))
+            if known:
+                return known[0]
+        return None
 
     def _open_template(self) -> LaunchTemplate:
         now_s = time.monotonic()
@@ -139,8 +187,29 @@ class AwsCloud:
         self._terminate([each.cloud_id for each in found if each.state is not ended])
 
     def _terminate(self, cloud_ids: Sequence[str]) -> None:
-        if cloud_ids:
-            self._access.call("ec2", "terminate_instances", InstanceIds=list(cloud_ids))
+        """Those that may be ended, whatever is said of others. Raises Refusal: what is said."""
+        said: Refusal | None = None
+        for start in range(0, len(cloud_ids), _AT_ONCE):
+            batch = cloud_ids[start : start + _AT_ONCE]
+            try:
+                self._access.call("ec2", "terminate_instances", InstanceIds=list(batch))
+            except Refusal as refusal:
+                if len(batch) == 1 or refusal.code not in _OF_ONE:
+                    raise
+                said = self._terminate_each(batch)
+        if said is not None:
+            raise said
+
+    def _terminate_each(self, cloud_ids: Sequence[str]) -> Refusal | None:
+        said: Refusal | None = None
+        for each in cloud_ids:
+            try:
+                self._access.call("ec2", "terminate_instances", InstanceIds=[each])
+            except Refusal as refusal:
+                if refusal.code not in _OF_ONE:
+                    raise
+                said = refusal
+        return said
 
 
 def _client_token(instance_id: str, attempt: int) -> str:

@@ -21,20 +21,26 @@ class LaunchTemplate:
     """A number: a launch that is repeated must ask for the same one."""
     user_data: str
     """Base64; may be empty."""
+    tags_spot_requests: bool = False
+    """Then EC2 launches no machine on demand from it."""
 
 
 def open_template(access: AwsAccess, settings: Settings) -> LaunchTemplate:
     """The default version of the template.
 
     Raises:
-        Malformed: there is none and no image to make one of, or it allows IMDSv1.
+        Malformed: there is none and no image to make one of, it allows IMDSv1, or nobody could end
+            its machines.
         Refusal: AWS refused.
     """
     id = _named(access, settings) or _tagged(access, settings) or _make(access, settings)
-    answer = access.call(
-        "ec2", "describe_launch_template_versions", LaunchTemplateId=id, Versions=["$Default"]
+    versions = access.pages(
+        "ec2",
+        "describe_launch_template_versions",
+        "LaunchTemplateVersions",
+        LaunchTemplateId=id,
+        Versions=["$Default"],
     )
-    versions = answer.get("LaunchTemplateVersions", [])
     if not versions:
         raise Malformed(f"launch template {id} has no default version")
     data = versions[0].get("LaunchTemplateData", {})
@@ -43,7 +49,18 @@ def open_template(access: AwsAccess, settings: Settings) -> LaunchTemplate:
             f"launch template {id} lets anybody on the machine read its metadata: "
             "set MetadataOptions.HttpTokens to required (IMDSv2)"
         )
-    return LaunchTemplate(id, str(versions[0]["VersionNumber"]), data.get("UserData", ""))
+    if data.get("DisableApiTermination"):
+        raise Malformed(
+            f"launch template {id} protects its machines from being ended: "
+            "set DisableApiTermination to false"
+        )
+    tagged = {each.get("ResourceType") for each in data.get("TagSpecifications", [])}
+    return LaunchTemplate(
+        id,
+        str(versions[0]["VersionNumber"]),
+        data.get("UserData", ""),
+        "spot-instances-request" in tagged,
+    )
 
 
 def _named(access: AwsAccess, settings: Settings) -> str:
@@ -54,20 +71,21 @@ def _named(access: AwsAccess, settings: Settings) -> str:
 
 
 def _by_name(access: AwsAccess, name: str) -> str:
-    answer = access.call("ec2", "describe_launch_templates", LaunchTemplateNames=[name])
-    return _only(answer, f"named {name}")
+    found = _all(access, LaunchTemplateNames=[name])
+    return _only(found, f"named {name}")
 
 
 def _tagged(access: AwsAccess, settings: Settings) -> str:
     ours = [with_tag(OWNER_TAG, settings.aws_owner)]
-    answer = access.call("ec2", "describe_launch_templates", Filters=ours)
-    if not answer.get("LaunchTemplates"):
-        return ""
-    return _only(answer, f"tagged {OWNER_TAG}={settings.aws_owner}")
+    found = _all(access, Filters=ours)
+    return _only(found, f"tagged {OWNER_TAG}={settings.aws_owner}") if found else ""
 
 
-def _only(answer: dict[str, Any], which: str) -> str:
-    found = answer.get("LaunchTemplates", [])
+def _all(access: AwsAccess, **which: Any) -> list[dict[str, Any]]:
+    return access.pages("ec2", "describe_launch_templates", "LaunchTemplates", **which)
+
+
+def _only(found: list[dict[str, Any]], which: str) -> str:
     if len(found) != 1:
         raise Malformed(f"{len(found)} launch templates {which}: set TAMER_AWS_LAUNCH_TEMPLATE")
     return str(found[0]["LaunchTemplateId"])
@@ -81,6 +99,7 @@ def _make(access: AwsAccess, settings: Settings) -> str:
     tags = tags_as_list({OWNER_TAG: settings.aws_owner})
     data: dict[str, Any] = {
         "ImageId": settings.aws_image,
+        "InstanceInitiatedShutdownBehavior": "terminate",
         "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1},
         "TagSpecifications": [
             {"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume")
