@@ -1,4 +1,6 @@
-"""How likely EC2 thinks spot capacity is, 1 to 10, by zone; where it offers to say so."""
+"""How likely EC2 thinks spot capacity is, 1 to 10, by zone; where it offers to say so.
+
+A hint: whatever is wrong with it, machines are launched without."""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from infra.cloud.aws.access import AwsAccess
-from infra.cloud.refusals import Denied, Malformed
+from infra.cloud.refusals import Refusal
 
 _KEEP_S = 600.0
 """EC2 allows few different questions a day."""
@@ -22,12 +24,11 @@ class PlacementScores:
         self._zones: Mapping[str, str] = {}
 
     async def of(self, instance_types: Sequence[str], instances: int) -> Mapping[str, int]:
-        """By zone, for so many instances of any of the types; empty where it is not offered.
-
-        Raises:
-            Refusal: AWS could not be asked.
-        """
+        """By zone, for so many instances of any of the types; those that were told last where it
+        cannot be had, and empty where it never could. Raises CloudError: it takes too long."""
         key = tuple(sorted(set(instance_types))), instances
+        if not key[0]:
+            return {}
         known = self._known.get(key)
         if known is None or time.monotonic() - known[0] > self._keep_s:
             known = time.monotonic(), await self._access.do(lambda: self._ask(*key))
@@ -45,9 +46,10 @@ class PlacementScores:
                 SingleAvailabilityZone=True,
                 RegionNames=[self._access.region],
             )
-        except (Malformed, Denied):
-            return {}
-        zones = self._zone_names()
+            zones = self._zone_names()
+        except Refusal:
+            _, told_before = self._known.get((tuple(instance_types), instances), (0.0, {}))
+            return told_before
         return {
             zones[each["AvailabilityZoneId"]]: int(each["Score"])
             for each in told

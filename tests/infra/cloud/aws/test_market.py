@@ -62,3 +62,26 @@ async def test_where_scores_are_not_offered_there_are_none(
     access: AwsAccess, region: Region
 ) -> None:
     assert await PlacementScores(access).of([KIND], 4) == {}
+
+
+@pytest.mark.parametrize("action", ["GetSpotPlacementScores", "DescribeAvailabilityZones"])
+async def test_scores_that_cannot_be_had_are_those_of_before(
+    access: AwsAccess, region: Region, action: str
+) -> None:
+    told = region.ec2.describe_availability_zones()["AvailabilityZones"]
+    ids = {each["ZoneName"]: each["ZoneId"] for each in told}
+    region.layer.market.scores = {ids["us-east-1a"]: 9}
+    scores = PlacementScores(access, keep_s=0.0)
+    region.layer.faults.throttled_actions = frozenset({action})
+    assert await scores.of([KIND], 4) == {}
+    region.layer.faults.throttled_actions = frozenset()
+    assert await scores.of([KIND], 4) == {"us-east-1a": 9}
+    region.layer.faults.throttled_actions = frozenset({"GetSpotPlacementScores"})
+    assert await scores.of([KIND], 4) == {"us-east-1a": 9}
+
+
+async def test_prices_behind_empty_pages_are_read(access: AwsAccess, region: Region) -> None:
+    region.layer.faults.empty_pages = 3
+    region.layer.market.prices = {(KIND, "us-east-1a"): 0.25}
+    assert (await SpotPrices(access).of([KIND]))[spot("us-east-1a")] == 0.25
+    assert region.layer.calls["DescribeSpotPriceHistory"] == 4

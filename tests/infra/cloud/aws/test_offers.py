@@ -57,6 +57,22 @@ async def test_asking_again_costs_no_call(cloud: AwsCloud, region: Region) -> No
     assert region.layer.calls.total() == calls
 
 
+@pytest.mark.parametrize("action", ["GetSpotPlacementScores", "DescribeAvailabilityZones"])
+async def test_scores_that_cannot_be_had_keep_nobody_from_the_offers(
+    cloud: AwsCloud, region: Region, action: str
+) -> None:
+    region.layer.market.scores = {"use1-az1": 9}
+    region.layer.faults.throttled_actions = frozenset({action})
+    assert {each.score for each in await cloud.offers()} == {0}
+
+
+async def test_pages_that_are_empty_are_not_the_end(cloud: AwsCloud, region: Region) -> None:
+    whole = await cloud.offers()
+    region.layer.faults.empty_pages = 2
+    again = AwsCloud(cloud._settings, AwsAccess(REGION, region.endpoint, 1000.0))
+    assert await again.offers() == whole
+
+
 async def test_a_cloud_that_is_away_says_so(cloud: AwsCloud, region: Region) -> None:
     region.layer.faults.away = True
     with pytest.raises(CloudAway):
