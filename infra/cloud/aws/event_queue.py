@@ -14,6 +14,7 @@ import msgspec
 
 from infra.cloud.aws.access import AwsAccess
 from infra.cloud.base import Notice, NoticeKind
+from infra.cloud.refusals import Refusal
 from infra.telemetry import logger
 
 _KINDS = {
@@ -35,8 +36,16 @@ class EventQueue:
         self._url = url
 
     def receive(self) -> list[Notice]:
-        """What waits, at most 200 notices. Raises Refusal."""
+        """What waits, at most 200 notices. Raises Refusal: and nothing was heard before."""
         notices: list[Notice] = []
+        try:
+            self._receive(notices)
+        except Refusal:
+            if not notices:  # else the queue would hide what it has handed out
+                raise
+        return notices
+
+    def _receive(self, notices: list[Notice]) -> None:
         while self._url and len(notices) < _MOST:
             answer = self._access.call(
                 "sqs",
@@ -48,16 +57,14 @@ class EventQueue:
             )
             messages = answer.get("Messages", [])
             if not messages:
-                break
-            for message in messages:
-                notice = _notice(message)
-                if notice is not None:
-                    notices.append(notice)
-                else:
-                    # It would come again until it expires. Its text is not ours to log.
-                    _log.warning("a message of the events queue is no notice; deleted")
-                    self._delete([message["ReceiptHandle"]])
-        return notices
+                return
+            told = [(message, _notice(message)) for message in messages]
+            notices += [notice for _, notice in told if notice is not None]
+            others = [message["ReceiptHandle"] for message, notice in told if notice is None]
+            if others:
+                # They would come again until they expire. Their text is not ours to log.
+                _log.warning("messages of the events queue are no notices; deleted", n=len(others))
+                self._delete(others)
 
     def delete(self, notices: Sequence[Notice]) -> None:
         """Deleting one twice is fine. Raises Refusal."""

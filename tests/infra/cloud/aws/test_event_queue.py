@@ -96,3 +96,19 @@ async def test_a_queue_that_cannot_be_reached_is_a_cloud_error(
     region.layer.faults.away = True
     with pytest.raises(CloudAway):
         await cloud.notices()
+
+
+@pytest.mark.parametrize("action", ["ReceiveMessage", "DeleteMessageBatch"])
+async def test_notices_that_were_heard_before_a_refusal_are_not_lost_with_it(
+    cloud: AwsCloud, region: Region, queue_url: str, action: str
+) -> None:
+    for number in range(10):
+        region.announce(queue_url, f"i-{number}")
+    region.sqs.send_message(QueueUrl=queue_url, MessageBody="nobody's")
+    if action == "DeleteMessageBatch":
+        region.layer.faults.denied_actions = frozenset({action})
+    else:
+        region.layer.faults.expires_after = 1
+    heard = {each.cloud_id for each in await cloud.notices()}
+    assert heard
+    assert heard <= {f"i-{number}" for number in range(10)}
