@@ -41,11 +41,13 @@ class Standby(StrEnum):
 
 def zone_pairs(written: str) -> dict[str, str]:
     """Subnets by zone, of "ZONE=SUBNET,ZONE=SUBNET". Raises ValueError: it is not that."""
-    pairs = {}
+    pairs: dict[str, str] = {}
     for pair in filter(None, (each.strip() for each in written.split(","))):
         zone, equals, subnet = (each.strip() for each in pair.partition("="))
         if not (zone and equals and subnet) or zone in pairs:
             raise ValueError("write ZONE=SUBNET,ZONE=SUBNET with each zone once")
+        if subnet in pairs.values():
+            raise ValueError(f"{subnet} is in one zone: write a subnet for each zone")
         pairs[zone] = subnet
     return pairs
 

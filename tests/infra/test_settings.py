@@ -72,3 +72,9 @@ def test_a_log_level_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("TAMER_LOG_LEVEL", "loud")
     with pytest.raises(ValueError, match="debug, info, warning or error"):
         Settings()
+
+
+def test_two_zones_have_two_subnets() -> None:
+    """EC2 would refuse a fleet over both: a subnet is in one zone, and each pool is named once."""
+    with pytest.raises(ValueError, match="subnet-1 is in one zone"):
+        Settings(aws_subnets="us-east-1a=subnet-1,us-east-1b=subnet-1")
