@@ -25,8 +25,9 @@ _log = logger(__name__)
 async def launch_instance(claim: Claim, cloud: Cloud, settings: Settings) -> None:
     """Launch the instance that the operation names, unless nobody waits for it any more.
 
-    That the cloud has no machine to give ends the operation and teaches placement; who waits for
-    the instance is placed anew.
+    That the cloud has no machine to give ends the operation and teaches placement; what would pass
+    and has not in all the tries of a launch ends it without a lesson. Who waits for the instance is
+    placed anew.
 
     Raises:
         CloudError: the cloud refused otherwise or could not be reached.
@@ -51,7 +52,9 @@ async def launch_instance(claim: Claim, cloud: Cloud, settings: Settings) -> Non
     )
     try:
         launched = await cloud.launch(request)
-    except (InsufficientCapacity, QuotaReached) as refusal:
+    except Refusal as refusal:
+        if not (refusal.is_spent or isinstance(refusal, InsufficientCapacity | QuotaReached)):
+            raise
         await _refused(claim, instance, request, refusal)
         return
     async with claim.outcome(OperationState.SUCCEEDED) as session:
@@ -78,7 +81,7 @@ async def _refused(
         await explain_step(session, instance, step, await read_clock(session))
         if isinstance(refusal, QuotaReached):
             await learn_quota(session, instance.cloud, asked)
-        else:
+        elif isinstance(refusal, InsufficientCapacity):
             await learn_launch(session, instance.cloud, asked, succeeded=False)
     _log.info("no machine to be had", instance_id=instance.id, reason=str(refusal))
 

@@ -23,6 +23,11 @@ class Refusal(CloudError):
         self.code = ""
         """The cloud's own name for it, where it has one."""
 
+    @property
+    def is_spent(self) -> bool:
+        """It may pass, and this request has been made as often as it may be: another would do."""
+        return self.may_pass and not self.retryable
+
 
 class InsufficientCapacity(Refusal):
     """These pools have no machine to give now, or not at our price."""

@@ -35,6 +35,8 @@ _log = logger(__name__)
 
 _TRIES = 3
 """Fleets of one instance: EC2 repeats the answer of a token, a failure too, so each has its own."""
+_TRY_PAUSE_S = 2.0
+"""After the first; doubled after the second."""
 _TOKEN_LENGTH = 64
 _TEMPLATE_AGE_S = 60.0
 _LOOKS = 5
@@ -131,6 +133,7 @@ class AwsCloud:
                 if not refusal.retryable or last:
                     refusal.retryable = False  # this id has used up its tokens
                     raise
+                time.sleep(_TRY_PAUSE_S * 2**attempt)
             else:
                 state = CloudInstanceState.PENDING
                 return CloudInstance(request.instance_id, cloud_id, state, pool=pool)

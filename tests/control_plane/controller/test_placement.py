@@ -19,7 +19,8 @@ from control_plane.store.repositories import pools, replicas
 from control_plane.store.repositories.revisions import find_or_add
 from control_plane.store.session import Database
 from control_plane.store.tables import Decision, Deployment, Instance, Model, Pool, Quota
-from infra.cloud.base import CloudPool, Market, Notice, NoticeKind
+from infra.cloud.base import CloudInstance, CloudPool, LaunchRequest, Market, Notice, NoticeKind
+from infra.cloud.refusals import Throttled
 from infra.performance.model_facts import facts_of
 from infra.settings import Settings
 from infra.states import ReplicaState
@@ -134,6 +135,35 @@ async def test_a_spot_gap_is_bridged_on_demand_and_is_no_failed_start(traded: Tr
     assert (await traded.placings(chat))[-1].reason == "spot_gap"
     async with traded.database.snapshot() as session:
         assert await replicas.ended_unready(session, [chat.id], 5) == {}
+
+
+class Flooded(MarketCloud):
+    """Has launched nothing in all its tries, though nothing is wrong with the request."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+
+    async def launch(self, request: LaunchRequest) -> CloudInstance:
+        if not self.times:
+            return await super().launch(request)
+        self.times -= 1
+        refusal = Throttled("AWS asks for fewer calls")
+        refusal.retryable = False
+        raise refusal
+
+
+async def test_a_cloud_that_is_asked_too_much_is_no_failed_start_and_no_lesson(
+    traded: Traded,
+) -> None:
+    traded.cloud = flooded = Flooded(times=3)
+    traded.controller = traded.new_controller()
+    chat = await traded.deploy(await traded.model(), min_replicas=1)
+    await traded.until_state(chat, "ready")
+    assert flooded.launches == 1
+    async with traded.database.snapshot() as session:
+        assert await replicas.ended_unready(session, [chat.id], 5) == {}
+    assert [each.closed_until for each in await traded.lessons()] == [0.0]
 
 
 async def test_what_was_refused_is_known_after_a_restart(traded: Traded) -> None:

@@ -176,3 +176,16 @@ async def test_a_machine_that_is_shown_and_not_yet_known_is_ended_at_the_next_tr
     found = await find(cloud, instance_id)
     assert found is not None
     assert found.state is CloudInstanceState.TERMINATED
+
+
+async def test_a_fleet_that_is_throttled_within_is_asked_again_and_less_and_less_often(
+    cloud: AwsCloud, region: Region, instance_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(client.time, "sleep", pauses.append)
+    region.layer.market.errors[Place(KIND, ZONE, "spot")] = "RequestLimitExceeded"
+    with pytest.raises(Throttled) as refused:
+        await cloud.launch(request(instance_id))
+    assert refused.value.is_spent, "EC2 repeats what it has said to these tokens"
+    assert pauses == [2.0, 4.0]
+    assert len({each["ClientToken"] for each in region.layer.fleets}) == 3
