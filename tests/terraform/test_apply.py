@@ -11,6 +11,8 @@ from typing import Any
 import boto3
 import pytest
 
+from infra.cloud.aws.access import AwsAccess
+from infra.cloud.aws.launch_template import open_template
 from infra.settings import Settings
 from loadtests.ec2.user_data import rendered
 from tests.terraform.conftest import REGION, WHEEL
@@ -88,6 +90,21 @@ def test_the_template_asks_for_imdsv2_and_boots_the_wheel(
     assert settings["TAMER_STORAGE_URL"].startswith("s3://")
     assert script == rendered(settings, wheel_url=WHEEL), "as the end-to-end tests boot it"
     assert "tamer-0.1.0-py3-none-any.whl" in script
+
+
+def test_the_control_plane_launches_from_the_template_in_either_market(
+    aws: str, outputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """EC2 refuses on demand what tags a spot request, and nobody ends what is protected."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "tests")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "tests")
+    named = outputs["tamer_environment"]["TAMER_AWS_LAUNCH_TEMPLATE"]
+    access = AwsAccess(REGION, aws, calls_per_s=100.0)
+    opened = open_template(access, Settings(aws_launch_template=named))
+    assert (opened.id, opened.tags_spot_requests) == (named, False)
+    answer = _client(aws, "ec2").describe_launch_template_versions(LaunchTemplateId=named)
+    data = answer["LaunchTemplateVersions"][-1]["LaunchTemplateData"]
+    assert data["InstanceInitiatedShutdownBehavior"] == "terminate"
 
 
 def test_an_interruption_reaches_the_queue(aws: str, outputs: dict[str, Any]) -> None:
