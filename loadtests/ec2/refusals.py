@@ -31,6 +31,16 @@ NO_VERSION: Refused = (
 )
 
 
+NO_TEMPLATE: Refused = (
+    "InvalidLaunchTemplateId.NotFound",
+    "The specified launch template does not exist.",
+)
+_NO_TEMPLATE_NAME: Refused = (
+    "InvalidLaunchTemplateName.NotFoundException",
+    "At least one of the launch templates specified in the request does not exist.",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Template:
     """Of a launch template, what moto does not act upon."""
@@ -61,6 +71,13 @@ def template_of(moto: Moto, form: Mapping[str, str]) -> Template | None:
         protected=data.findtext("{*}disableApiTermination") == "true",
         ends_at_shutdown=data.findtext("{*}instanceInitiatedShutdownBehavior") == "terminate",
     )
+
+
+def of_hidden_template(form: Mapping[str, str]) -> Refused | None:
+    """What whoever asks for one by its name or id is told; None: a listing, which is empty."""
+    if form["Action"] != "DescribeLaunchTemplates":
+        return NO_TEMPLATE
+    return _NO_TEMPLATE_NAME if forms.listed(form, "LaunchTemplateName") else None
 
 
 def of_fleet(form: Mapping[str, str], pools: Sequence[tuple[str, str]]) -> Refused | None:

@@ -26,7 +26,7 @@ from infra.cloud.base import (
     Market,
     Notice,
 )
-from infra.cloud.refusals import Malformed, Refusal
+from infra.cloud.refusals import CloudAway, Malformed, Refusal
 from infra.ending import end_tasks
 from infra.settings import Settings, zone_pairs
 from infra.telemetry import logger
@@ -141,15 +141,18 @@ class AwsCloud:
 
     def _ask(self, request: LaunchRequest, token: str) -> dict[str, Any]:
         """One fleet; a version of the template that has gone since it was read is read again."""
-        try:
-            return self._create_fleet(request, token)
-        except Refusal as refusal:
-            if not refusal.code.startswith(_TEMPLATE_GONE):
-                raise
-            self._template = None
-            return self._create_fleet(request, token)
+        for _ in range(2):
+            asked = self._words(request, token)
+            try:
+                return self._access.call("ec2", "create_fleet", **asked)
+            except Refusal as refusal:
+                if not refusal.code.startswith(_TEMPLATE_GONE):
+                    raise
+                self._template = None
+        raise CloudAway("EC2 does not know yet the launch template that it has just told us of")
 
-    def _create_fleet(self, request: LaunchRequest, token: str) -> dict[str, Any]:
+    def _words(self, request: LaunchRequest, token: str) -> dict[str, Any]:
+        """Of a CreateFleet."""
         template = self._open_template()
         if template.tags_spot_requests and request.market is Market.ON_DEMAND:
             raise Malformed(
@@ -158,8 +161,7 @@ class AwsCloud:
             )
         environment = {"TAMER_IMDS_URL": _METADATA_URL, **request.user_data}
         boot = user_data(environment, template.user_data)
-        asked = fleet.fleet_request(request, template, boot, self._subnets, self._owner, token)
-        return self._access.call("ec2", "create_fleet", **asked)
+        return fleet.fleet_request(request, template, boot, self._subnets, self._owner, token)
 
     def _look_for(self, instance_id: str) -> CloudInstance | None:
         """What may have been launched a moment ago, and not be shown yet."""

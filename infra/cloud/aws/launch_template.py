@@ -8,10 +8,11 @@ from typing import Any
 
 from infra.cloud.aws.access import AwsAccess
 from infra.cloud.aws.tags import OWNER_TAG, tags_as_list, with_tag
-from infra.cloud.refusals import Malformed, Refusal
+from infra.cloud.refusals import CloudAway, Malformed, Refusal
 from infra.settings import Settings
 
 _NAME_TAKEN = "InvalidLaunchTemplateName.AlreadyExistsException"
+_NOT_FOUND = ("InvalidLaunchTemplateName.NotFoundException", "InvalidLaunchTemplateId.NotFound")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,11 @@ def open_template(access: AwsAccess, settings: Settings) -> LaunchTemplate:
             its machines.
         Refusal: AWS refused.
     """
-    id = _named(access, settings) or _tagged(access, settings) or _make(access, settings)
+    id = _named(access, settings) or _tagged(access, settings)
+    return _read(access, id) if id else _make(access, settings)
+
+
+def _read(access: AwsAccess, id: str) -> LaunchTemplate:
     versions = access.pages(
         "ec2",
         "describe_launch_template_versions",
@@ -91,7 +96,8 @@ def _only(found: list[dict[str, Any]], which: str) -> str:
     return str(found[0]["LaunchTemplateId"])
 
 
-def _make(access: AwsAccess, settings: Settings) -> str:
+def _make(access: AwsAccess, settings: Settings) -> LaunchTemplate:
+    """It is not read back: what EC2 has just made it need not tell yet."""
     if not settings.aws_image:
         raise Malformed(
             "no launch template: set TAMER_AWS_LAUNCH_TEMPLATE, or TAMER_AWS_IMAGE to make one"
@@ -122,5 +128,17 @@ def _make(access: AwsAccess, settings: Settings) -> str:
     except Refusal as refusal:
         if refusal.code != _NAME_TAKEN:
             raise
-        return _by_name(access, name)  # somebody made it meanwhile
-    return str(answer["LaunchTemplate"]["LaunchTemplateId"])
+        return _made_by_another(access, name)
+    made = answer["LaunchTemplate"]
+    return LaunchTemplate(made["LaunchTemplateId"], str(made["DefaultVersionNumber"]), "")
+
+
+def _made_by_another(access: AwsAccess, name: str) -> LaunchTemplate:
+    try:
+        return _read(access, _by_name(access, name))
+    except Refusal as refusal:
+        if refusal.code not in _NOT_FOUND:
+            raise
+        raise CloudAway(f"EC2 does not tell yet of launch template {name}, which is there") from (
+            refusal
+        )

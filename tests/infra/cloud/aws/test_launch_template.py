@@ -10,7 +10,7 @@ import pytest
 from infra.cloud.aws.access import AwsAccess
 from infra.cloud.aws.client import AwsCloud
 from infra.cloud.base import LaunchRequest, Market
-from infra.cloud.refusals import Malformed
+from infra.cloud.refusals import CloudAway, Malformed
 from infra.settings import Settings
 from loadtests.ec2.moto import REGION
 from tests.fixtures.ec2_region import Region
@@ -96,3 +96,26 @@ async def test_a_template_version_that_went_since_it_was_read_is_read_again(
     assert [each[version] for each in region.layer.fleets] == ["1", "1", "2"]
     assert len({each["ClientToken"] for each in region.layer.fleets[1:]}) == 1
     assert len(await cloud.describe()) == 2
+
+
+async def test_a_template_that_we_made_and_that_is_not_found_yet_is_waited_for(
+    settings: Settings, access: AwsAccess, region: Region, instance_id: str
+) -> None:
+    """EC2's servers need not know the same yet: that is nobody's failed start."""
+    region.layer.faults.hidden_templates = True
+    for _ in range(2):
+        with pytest.raises(CloudAway) as refused:
+            await AwsCloud(settings, access).launch(request(instance_id))
+        assert refused.value.retryable
+    region.layer.faults.hidden_templates = False
+    cloud = AwsCloud(settings, access)
+    await cloud.launch(request(instance_id))
+    assert len(await cloud.describe()) == 1
+
+
+async def test_a_template_that_is_named_and_not_there_is_refused_for_good(
+    settings: Settings, access: AwsAccess, instance_id: str
+) -> None:
+    cloud = with_template(settings, access, "lt-0123456789abcdef0")
+    with pytest.raises(Malformed, match=r"InvalidLaunchTemplateId\.NotFound"):
+        await cloud.launch(request(instance_id))

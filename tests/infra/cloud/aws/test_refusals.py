@@ -26,14 +26,14 @@ from tests.fixtures.ec2_region import Region
 from tests.infra.cloud.contract import ALIVE, find
 
 KIND, ZONE = "g6.xlarge", "us-east-1a"
-CALLS = (
+FIRST = ("DescribeInstances", "DescribeLaunchTemplates", "CreateLaunchTemplate", "CreateFleet")
+"""Calls of a launch while there is no launch template."""
+LATER = (
     "DescribeInstances",
     "DescribeLaunchTemplates",
     "DescribeLaunchTemplateVersions",
-    "CreateLaunchTemplate",
     "CreateFleet",
 )
-"""Of a first launch."""
 
 
 @pytest.fixture
@@ -73,24 +73,47 @@ async def alive(cloud: AwsCloud) -> int:
     return sum(each.state in ALIVE for each in await cloud.describe())
 
 
-@pytest.mark.parametrize("action", CALLS)
+async def launched_before(settings: Settings, access: AwsAccess, calls: tuple[str, ...]) -> None:
+    """Where `calls` are those of a later launch."""
+    if calls is LATER:
+        before = AwsCloud(settings, access)
+        await before.launch(request("before-" + settings.aws_owner))
+        await before.terminate("before-" + settings.aws_owner)
+
+
+@pytest.mark.parametrize("calls", [FIRST, LATER])
 async def test_a_launch_that_is_throttled_at_any_call_is_made_once_when_that_ends(
-    cloud: AwsCloud, region: Region, instance_id: str, action: str
+    settings: Settings,
+    access: AwsAccess,
+    cloud: AwsCloud,
+    region: Region,
+    instance_id: str,
+    calls: tuple[str, ...],
 ) -> None:
-    region.layer.faults.throttled_actions = frozenset({action})
-    for _ in range(2):
+    await launched_before(settings, access, calls)
+    for action in calls:
+        region.layer.faults.throttled_actions = frozenset({action})
         with pytest.raises(Throttled) as refused:
             await cloud.launch(request(instance_id))
         assert refused.value.retryable
+        assert region.layer.calls[action]
     region.layer.faults.throttled_actions = frozenset()
     await cloud.launch(request(instance_id))
     assert await alive(cloud) == 1
 
 
-@pytest.mark.parametrize("good_calls", range(len(CALLS)))
+@pytest.mark.parametrize("good_calls", range(4))
+@pytest.mark.parametrize("calls", [FIRST, LATER])
 async def test_a_launch_whose_credentials_expire_at_any_call_is_made_once_with_others(
-    cloud: AwsCloud, region: Region, instance_id: str, good_calls: int
+    settings: Settings,
+    access: AwsAccess,
+    cloud: AwsCloud,
+    region: Region,
+    instance_id: str,
+    calls: tuple[str, ...],
+    good_calls: int,
 ) -> None:
+    await launched_before(settings, access, calls)
     region.layer.faults.expires_after = good_calls
     with pytest.raises(CredentialsExpired) as refused:
         await cloud.launch(request(instance_id))
