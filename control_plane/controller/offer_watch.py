@@ -29,8 +29,14 @@ class OfferWatch:
     """The adapter remembers prices for as long as they hold; this one remembers them for while the
     cloud does not answer."""
 
-    def __init__(self, catalogue: Catalogue, clock: Callable[[], float] = time.monotonic) -> None:
-        self._question = Question(catalogue.offers)
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        clock: Callable[[], float] = time.monotonic,
+        moment_s: float | None = None,
+    ) -> None:
+        """`moment_s`: as `Question` has it."""
+        self._question = Question(catalogue.offers, moment_s)
         self._clock = clock
         self._asked_s = 0.0
         self._last: tuple[Sequence[CloudOffer], float] | None = None

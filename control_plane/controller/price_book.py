@@ -17,6 +17,9 @@ from control_plane.store.session import Database
 from control_plane.store.tables import Duty, Instance
 from infra.cloud.base import Catalogue, Market
 
+_PATIENCE_S = 2.0
+"""No pass waits for it."""
+
 
 class PriceBook:
     """Spot alone: what is on demand costs what it cost at its launch. While nobody looks, and while
@@ -28,7 +31,7 @@ class PriceBook:
         self, database: Database, catalogue: Catalogue, cloud: str, limits: Limits
     ) -> None:
         self._database = database
-        self._watch = OfferWatch(catalogue)
+        self._watch = OfferWatch(catalogue, moment_s=_PATIENCE_S)
         self._cloud = cloud
         self._limits = limits
 

@@ -21,8 +21,10 @@ class Question(Generic[Answer]):
     are meanwhile.
     """
 
-    def __init__(self, ask: Callable[[], Awaitable[Answer]]) -> None:
+    def __init__(self, ask: Callable[[], Awaitable[Answer]], moment_s: float | None = None) -> None:
+        """`moment_s`: of who is not a pass and may wait for longer."""
         self._ask = ask
+        self._moment_s = moment_s
         self._asking: asyncio.Task[Answer] | None = None
 
     @property
@@ -40,7 +42,8 @@ class Question(Generic[Answer]):
         if self._asking is None:
             self._asking = asyncio.create_task(_awaited(self._ask))
             if patient:
-                await asyncio.wait({self._asking}, timeout=_MOMENT_S)
+                moment_s = _MOMENT_S if self._moment_s is None else self._moment_s
+                await asyncio.wait({self._asking}, timeout=moment_s)
 
     def take(self) -> Answer | None:
         """The answer, once; None: there is none yet. Raises what asking raised, once too."""

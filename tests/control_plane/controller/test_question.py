@@ -54,6 +54,13 @@ async def test_who_is_not_patient_does_not_wait_at_all(waits: list[float | None]
     await asked.close()
 
 
+async def test_who_is_no_pass_may_wait_for_longer(waits: list[float | None]) -> None:
+    asked = Question(Oracle().ask, moment_s=0.0)
+    await asked.put()
+    assert waits == [0.0]
+    await asked.close()
+
+
 async def test_an_answer_is_taken_once_and_then_asked_for_anew() -> None:
     oracle = Oracle()
     asked = Question(oracle.ask)
