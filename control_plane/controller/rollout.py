@@ -161,7 +161,7 @@ class _Rows:
     @property
     def is_over(self) -> bool:
         return (
-            self.deployment.state == DeploymentState.DELETING
+            self.deployment.state in (DeploymentState.DELETING, DeploymentState.DELETED)
             or self.rollout.to_revision_id != self.deployment.revision_id
         )
 

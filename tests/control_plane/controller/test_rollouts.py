@@ -314,3 +314,26 @@ async def test_a_deployment_that_is_deleted_takes_its_rollout_with_it(rolling: R
         (await session.get_one(Deployment, rolling.chat.id)).state = "deleting"
     await rolling.cell.until_state(rolling.chat, "deleted")
     assert (await rolling.now()).state == "superseded"
+
+
+async def test_one_that_is_deleted_at_zero_between_two_nouns_takes_its_rollout_with_it(
+    cell: Cell,
+) -> None:
+    model = await cell.model()
+    chat = await cell.deploy(model, idle_s=0.2)
+    await cell.offer(chat, "job-1")
+    await cell.until_state(chat, "ready")
+    await cell.settle_job(chat, "job-1")
+    await cell.until_state(chat, "idle")
+    rolling = Rolling(cell, model, chat)
+    await rolling.begin(_LONG)
+    await cell.quiet()
+    async with cell.database.transaction() as session:
+        (await session.get_one(Deployment, chat.id)).state = "deleting"
+    # As where its user's word comes after the rollouts' turn in a pass.
+    deployments = next(e for e in cell.controller._reconcilers if e.name == "deployment")
+    cell.controller._live.forget()
+    await deployments.run(None)
+    assert (await cell.deployment(chat)).state == "deleted"
+    await cell.quiet()
+    assert (await rolling.now()).state == "superseded"
