@@ -112,7 +112,8 @@ def plan(
     held = bool(spent) and target == 0
     nothing_starts = halt is not None or held
     finish = () if nothing_starts else _finish(stable, part.stable, serving, seen, crash)
-    state, reason = state_of(deployment, seen, halt, target, present, [*stable, *old])
+    resting = given_up(seen.failures, crash)
+    state, reason = state_of(deployment, seen, halt, target, present, [*stable, *old], resting)
     if spent and halt is None:
         told = f"{spent}, and none runs: requests are refused" if held else spent
         reason = f"{reason}; {told}" if reason else told
@@ -164,6 +165,8 @@ def _halt(deployment: Deployment, seen: DeploymentSeen, crash: CrashPolicy) -> H
         return Halt.BUDGET
     if seen.rollout is not None:
         return None  # there is a revision to go back to
+    if ready_of(seen.replicas):
+        return None  # nothing more is tried, and what serves goes on
     return Halt.CRASH_LOOP if given_up(seen.failures, crash) else None
 
 

@@ -23,11 +23,13 @@ def state_of(
     target: int,
     current: Sequence[Replica],
     old: Sequence[Replica],
+    resting: bool = False,
 ) -> tuple[DeploymentState, str]:
     """
     Args:
         target: replicas that are wanted.
         current: those of the present revision that serve or start; `old`: those of earlier ones.
+        resting: too many starts have failed for another one to be tried.
     """
     if halt is Halt.DELETING:
         # Whoever still waits must be told first.
@@ -54,6 +56,8 @@ def state_of(
     waiting = [each.reason for each in current if each.state in _UNPLACED and each.reason]
     if seen.failures.count:
         reason += _failed(seen.failures)
+        if resting:
+            reason += "; no more are tried until the deployment is changed"
     elif waiting:
         reason += f"; the next one waits: {waiting[-1]}"
     if ready_of(old):

@@ -134,6 +134,28 @@ async def test_a_crash_loop_backs_off_and_fails_until_the_spec_changes(cell: Cel
     assert projection.routes[0].unavailable == ""
 
 
+async def test_starts_that_fail_take_nothing_from_those_who_serve(cell: Cell) -> None:
+    chat = await cell.deploy(await cell.model(), min_replicas=1, idle_s=0.2)
+    await cell.until_state(chat, "ready")
+    [serves] = await cell.replicas()
+    cell.script = lambda agent: setattr(agent, "becomes", ReplicaState.FAILED)
+    for job_id in ("job-1", "job-2", "job-3"):
+        await cell.offer(chat, job_id)
+
+    async def given_up() -> bool:
+        return "no more are tried" in (await cell.deployment(chat)).reason
+
+    await cell.until(given_up)
+    await cell.quiet()
+    assert (await cell.deployment(chat)).state == "degraded"
+    assert [(each.id, each.state) for each in await cell.replicas()] == [(serves.id, "ready")]
+    assert cell.cloud.launches == 4
+    cell.script = lambda agent: None
+    await cell.change(chat)
+    await cell.until_state(chat, "ready")
+    assert len(await cell.replicas()) == 2
+
+
 async def test_who_waits_for_a_deployment_that_failed_is_told_at_once(cell: Cell) -> None:
     cell.script = lambda agent: setattr(agent, "becomes", ReplicaState.FAILED)
     chat = await cell.deploy(await cell.model())
