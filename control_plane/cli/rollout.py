@@ -40,8 +40,12 @@ def promote(name: Name, as_json: AsJson = False) -> None:
 
 @app.command()
 def abort(name: Name, as_json: AsJson = False) -> None:
-    """Go back to the old revision now."""
-    asyncio.run(_say(Screen(as_json), name, "abort", "aborted: the old revision serves"))
+    """Go back to the old revision: its replicas first, then its traffic."""
+    asyncio.run(
+        _say(
+            Screen(as_json), name, "abort", "aborted: the old revision is next, its replicas first"
+        )
+    )
 
 
 async def _status(screen: Screen, name: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.autoscaler.crash_loop import CrashPolicy
-from control_plane.controller.deployment_outcome import carry_out, explain
+from control_plane.controller.deployment_outcome import carry_out, explain, hand_back
 from control_plane.controller.deployment_plan import DeploymentPlan, plan
 from control_plane.controller.deployment_rows import DeploymentReader, DeploymentRows
 from control_plane.controller.deployment_seen import DeploymentSeen
@@ -108,6 +108,7 @@ class DeploymentReconciler:
             capacity=told.capacity,
             uncounted=told.uncounted,
             needed=told.kept,
+            giving_way=rows.giving_way,
             ordered=rows.ordered,
         )
         wanted = plan(deployment, seen, policy, self._crash)
@@ -143,6 +144,8 @@ async def _write(
     if not wanted.changes(deployment):
         return
     await carry_out(session, deployment, wanted, waited_s)
+    if wanted.hand_back:
+        await hand_back(session, deployment, rows.giving_way, wanted.hand_back)
     deployment.state = advance(DeploymentState(deployment.state), wanted.state).value
     deployment.reason = wanted.reason
     deployment.target_replicas = decision.target

@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.controller.deployment_plan import DeploymentPlan
-from control_plane.store.repositories import decisions, instances, replicas, starts
+from control_plane.controller.way_back import Tries
+from control_plane.store.repositories import decisions, instances, replicas, rollouts, starts
 from control_plane.store.tables import Deployment, Instance, Replica
 from infra.states import ReplicaState
 from infra.wire import ReplicaReport
@@ -45,6 +46,17 @@ async def explain(
         decision.formula,
         decision.inputs,
         outcome,
+    )
+
+
+async def hand_back(session: AsyncSession, deployment: Deployment, tries: Tries, why: str) -> None:
+    """End what is left of these rollouts, and store why."""
+    left = sorted(tries)
+    await rollouts.hand_back(session, [each.id for each in tries.values()])
+    inputs = {"percent": {id: tries[id].percent for id in left}}
+    outcome = {"revision": deployment.revision_id, "left": left}
+    await decisions.add(
+        session, deployment.id, decisions.ROLLOUT, "handed_back", why, inputs, outcome
     )
 
 

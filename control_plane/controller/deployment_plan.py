@@ -28,6 +28,7 @@ from control_plane.controller.earlier_plan import (
 from control_plane.controller.rollout_plan import RolloutPart
 from control_plane.controller.spending import consequence
 from control_plane.controller.warmth_plan import warmth
+from control_plane.controller.way_back import WayBack, way_back
 from control_plane.ledger.budget import Stage
 from control_plane.rollout.split import Running, Split, split
 from control_plane.store.tables import Deployment, Instance, Replica
@@ -57,6 +58,8 @@ class DeploymentPlan:
     """The instance that stays from now on."""
     release: tuple[Instance, ...] = ()
     """Those that need not stay any longer."""
+    hand_back: str = ""
+    """Why revisions that give way serve no longer; their replicas drain when nothing waits."""
     abandon: str = ""
     """Why jobs that still wait are ended: nothing runs any more, and nothing will."""
 
@@ -69,6 +72,7 @@ class DeploymentPlan:
             or self.sleep
             or self.keep
             or self.release
+            or self.hand_back
             or self.state != deployment.state
             or self.reason != deployment.reason
             or self.decision.target != deployment.target_replicas
@@ -102,7 +106,15 @@ def plan(
     current = [each for each in present if not each.retiring]
     retiring = [each for each in present if each.retiring]
     stable, old = _earlier(deployment, serving, seen.rollout)
+    going = [each for each in old if target and each.revision_id in seen.giving_way]
+    gone = [each for each in old if each not in going]
     part = _split(seen.rollout, target, current, stable)
+    back = WayBack()
+    if going:
+        stay = [*current, *stable]
+        back = way_back(
+            deployment, seen.giving_way, going, stay, target, spent, seen.running, seen.now
+        )
     spare = _spare(deployment, target, bool(spent), policy) if part.candidate else 0
     wanted = part.candidate + spare
     surplus = least_useful(current, seen.running, len(current) - wanted)
@@ -127,7 +139,8 @@ def plan(
         drain=(
             *(each for each in surplus if each not in warm.sleep),
             *left(stable, part.stable, target, seen.running, seen.pending),
-            *outdated(old, [*current, *stable], target, seen.pending),
+            *outdated(gone, [*current, *stable], target, seen.pending),
+            *back.drain,
             *replaced(retiring, current, part.candidate),
             *warm.drain,
             *forgotten,
@@ -140,6 +153,7 @@ def plan(
         keep=warm.keep,
         release=warm.release,
         abandon=_abandon(seen, halt, held),
+        hand_back=back.over,
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -22,6 +22,7 @@ from control_plane.controller.live import Live
 from control_plane.controller.model_memory import ModelMemory
 from control_plane.controller.rollout_plan import RolloutPart, in_a_row, rollout_part
 from control_plane.controller.spending import budget_of, deployment_verdict
+from control_plane.controller.way_back import Tries, giving_way
 from control_plane.ledger.budget import Verdict
 from control_plane.store.clock import read_clock
 from control_plane.store.ledger_tables import Spending
@@ -68,6 +69,8 @@ class DeploymentRows:
     """Where it has a budget, and something was summed up."""
     serving: Serving | None = None
     """None where the size of its model is not known."""
+    tries: Tries = field(default_factory=dict)
+    """Looked up where replicas of other revisions than the wanted ones serve."""
 
     @cached_property
     def boot(self) -> BootTime:
@@ -87,6 +90,12 @@ class DeploymentRows:
     @property
     def verdict(self) -> Verdict | None:
         return deployment_verdict(self.deployment.spec, self.spending, self.now)
+
+    @property
+    def giving_way(self) -> Tries:
+        stable = self.deployment.revision_id if self.part is None else self.part.revision_id
+        going = giving_way(self.tries, stable)
+        return {id: row for id, row in self.tries.items() if id in going}
 
     @property
     def part(self) -> RolloutPart | None:
@@ -164,6 +173,13 @@ class DeploymentReader:
             if under_way
             else {}
         )
+        live_of, kept_for = _by_deployment(live), _by_owner(kept)
+        elsewhere = [
+            each.deployment.id
+            for each in deployed
+            if _serves_elsewhere(each, live_of[each.deployment.id], under_way)
+        ]
+        tries = await rollouts.tries(session, elsewhere)
         usd = await replica_costs.usd_by_deployment(
             session, (each.id for own in failed.values() for each in own)
         )
@@ -175,7 +191,6 @@ class DeploymentReader:
         revision_ids = [each.revision.id for each in deployed]
         samples = await self._boots.of(session, revision_ids, now)
         servings = await self._models.of(session, [each.revision for each in deployed])
-        live_of, kept_for = _by_deployment(live), _by_owner(kept)
         return [
             DeploymentRows(
                 now=now,
@@ -192,6 +207,7 @@ class DeploymentReader:
                 failed_usd=usd.get(deployment.id, 0.0),
                 spending=spent.get(budgets.of_deployment(deployment.id)),
                 serving=servings[revision.id],
+                tries=tries.get(deployment.id, {}),
             )
             for deployment, revision in deployed
         ]
@@ -199,6 +215,16 @@ class DeploymentReader:
 
 def _has_budget(deployed: Deployed) -> bool:
     return bool(budget_of(deployed.deployment.spec).limits())
+
+
+def _serves_elsewhere(
+    deployed: Deployed, live: Iterable[Replica], under_way: Mapping[str, Rollout]
+) -> bool:
+    """Whether replicas serve of a revision that is neither wanted nor left by a rollout."""
+    deployment = deployed.deployment
+    rollout = under_way.get(deployment.id)
+    wanted = {deployment.revision_id, rollout.from_revision_id if rollout is not None else ""}
+    return any(each.state == ReplicaState.READY and each.revision_id not in wanted for each in live)
 
 
 def _stays(instance: Instance) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from control_plane.autoscaler.boot_time import PRIOR, BootTime
 from control_plane.autoscaler.crash_loop import Failures
 from control_plane.autoscaler.observation import Demand, ReplicaCapacity
 from control_plane.controller.rollout_plan import RolloutPart
+from control_plane.controller.way_back import Tries
 from control_plane.ledger.budget import Verdict
 from control_plane.store.tables import Instance, Replica
 
@@ -44,5 +45,7 @@ class DeploymentSeen:
     """Why it is not known, where there is an SLO."""
     needed: int = 0
     """As `Observation.kept`."""
+    giving_way: Tries = field(default_factory=dict)
+    """Revisions that serve on until the wanted one has its replicas."""
     ordered: int | None = None
     """What its owner wants instead of what the autoscaler says."""

@@ -19,6 +19,7 @@ from control_plane.controller.routes import (
     by_deployment,
     key_entry,
     route,
+    serves_elsewhere,
     weights,
 )
 from control_plane.controller.spent_budgets import read_spent
@@ -86,11 +87,9 @@ class ProjectionReconciler:
         standing = by_deployment(await replicas.standing(session))
         live = await deployments.all_live(session)
         open_ = await rollouts.all_open(session)
-        shares = {
-            id: weights(each, open_.get(id), standing.get(id, ()))
-            for each, _ in live
-            for id in (each.id,)
-        }
+        rows = [(each, open_.get(each.id), standing.get(each.id, [])) for each, _ in live]
+        tries = await rollouts.tries(session, [row[0].id for row in rows if serves_elsewhere(*row)])
+        shares = {row[0].id: weights(*row, tries.get(row[0].id)) for row in rows}
         ready = {id: _ready(standing.get(id, ()), weight) for id, weight in shares.items()}
         samples = await self._boot_samples(session, shares, ready, now)
         runs = await _revisions(session, live, {id for each in shares.values() for id in each})

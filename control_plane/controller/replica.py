@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from control_plane.controller.hold import each_row, hold
 from control_plane.controller.limits import Limits
 from control_plane.controller.live import LiveRows
-from control_plane.controller.replica_plan import ReplicaStep, is_settled, next_step
+from control_plane.controller.replica_plan import NO_ROOM, ReplicaStep, is_settled, next_step
 from control_plane.controller.world import World
 from control_plane.store import leases
 from control_plane.store.clock import read_clock
@@ -22,8 +22,6 @@ from infra.names import AWS_CLOUD, JOINED_CLOUD
 from infra.queue.queue import JobQueue
 from infra.states import ReplicaState, is_final
 from infra.telemetry import logger
-
-_NO_ROOM = "waits for a machine with a free slot: 'tamer worker token' lets one join"
 
 _UNDER_WAY = (ReplicaState.BOOTING, ReplicaState.LOADING, ReplicaState.READY)
 
@@ -154,8 +152,8 @@ class ReplicaReconciler:
             instance = await instances.add(
                 session, self._cloud, self._cloud, self._cloud, Market.ON_DEMAND.value
             )
-        elif replica.reason != _NO_ROOM:
-            await replicas.move(session, replica.id, seen, seen, _NO_ROOM)
+        elif replica.reason != NO_ROOM:
+            await replicas.move(session, replica.id, seen, seen, NO_ROOM)
             return False
         else:
             return False

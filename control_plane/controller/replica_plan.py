@@ -9,6 +9,9 @@ from control_plane.store.tables import Instance, Replica
 from infra.states import InstanceState, ReplicaState, is_final
 from infra.wire import Heartbeat, ReplicaReport
 
+NO_ROOM = "waits for a machine with a free slot: 'tamer worker token' lets one join"
+"""Why a replica waits where nothing can be launched."""
+
 _START = (
     ReplicaState.REQUESTED,
     ReplicaState.LAUNCHING,

@@ -120,8 +120,17 @@ class RolloutReconciler:
             return await rollouts.move(session, row, RolloutState(row.state), row.reason, **counted)
         to = move.stage.state
         if to is RolloutState.ROLLED_BACK:
-            code, formula, inputs = move.reason.value, move.formula, move.inputs
-            written = await rollouts.go_back(session, deployment, row, to, code, formula, inputs)
+            percent = await rollouts.traffic_of(session, row, deployment.spec)
+            written = await rollouts.go_back(
+                session,
+                deployment,
+                row,
+                to,
+                move.reason.value,
+                move.formula,
+                move.inputs,
+                0 if move.reason is Reason.ERRORS else percent,
+            )
         else:
             written = await self._advance(session, rows, move, sums)
         if written and move.reason is not Reason.LOOKED:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from control_plane.autoscaler.boot_time import PRIOR, BootTime
 from control_plane.controller.rollout_spec import strategy
+from control_plane.controller.way_back import Tries, giving_way
 from control_plane.rollout.strategy import ALL, Kind
 from control_plane.store.repositories.replicas import Standing
 from control_plane.store.tables import ApiKey, Deployment, Model, Revision, Rollout
@@ -43,15 +44,59 @@ class Served:
 
 
 def weights(
-    deployment: Deployment, rollout: Rollout | None, standing: Iterable[Standing]
+    deployment: Deployment,
+    rollout: Rollout | None,
+    standing: Collection[Standing],
+    tries: Tries | None = None,
 ) -> dict[str, int]:
     """Revision id -> its share of the traffic, the old one's first.
 
     An update changes over when there is something to change to: a revision without a ready replica
-    takes no traffic while another has one, in a rollout and outside.
+    takes no traffic while another has one, in a rollout and outside. After one that was ended in
+    the middle its revision has a part until the old one has its replicas.
+
+    Args:
+        tries: looked up where replicas of other revisions than the wanted ones serve.
     """
+    ready = _ready(standing)
+    shares = _shares(deployment, rollout, standing)
+    wanted = {deployment.revision_id}
+    stable = deployment.revision_id
+    if rollout is not None and rollout.to_revision_id == stable:
+        stable = rollout.from_revision_id
+        wanted.add(stable)
+    going = {id: ready[id] for id in sorted(giving_way(tries or {}, stable)) if ready[id]}
+    if not going or sum(ready[id] for id in wanted) >= deployment.target_replicas:
+        return shares
+    if len(shares) > 1 and strategy(deployment.spec).kind is Kind.REPLACE:
+        return shares | going
+    [(first, share), *others] = shares.items()
+    beside = {first: ready[first], **going} if ready[first] else going
+    whole = sum(beside.values())
+    return {id: share * count for id, count in beside.items()} | {
+        id: each * whole for id, each in others
+    }
+
+
+def serves_elsewhere(
+    deployment: Deployment, rollout: Rollout | None, standing: Collection[Standing]
+) -> bool:
+    """Whether replicas serve of a revision that is neither wanted nor left by a rollout."""
+    wanted = {deployment.revision_id, rollout.from_revision_id if rollout is not None else ""}
+    return not _ready(standing).keys() <= wanted
+
+
+def _ready(standing: Iterable[Standing]) -> Counter[str]:
+    """By revision."""
     there = [each for each in standing if each.state == ReplicaState.READY]
-    ready = Counter({each.revision_id: each.replicas for each in there})
+    return Counter({each.revision_id: each.replicas for each in there})
+
+
+def _shares(
+    deployment: Deployment, rollout: Rollout | None, standing: Iterable[Standing]
+) -> dict[str, int]:
+    there = [each for each in standing if each.state == ReplicaState.READY]
+    ready = _ready(there)
     wanted = deployment.revision_id
     if rollout is None or rollout.to_revision_id != wanted:
         newest = max(there, key=lambda each: each.newest_id, default=None)

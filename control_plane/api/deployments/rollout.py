@@ -38,10 +38,10 @@ async def change_revision(
         await _refuse_what_failed(session, deployment, revision_id)
     under_way = await rollouts.open_of(session, deployment.id)
     if under_way is not None:
+        percent = await rollouts.traffic_of(session, under_way, left_spec)
+        said = f"{revision_id} was deployed"
+        await rollouts.move(session, under_way, RolloutState.SUPERSEDED, said, percent=percent)
         left, left_spec = under_way.from_revision_id, under_way.from_spec
-        await rollouts.move(
-            session, under_way, RolloutState.SUPERSEDED, f"{revision_id} was deployed", percent=0
-        )
     if revision_id != left and await rollouts.has_served(session, deployment.id, left):
         await rollouts.begin(session, deployment, left, left_spec, now)
 

@@ -23,5 +23,5 @@ async def promote_rollout(name: str, change: CurrentChange) -> RolloutShown:
 
 @router.post("/abort")
 async def abort_rollout(name: str, change: CurrentChange) -> RolloutShown:
-    """Go back to the old revision now."""
+    """Go back to the old revision: its replicas first, then its traffic."""
     return show_rollout(await service.abort(change, name))

@@ -39,16 +39,17 @@ async def promote(change: Change, name: str) -> Rollout:
 
 
 async def abort(change: Change, name: str) -> Rollout:
-    """Go back to the old revision now.
+    """Go back to the old revision: its replicas first, then its traffic.
 
     Raises Problem: 404, or 409 where none is under way.
     """
     deployment, rollout = await _under_way(change, name)
-    said = f"aborted by its owner at {rollout.percent} % of the traffic"
-    inputs = {"state": rollout.state, "step": rollout.step, "percent": rollout.percent}
-    to = RolloutState.ABORTED
     session = change.session
-    await rollouts.go_back(session, deployment, rollout, to, "aborted", said, inputs)
+    percent = await rollouts.traffic_of(session, rollout, deployment.spec)
+    said = f"aborted by its owner at {percent} % of the traffic"
+    inputs = {"state": rollout.state, "step": rollout.step, "percent": percent}
+    to = RolloutState.ABORTED
+    await rollouts.go_back(session, deployment, rollout, to, "aborted", said, inputs, percent)
     break_lease(deployment)
     await change.record("rollout.abort", deployment.id, name=name, rollout=rollout.id)
     return await _again(session, rollout)

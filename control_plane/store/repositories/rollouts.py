@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store.clock import read_clock
@@ -13,8 +13,10 @@ from control_plane.store.ids import Prefix, new_id
 from control_plane.store.repositories import decisions
 from control_plane.store.tables import Deployment, Replica, Rollout
 from control_plane.store.writing import write_one
-from infra.states import RolloutState, advance, is_final
+from infra.states import ReplicaState, RolloutState, advance, is_final
 
+REPLACE = "replace"
+"""The strategy by which traffic goes where replicas are ready."""
 OF_REVISION = ("model", "engine")
 """The fields of a specification that a revision is made of."""
 
@@ -62,6 +64,50 @@ async def open_among(session: AsyncSession, deployment_ids: Collection[str]) -> 
         select(Rollout).where(Rollout.deployment_id.in_(deployment_ids), Rollout.ended_at.is_(None))
     )
     return {each.deployment_id: each for each in found}
+
+
+async def tries(
+    session: AsyncSession, deployment_ids: Collection[str]
+) -> dict[str, dict[str, Rollout]]:
+    """By deployment and revision, the newest rollout to it."""
+    if not deployment_ids:
+        return {}
+    found = await session.scalars(
+        select(Rollout)
+        .where(Rollout.deployment_id.in_(deployment_ids))
+        .order_by(Rollout.created_at, Rollout.id)
+    )
+    newest: dict[str, dict[str, Rollout]] = {}
+    for each in found:
+        newest.setdefault(each.deployment_id, {})[each.to_revision_id] = each
+    return newest
+
+
+async def hand_back(session: AsyncSession, rollout_ids: Collection[str]) -> None:
+    """Nothing of the traffic goes to what these rollouts brought."""
+    await session.execute(update(Rollout).where(Rollout.id.in_(rollout_ids)).values(percent=0))
+
+
+async def traffic_of(session: AsyncSession, rollout: Rollout, spec: dict[str, Any]) -> int:
+    """Percent of the traffic that goes to what an open rollout brings.
+
+    Args:
+        spec: its deployment's.
+    """
+    if (spec.get("rollout", {}).get("strategy") or REPLACE) != REPLACE:
+        return rollout.percent
+    found = await session.execute(
+        select(Replica.revision_id, func.count())
+        .where(
+            Replica.deployment_id == rollout.deployment_id,
+            Replica.revision_id.in_((rollout.from_revision_id, rollout.to_revision_id)),
+            Replica.state == ReplicaState.READY.value,
+        )
+        .group_by(Replica.revision_id)
+    )
+    ready = {row[0]: row[1] for row in found}
+    new = ready.get(rollout.to_revision_id, 0)
+    return round(100 * new / sum(ready.values())) if new else 0
 
 
 async def newest_of(
@@ -139,6 +185,7 @@ async def go_back(
     reason: str,
     formula: str,
     inputs: dict[str, Any],
+    percent: int = 0,
 ) -> bool:
     """End a rollout with the old revision: the specification says it again, and nothing else of it
     changes. False, and nothing written, where somebody has moved it since.
@@ -146,8 +193,9 @@ async def go_back(
     Args:
         to: rolled_back or aborted.
         reason: a code, for the decision.
+        percent: of the traffic, to what it brought, until the old revision has its replicas.
     """
-    if not await move(session, rollout, to, formula, percent=0):
+    if not await move(session, rollout, to, formula, percent=percent):
         return False
     left = deployment.revision_id
     deployment.spec = {**deployment.spec, **rollout.from_spec}

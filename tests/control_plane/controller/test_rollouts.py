@@ -17,13 +17,14 @@ from control_plane.store.session import Database
 from control_plane.store.tables import Deployment, Model, Rollout
 from infra import outcomes
 from infra.settings import Settings
-from infra.states import ReplicaState
+from infra.states import ReplicaState, RolloutState
 from infra.wire import Route
 from tests.control_plane.controller.cell import Cell
 from tests.control_plane.controller.scripted_agent import ScriptedAgent
 
 _AT_ONCE = {"strategy": "canary", "steps": [10, 100], "step_s": 0.0}
 _LONG = {"strategy": "canary", "steps": [10, 100], "step_s": 3600.0}
+_HALF = {**_LONG, "steps": [50, 100]}
 _JUDGED = {**_LONG, "rollback_on": "errors"}
 
 
@@ -49,6 +50,25 @@ class Rolling:
             row.generation += 1
             break_lease(row)
         return revision.id
+
+    async def abort(self) -> None:
+        """As the API writes it."""
+        async with self.cell.database.transaction() as session:
+            row = await session.get_one(Deployment, self.chat.id)
+            rollout = await rollouts.open_of(session, row.id)
+            assert rollout is not None
+            percent = await rollouts.traffic_of(session, rollout, row.spec)
+            to, said = RolloutState.ABORTED, "aborted"
+            await rollouts.go_back(session, row, rollout, to, said, said, {}, percent)
+            break_lease(row)
+
+    async def deploy_the_old_one_again(self) -> None:
+        async with self.cell.database.transaction() as session:
+            row = await session.get_one(Deployment, self.chat.id)
+            now = await read_clock(session)
+            await change_revision(session, row, row.spec, self.old, now, again=False)
+            row.generation += 1
+            break_lease(row)
 
     async def now(self) -> Rollout:
         async with self.cell.database.snapshot() as session:
@@ -337,3 +357,89 @@ async def test_one_that_is_deleted_at_zero_between_two_nouns_takes_its_rollout_w
     assert (await cell.deployment(chat)).state == "deleted"
     await cell.quiet()
     assert (await rolling.now()).state == "superseded"
+
+
+def loads(agent: ScriptedAgent) -> None:
+    agent.becomes = ReplicaState.LOADING
+
+
+@pytest.mark.parametrize("word", ["abort", "deploy_the_old_one_again"])
+async def test_half_way_back_the_old_replicas_come_before_their_traffic(
+    rolling: Rolling, word: str
+) -> None:
+    new = await rolling.begin(_HALF)
+    await rolling.until("watching", 50)
+    await rolling.cell.quiet()
+    assert await rolling.ready() == {rolling.old: 1, new: 1}
+
+    rolling.cell.script = loads
+    await getattr(rolling, word)()
+    await rolling.cell.quiet()
+    assert await rolling.ready() == {rolling.old: 1, new: 1}
+    assert await rolling.weights() == {rolling.old: 100, new: 100}
+    chat = await rolling.cell.deployment(rolling.chat)
+    assert (chat.revision_id, chat.state) == (rolling.old, "updating")
+
+    for agent in rolling.cell.agents.values():
+        agent.becomes = ReplicaState.READY
+    await rolling.cell.until_state(rolling.chat, "ready")
+    await rolling.cell.quiet()
+    assert await rolling.ready() == {rolling.old: 2}
+    assert await rolling.weights() == {rolling.old: 100}
+    assert (await rolling.told())[-1] == ("handed_back", "2 of 2 replicas ready")
+    assert (await rolling.now()).percent == 0
+
+
+async def test_what_replaces_gives_way_as_the_old_replicas_return(rolling: Rolling) -> None:
+    new = await rolling.begin({"strategy": "replace"})
+
+    async def one_of_two() -> bool:
+        return await rolling.ready() == {rolling.old: 1, new: 1}
+
+    await rolling.cell.until(one_of_two)
+    rolling.cell.script = loads
+    await rolling.abort()
+    await rolling.cell.controller.reconcile()
+    assert (await rolling.weights()).keys() == {rolling.old, new}
+    rolling.cell.script = lambda agent: None
+    for agent in rolling.cell.agents.values():
+        agent.becomes = ReplicaState.READY
+    await rolling.cell.until_state(rolling.chat, "ready")
+    await rolling.cell.quiet()
+    assert await rolling.ready() == {rolling.old: 2}
+
+
+async def test_what_fails_requests_loses_its_traffic_at_once(rolling: Rolling) -> None:
+    await rolling.ended(rolling.old, 1000, 10)
+    new = await rolling.begin({**_JUDGED, "steps": [50, 100]})
+    await rolling.until("watching", 50)
+    await rolling.cell.quiet()
+    rolling.cell.script = loads
+    await rolling.ended(new, 20, 19)
+    await rolling.until("rolled_back", 0)
+    assert await rolling.weights() == {rolling.old: 100}
+
+
+async def test_a_third_revision_does_not_take_the_traffic_of_the_second_from_who_serves_it(
+    rolling: Rolling,
+) -> None:
+    second = await rolling.begin(_HALF)
+    await rolling.until("watching", 50)
+    await rolling.cell.quiet()
+    rolling.cell.script = loads
+    async with rolling.cell.database.transaction() as session:
+        row = await session.get_one(Deployment, rolling.chat.id)
+        now = await read_clock(session)
+        third = await find_or_add(session, row.id, rolling.model, "paced", {"max_running": 2}, now)
+        await change_revision(session, row, row.spec, third.id, now, again=False)
+        row.generation += 1
+    await rolling.cell.quiet()
+    assert await rolling.ready() == {rolling.old: 1, second: 1}
+    assert (await rolling.weights()).keys() == {rolling.old, second}
+    for agent in rolling.cell.agents.values():
+        agent.becomes = ReplicaState.READY
+    rolling.cell.script = lambda agent: None
+    await rolling.until("watching", 50)
+    await rolling.cell.quiet()
+    assert await rolling.ready() == {rolling.old: 1, third.id: 1}
+    assert await rolling.weights() == {rolling.old: 50, third.id: 50}
