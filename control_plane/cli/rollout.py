@@ -26,6 +26,9 @@ _SAID = {
 }
 
 
+_WENT_BACK = ("rolled_back", "aborted", "superseded")
+
+
 @app.command()
 def status(name: Name, as_json: AsJson = False) -> None:
     """Show the rollout that is under way, or the last one."""
@@ -64,8 +67,9 @@ def _lines(name: str, rollout: Json, deployment: Json) -> list[str]:
     state = _SAID[rollout["state"]]
     lines = [
         f"{name}: {said['strategy']}, {state}",
-        f"  from     {rollout['from_revision_id']} ({rollout['from_spec'].get('model', '?')})",
-        f"  to       {rollout['to_revision_id']}",
+        f"  from     {rollout['from_revision_id']} ({rollout['from_spec'].get('model', '?')}), "
+        f"{_counted(rollout['from_replicas'])}",
+        f"  to       {rollout['to_revision_id']}, {_counted(rollout['to_replicas'])}",
         f"  began    {when(rollout['created_at'])}",
     ]
     if rollout["ended_at"] is None:
@@ -74,11 +78,26 @@ def _lines(name: str, rollout: Json, deployment: Json) -> list[str]:
         lines.append(f"  back on  {said['rollback_on']}, or where it does not start")
     else:
         lines.append(f"  ended    {when(rollout['ended_at'])}")
+        if rollout["state"] in _WENT_BACK and rollout["percent"]:
+            lines.append("  traffic  of both, until the old revision has its replicas")
     if rollout["reason"]:
         lines.append(f"  why      {rollout['reason']}")
-    if rollout["ended_at"] is None and deployment["reason"]:
+    if deployment["reason"] and (rollout["ended_at"] is None or rollout["percent"] % 100):
         lines.append(f"  now      {deployment['reason']}")
     return lines
+
+
+def _counted(replicas: dict[str, int]) -> str:
+    """E.g. "2 ready, 1 loading"."""
+    if not replicas:
+        return "no replicas"
+    return ", ".join(f"{count} {state}" for state, count in sorted(replicas.items(), key=_most))
+
+
+def _most(counted: tuple[str, int]) -> tuple[bool, int, str]:
+    """Those that serve first."""
+    state, count = counted
+    return state != "ready", -count, state
 
 
 async def _say(screen: Screen, name: str, word: str, said: str) -> None:

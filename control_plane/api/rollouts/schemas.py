@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from control_plane.store.tables import Rollout
 from infra.states import RolloutState
+
+Standing = Mapping[str, Mapping[str, int]]
+"""Replicas of a deployment that have not ended, by revision and state."""
 
 
 class RolloutShown(BaseModel):
@@ -20,7 +24,12 @@ class RolloutShown(BaseModel):
     step: int
     """From 0."""
     percent: int
-    """Of the traffic, to the new revision; replace goes by ready replicas instead."""
+    """Of the traffic, to the new revision; replace goes by ready replicas instead. After a way back
+    it is 0 when the old revision has its replicas again."""
+    from_replicas: dict[str, int] = {}
+    """Of the old revision, by state; what has ended is left out."""
+    to_replicas: dict[str, int] = {}
+    """The same of the new one."""
     looks: int
     """How often the requests of this step were tested."""
     promoted: bool
@@ -32,5 +41,8 @@ class RolloutShown(BaseModel):
     ended_at: float | None
 
 
-def show_rollout(rollout: Rollout) -> RolloutShown:
-    return RolloutShown.model_validate(rollout)
+def show_rollout(rollout: Rollout, standing: Standing) -> RolloutShown:
+    shown = RolloutShown.model_validate(rollout)
+    shown.from_replicas = dict(standing.get(rollout.from_revision_id, {}))
+    shown.to_replicas = dict(standing.get(rollout.to_revision_id, {}))
+    return shown

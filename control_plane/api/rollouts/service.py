@@ -4,14 +4,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.api.deployments import service
 from control_plane.api.problem import Problem, not_found
+from control_plane.api.rollouts.schemas import Standing
 from control_plane.api.transaction import Change
 from control_plane.store.leases import break_lease
-from control_plane.store.repositories import deployments, rollouts
+from control_plane.store.repositories import deployments, replicas, rollouts
 from control_plane.store.tables import Deployment, Rollout
 from infra.states import RolloutState
 
 
-async def newest(session: AsyncSession, name: str) -> Rollout:
+async def newest(session: AsyncSession, name: str) -> tuple[Rollout, Standing]:
     """Raises Problem 404."""
     deployment = (await service.find(session, name)).deployment
     found = await rollouts.newest_of(session, deployment.id)
@@ -22,10 +23,10 @@ async def newest(session: AsyncSession, name: str) -> Rollout:
             f"deployment '{name}' has had no rollout: one begins when a deployment that has served "
             "gets another model or engine",
         )
-    return found
+    return found, await replicas.standing_of(session, deployment.id)
 
 
-async def promote(change: Change, name: str) -> Rollout:
+async def promote(change: Change, name: str) -> tuple[Rollout, Standing]:
     """Do the rest of it without watching; asking twice is asking once.
 
     Raises Problem: 404, or 409 where none is under way.
@@ -38,7 +39,7 @@ async def promote(change: Change, name: str) -> Rollout:
     return await _again(change.session, rollout)
 
 
-async def abort(change: Change, name: str) -> Rollout:
+async def abort(change: Change, name: str) -> tuple[Rollout, Standing]:
     """Go back to the old revision: its replicas first, then its traffic.
 
     Raises Problem: 404, or 409 where none is under way.
@@ -68,6 +69,6 @@ async def _under_way(change: Change, name: str) -> tuple[Deployment, Rollout]:
     return found.deployment, rollout
 
 
-async def _again(session: AsyncSession, rollout: Rollout) -> Rollout:
+async def _again(session: AsyncSession, rollout: Rollout) -> tuple[Rollout, Standing]:
     await session.refresh(rollout)
-    return rollout
+    return rollout, await replicas.standing_of(session, rollout.deployment_id)

@@ -161,6 +161,19 @@ async def standing(session: AsyncSession) -> Sequence[Standing]:
     return [Standing(*row) for row in rows]
 
 
+async def standing_of(session: AsyncSession, deployment_id: str) -> dict[str, dict[str, int]]:
+    """How many of a deployment's have not ended, by revision and state."""
+    rows = await session.execute(
+        select(Replica.revision_id, Replica.state, func.count())
+        .where(Replica.state.in_(LIVE), Replica.deployment_id == deployment_id)
+        .group_by(Replica.revision_id, Replica.state)
+    )
+    found: dict[str, dict[str, int]] = {}
+    for revision_id, state, count in rows:
+        found.setdefault(revision_id, {})[state] = count
+    return found
+
+
 async def add(
     session: AsyncSession, deployment: Deployment, revision_id: str | None = None
 ) -> Replica:

@@ -53,6 +53,7 @@ async def test_another_model_begins_a_rollout_and_another_limit_does_not(
         0,
         "old",
     )
+    assert (found["from_replicas"], found["to_replicas"]) == ({"ready": 1}, {})
 
 
 async def test_what_has_never_served_is_replaced_without_a_rollout(

@@ -31,6 +31,8 @@ def _rollout(state: str = "watching", **changed: Any) -> dict[str, Any]:
         "state": state,
         "step": 1,
         "percent": 25,
+        "from_replicas": {"draining": 1, "ready": 3},
+        "to_replicas": {"loading": 1, "ready": 1},
         "promoted": False,
         "reason": "25 % of the traffic; new replicas ready: 2, needed: 2",
         "created_at": 1_700_000_000.0,
@@ -54,9 +56,25 @@ def test_status_tells_from_where_to_where_and_why(tamer: Tamer, stub_server: Stu
     code, out, _ = tamer("rollout", "status", "chat")
     assert code == 0
     assert "chat: canary, watches what it has shifted" in out
-    assert "rev-1 (old)" in out
+    assert "rev-1 (old), 3 ready, 1 draining" in out
+    assert "rev-2, 1 ready, 1 loading" in out
     assert "2, 25 % of the traffic" in out
     assert "slo, or where it does not start" in out
+
+
+@pytest.mark.parametrize(("percent", "told"), [(25, True), (0, False)])
+def test_status_tells_that_an_abort_is_on_its_way(
+    tamer: Tamer, stub_server: StubServer, percent: int, told: bool
+) -> None:
+    ended = _rollout("aborted", percent=percent, to_replicas={}, ended_at=1_700_000_090.0)
+    stub_server.on("GET", "/deployments/chat/rollout", (200, ended))
+    spec = {**SPEC, "rollout": {"strategy": "canary", "rollback_on": "slo"}}
+    back = deployment("updating", spec=spec, reason="1 of 2 replicas ready")
+    stub_server.on("GET", "/deployments/chat", (200, back))
+    _, out, _ = tamer("rollout", "status", "chat")
+    assert "rev-2, no replicas" in out
+    assert ("until the old revision has its replicas" in out) == told
+    assert ("1 of 2 replicas ready" in out) == told
 
 
 @pytest.mark.parametrize("word", ["promote", "abort"])
