@@ -87,7 +87,13 @@ class DeploymentReconciler:
 
     def _plan(self, rows: DeploymentRows, heard: _Heard) -> DeploymentPlan:
         deployment, signals, reports = rows.deployment, heard.of(rows), heard.reports
-        policy = scaling_policy(deployment.spec, rows.revision.options, rows.now, rows.boot.p90_s)
+        policy = scaling_policy(
+            deployment.spec,
+            rows.revision.options,
+            rows.now,
+            rows.boot.p90_s,
+            deployment.target_replicas,
+        )
         told = self._watch.told(rows, policy, reports, heard.instances)
         pending = None
         if signals is not None:

@@ -4,6 +4,7 @@ real stores and queues."""
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from control_plane.store.clock import read_clock
@@ -69,6 +70,17 @@ async def test_a_schedule_that_holds_now_is_the_minimum(cell: Cell) -> None:
     assert len(await cell.replicas()) == 2
     decision = (await cell.decisions(chat))[-1]
     assert (decision.reason, decision.inputs["scheduled"]) == ("scheduled", 2)
+
+
+async def test_a_schedule_that_begins_soon_is_asked_for_once(cell: Cell) -> None:
+    """Though the first start is a hundred times shorter than was believed."""
+    soon = datetime.fromtimestamp(await now(cell) + 115.0, UTC)
+    line = {"cron": f"{soon.minute} * * * *", "duration_s": 600.0, "min_replicas": 1}
+    chat = await cell.deploy(await cell.model(), idle_s=0.2, schedule=[line])
+    await cell.until_state(chat, "ready")
+    await cell.quiet()
+    assert [each.reason for each in await cell.decisions(chat)] == ["scheduled"]
+    assert (await cell.deployment(chat)).state == "ready"
 
 
 async def test_advice_is_stored_once_and_nothing_is_started(cell: Cell) -> None:
