@@ -122,7 +122,7 @@ def plan(
     warm = warmth(part.candidate, len(current), surplus, asleep, seen.kept, policy, halt)
     staying = sum(not each.retiring for each in serving)
     held = bool(spent) and target == 0
-    nothing_starts = halt is not None or held
+    nothing_starts = halt is not None or target == 0
     finish = () if nothing_starts else _finish(stable, part.stable, serving, seen, crash)
     resting = given_up(seen.failures, crash)
     state, reason = state_of(deployment, seen, halt, target, present, [*stable, *old], resting)

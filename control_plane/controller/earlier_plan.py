@@ -69,12 +69,13 @@ def replaced(
 def stranded(
     serving: Sequence[Replica], former: Sequence[Replica], pending: Pending
 ) -> tuple[str, ...]:
-    """Tried once for each replica that did serve: an old revision that no longer starts is left."""
+    """Tried until a start fails: an old revision that no longer starts is left. One that ended in
+    another way, since it was too many or the cloud took its machine, says nothing of that."""
     waiting, served = pending or {}, {each.revision_id for each in serving}
     return tuple(
         each.revision_id
         for each in former
-        if each.ready_at is not None
+        if (each.ready_at is not None or each.state != ReplicaState.FAILED)
         and each.revision_id not in served
         and waiting.get(each.revision_id, 0)
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from control_plane.store.repositories import replicas
+from control_plane.store.tables import Deployment
 from control_plane.tasks.secret import control_plane_secret
 from infra.cloud.base import CloudInstanceState
 from infra.peer_access import weights_key
@@ -60,6 +62,46 @@ async def test_jobs_of_an_old_revision_are_finished_though_its_last_replica_died
     await cell.settle_job(chat, "job-1")
     await cell.quiet()
     assert await revisions_ready() == [wanted]
+
+
+async def test_jobs_of_an_old_revision_are_finished_though_its_newest_replica_was_too_many(
+    cell: Cell,
+) -> None:
+    chat = await cell.deploy(await cell.model(), min_replicas=1)
+    await cell.until_state(chat, "ready")
+    [served] = await cell.replicas()
+    cell.script = lambda agent: setattr(agent, "becomes", ReplicaState.LOADING)
+    until = 1e12
+    await _write(cell, chat, override_replicas=2, override_until=until)
+    await cell.quiet()
+    await _write(cell, chat, override_replicas=1)
+    await cell.quiet()
+    assert [each.id for each in await cell.replicas()] == [served.id], "the newest went unready"
+    await _write(cell, chat, override_until=0.0)
+    cell.script = lambda agent: None
+    await cell.offer(chat, "job-1")
+    await cell.change(chat, max_context_tokens=512)
+    cell.cloud.put(served.instance_id or "", CloudInstanceState.TERMINATED, "killed by SIGKILL")
+
+    async def serves_again() -> bool:
+        live = await cell.replicas()
+        old = [each for each in live if each.revision_id == served.revision_id]
+        return any(each.state == "ready" and each.id != served.id for each in old)
+
+    await cell.until(serves_again)
+
+
+async def test_an_order_of_none_starts_nothing_for_an_old_revision_either(cell: Cell) -> None:
+    chat = await cell.deploy(await cell.model(), min_replicas=1)
+    await cell.until_state(chat, "ready")
+    await _write(cell, chat, override_replicas=0, override_until=1e12)
+    await cell.until_state(chat, "idle")
+    await cell.quiet()
+    await cell.offer(chat, "job-1")
+    await cell.change(chat, max_context_tokens=512)
+    await cell.quiet()
+    assert cell.cloud.launches == 1
+    assert len(await cell.decisions(chat)) == 2
 
 
 async def test_an_old_revision_that_no_longer_starts_is_tried_once(cell: Cell) -> None:
@@ -268,3 +310,10 @@ async def test_a_boot_that_takes_longer_than_an_agent_may_be_silent_is_no_silenc
     agent.silent = False
     await cell.until_state(chat, "ready")
     assert cell.cloud.launches == 1
+
+
+async def _write(cell: Cell, deployment: Deployment, **values: Any) -> None:
+    async with cell.database.transaction() as session:
+        row = await session.get_one(Deployment, deployment.id)
+        for name, value in values.items():
+            setattr(row, name, value)
