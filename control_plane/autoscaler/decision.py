@@ -72,6 +72,15 @@ class Decision:
     keeps: int = 0
     """As many as later decisions do not give up for a while (`Observation.kept`)."""
 
+    def told(self) -> dict[str, Any]:
+        """JSON."""
+        return {
+            "target_replicas": self.target,
+            "reason": self.reason.value,
+            "formula": self.formula,
+            "inputs": self.inputs,
+        }
+
     @property
     def advised(self) -> int | None:
         """What it would have been, where the owner only wants to hear it."""

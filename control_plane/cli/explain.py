@@ -24,7 +24,8 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Show the decisions about a deployment, oldest first: reason, formula, inputs, outcome; and
-    how it is now: where its replicas do not start, what the last one said."""
+    how it is now, and why, though nothing changes: where its replicas do not start, what the last
+    one said."""
     show = show_cold_starts if cold_starts else _explain
     asyncio.run(show(Screen(as_json), name, limit))
 
@@ -33,6 +34,9 @@ async def _explain(screen: Screen, name: str, limit: int) -> None:
     async with ApiClient.of(Settings()) as client:
         decisions = await client.list(f"/deployments/{name}/decisions", most=limit)
         deployment = await client.get(f"/deployments/{name}")
+        reason = (
+            None if screen.as_json else (await client.get(f"/deployments/{name}/reason"))["now"]
+        )
     decisions.reverse()
     if screen.as_json:
         screen.json(decisions)
@@ -42,8 +46,19 @@ async def _explain(screen: Screen, name: str, limit: int) -> None:
     for decision in decisions:
         for line in _lines(decision):
             screen.line(line)
-    reason = f": {deployment['reason']}" if deployment["reason"] else ""
-    screen.line(f"now {deployment['state']}{reason}")
+    for line in _present(reason):
+        screen.line(line)
+    said = f": {deployment['reason']}" if deployment["reason"] else ""
+    screen.line(f"now {deployment['state']}{said}")
+
+
+def _present(reason: Json | None) -> list[str]:
+    """What the controller concludes now."""
+    if reason is None:
+        return []
+    lines = [f"now {reason['target_replicas']} replicas: {reason['reason']}"]
+    parts = ("formula", "inputs")
+    return [*lines, *(f"    {part:8} {_said(reason[part])}" for part in parts if reason[part])]
 
 
 def _lines(decision: Json) -> list[str]:

@@ -21,6 +21,8 @@ from control_plane.controller.world import World
 from control_plane.store import leases
 from control_plane.store.session import Database
 from control_plane.store.tables import Deployment, Instance
+from infra import reasons
+from infra.connection import REDIS_AWAY, RedisClient
 from infra.queue.queue import Signals
 from infra.states import DeploymentState, advance
 from infra.telemetry import logger
@@ -36,11 +38,13 @@ class DeploymentReconciler:
         self,
         database: Database,
         live: LiveRows,
+        jobs: RedisClient,
         watch: ScalingWatch,
         crash: CrashPolicy,
     ) -> None:
         self._database = database
         self._live = live
+        self._jobs = jobs
         self._reader = DeploymentReader(crash.limit)
         self._watch = watch
         self._crash = crash
@@ -55,7 +59,18 @@ class DeploymentReconciler:
             reports=world.reports if world is not None else {},
             instances=live.instances,
         )
-        return await each_row(found, lambda row_id: self._reconcile(found[row_id], heard))
+        changed = await each_row(found, lambda row_id: self._reconcile(found[row_id], heard))
+        await self._tell(found, heard)
+        return changed
+
+    async def _tell(self, found: Mapping[str, DeploymentRows], heard: _Heard) -> None:
+        """Whoever asks why, what follows from what this pass has seen."""
+        try:
+            asked = await reasons.asked(self._jobs) & found.keys()
+            told = {id: self._plan(found[id], heard).decision.told() for id in sorted(asked)}
+            await reasons.answer(self._jobs, told)
+        except REDIS_AWAY as error:
+            log.warning("who asks why cannot be told", error=str(error))
 
     async def _reconcile(self, rows: DeploymentRows, heard: _Heard) -> int:
         signals = heard.of(rows)

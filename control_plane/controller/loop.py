@@ -75,7 +75,7 @@ class Controller:
         # From demand down to the message to Celery in one pass.
         self._reconcilers: Sequence[Reconciler] = (
             RolloutReconciler(database, live, jobs, crash),
-            DeploymentReconciler(database, live, ScalingWatch(jobs, settings.cloud), crash),
+            DeploymentReconciler(database, live, jobs, ScalingWatch(jobs, settings.cloud), crash),
             ReplicaReconciler(database, live, jobs, settings.cloud, limits),
             *_of_market(settings, database, live, cloud, limits),
             InstanceReconciler(database, live, registry, limits, settings.cloud),

@@ -4,12 +4,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
+from control_plane.api.context import CurrentContext
 from control_plane.api.deployments import service
 from control_plane.api.deployments.preview import preview
 from control_plane.api.deployments.schemas import (
     Applied,
     DecisionShown,
     DeploymentShown,
+    ReasonAnswer,
+    ReasonShown,
     StartShown,
     show_decision,
     show_deployment,
@@ -21,6 +24,9 @@ from control_plane.api.problem import invalid_field
 from control_plane.api.replicas.schemas import ReplicaShown, show_replica
 from control_plane.api.transaction import CurrentChange, Reading
 from control_plane.store.repositories import deployments, listings
+from infra import reasons
+
+_REASON_LIMIT_S = 5.0
 
 router = APIRouter(prefix="/deployments", tags=["deployments"])
 
@@ -75,6 +81,16 @@ async def delete_deployment(name: str, change: CurrentChange) -> DeploymentShown
 async def list_decisions(name: str, session: Reading, page: CurrentPage) -> ListOf[DecisionShown]:
     found = await service.find(session, name)
     return show_list(await listings.decisions(session, found.deployment.id, page), show_decision)
+
+
+@router.get("/{name}/reason")
+async def get_reason(name: str, context: CurrentContext) -> ReasonAnswer:
+    """Why it has as many replicas as it has, also where nothing was decided for hours: asked of the
+    controller, which answers from its next pass."""
+    async with context.database.snapshot() as session:
+        found = await service.find(session, name)
+    told = await reasons.ask(context.jobs, found.deployment.id, _REASON_LIMIT_S)
+    return ReasonAnswer(now=None if told is None else ReasonShown.model_validate(told))
 
 
 @router.get("/{name}/cold-starts")

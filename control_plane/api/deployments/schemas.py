@@ -65,6 +65,20 @@ class DecisionShown(BaseModel):
     created_at: float
 
 
+class ReasonShown(BaseModel):
+    """What follows now from what the controller sees, whether it changes anything or not."""
+
+    target_replicas: int
+    reason: str
+    formula: str
+    inputs: dict[str, Any]
+
+
+class ReasonAnswer(BaseModel):
+    now: ReasonShown | None
+    """None: no controller has answered."""
+
+
 class StartShown(BaseModel):
     """One start of a replica, or one of its wakes."""
 

@@ -30,6 +30,7 @@ _ROUTES = (
         ("PUT", "/api/v1/deployments/{name}/override"),
         ("DELETE", "/api/v1/deployments/{name}/override"),
         ("GET", "/api/v1/deployments/{name}/decisions"),
+        ("GET", "/api/v1/deployments/{name}/reason"),
         ("GET", "/api/v1/deployments/{name}/cold-starts"),
         ("GET", "/api/v1/deployments/{name}/replicas"),
         ("GET", "/api/v1/deployments/{name}/rollout"),

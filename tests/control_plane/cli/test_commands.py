@@ -188,8 +188,12 @@ def test_explain_tells_reason_formula_inputs_and_outcome_oldest_first(
     stub_server.on("GET", "/deployments/chat/decisions", page(newer, {**newer, "reason": "idle"}))
     crashed = "0 of 1 replicas ready; starts that failed in a row: 2, the last: no such option"
     stub_server.on("GET", "/deployments/chat", (200, deployment("deploying", reason=crashed)))
+    now = {"target_replicas": 1, "reason": "at_max", "formula": "1 of 9", "inputs": {"kept": 4}}
+    stub_server.on("GET", "/deployments/chat/reason", (200, {"now": now}), (200, {"now": None}))
     code, out, _ = tamer("explain", "chat")
     assert code == 0
+    assert "now 1 replicas: at_max\n    formula  1 of 9\n    inputs   kept=4\n" in out
+    assert "replicas: at_max" not in tamer("explain", "chat")[1]
     assert out.splitlines()[-1] == f"now deploying: {crashed}"
     assert out.index("scale: idle") < out.index("scale: demand")
     for part in ("ceil(3 / 32) = 1", "pending_jobs=3", "idle_s=0.1235", "target_replicas=1"):

@@ -3,12 +3,14 @@ real stores and queues."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from control_plane.store.clock import read_clock
 from control_plane.store.tables import Deployment, Model
+from infra import reasons
 from infra.performance.model_facts import facts_of
 from infra.wire import StepSample
 from tests.control_plane.controller.cell import Cell
@@ -146,3 +148,31 @@ async def test_an_slo_that_replicas_cannot_meet_is_said_and_jobs_count_instead(c
     decision = (await cell.decisions(chat))[-1]
     assert decision.outcome["target_replicas"] == 2, "three jobs, two a replica"
     assert "(SLO 5)" in decision.inputs["uncounted"]
+
+
+async def test_who_asks_why_nothing_changes_is_told_what_the_next_pass_concludes(
+    cell: Cell,
+) -> None:
+    chat = await cell.deploy(await cell.model(), max_replicas=1)
+    await cell.offer(chat, "job-1")
+    await cell.until_state(chat, "ready")
+    await cell.offer(chat, "job-2")
+    await cell.quiet()
+    asking = asyncio.create_task(reasons.ask(cell.jobs, chat.id, limit_s=30.0))
+
+    async def answered() -> bool:
+        return asking.done()
+
+    await cell.until(answered)
+    told = await asking
+    assert told is not None
+    [decision] = await cell.decisions(chat)
+    assert decision.inputs["pending_jobs"] == 1
+    assert (told["target_replicas"], told["inputs"]["pending_jobs"]) == (1, 2)
+    assert "2 pending" in told["formula"]
+    assert await reasons.asked(cell.jobs) == set()
+
+
+async def test_where_no_controller_runs_nobody_says_why(cell: Cell) -> None:
+    chat = await cell.deploy(await cell.model())
+    assert await reasons.ask(cell.jobs, chat.id, limit_s=0.05) is None
