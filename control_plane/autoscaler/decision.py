@@ -155,7 +155,9 @@ def _wanted(observation: Observation, policy: ScalingPolicy) -> _Verdict:
         return _Verdict(target, Reason.ORDERED, formula, target)
     found = _by_signals(observation, policy)
     # A schedule that raised it would never be followed by what lowers it again.
-    held = min(max(observation.current_target, policy.min_replicas), policy.max_replicas)
+    before = observation.before_order
+    current = observation.current_target if before is None else before
+    held = min(max(current, policy.min_replicas), policy.max_replicas)
     if policy.mode is Mode.ADVISE and found.target != held:
         formula = f"hold {held} (mode: advise); {found.target} would be right: {found.formula}"
         return _Verdict(held, Reason.ADVICE, formula, found.keeps, found.target)

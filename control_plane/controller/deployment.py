@@ -130,6 +130,7 @@ class DeploymentReconciler:
             uncounted=told.uncounted,
             needed=told.kept,
             giving_way=rows.giving_way,
+            before_order=rows.before_order,
             ordered=rows.ordered,
         )
         wanted = plan(deployment, seen, policy, self._crash)

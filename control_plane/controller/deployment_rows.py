@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from control_plane.autoscaler import decision as scaling
 from control_plane.autoscaler.boot_time import BootTime
 from control_plane.autoscaler.crash_loop import Failures
+from control_plane.autoscaler.policy import Mode
 from control_plane.controller.boot_memory import BootMemory
 from control_plane.controller.boot_times import next_boot_time
 from control_plane.controller.former_memory import FormerMemory
@@ -69,6 +70,8 @@ class DeploymentRows:
     """Where it has a budget, and something was summed up."""
     serving: Serving | None = None
     """None where the size of its model is not known."""
+    before_order: int | None = None
+    """As `Observation.before_order`."""
     tries: Tries = field(default_factory=dict)
     """Looked up where replicas of other revisions than the wanted ones serve."""
 
@@ -117,7 +120,7 @@ class DeploymentRows:
     def ordered(self) -> int | None:
         """What its owner wants instead of what the autoscaler says, while that holds."""
         deployment = self.deployment
-        return deployment.override_replicas if self.now < deployment.override_until else None
+        return deployment.override_replicas if _is_ordered(deployment, self.now) else None
 
 
 class DeploymentReader:
@@ -188,6 +191,11 @@ class DeploymentReader:
             (budgets.of_deployment(each.deployment.id) for each in deployed if _has_budget(each)),
         )
         newest = await decisions.newest_of(session, ids, decisions.SCALE)
+        before = {
+            deployment.id: await _before_order(session, deployment)
+            for deployment, _ in deployed
+            if _order_is_over(deployment, newest.get(deployment.id), now)
+        }
         revision_ids = [each.revision.id for each in deployed]
         samples = await self._boots.of(session, revision_ids, now)
         servings = await self._models.of(session, [each.revision for each in deployed])
@@ -208,6 +216,7 @@ class DeploymentReader:
                 spending=spent.get(budgets.of_deployment(deployment.id)),
                 serving=servings[revision.id],
                 tries=tries.get(deployment.id, {}),
+                before_order=before.get(deployment.id),
             )
             for deployment, revision in deployed
         ]
@@ -215,6 +224,25 @@ class DeploymentReader:
 
 def _has_budget(deployed: Deployed) -> bool:
     return bool(budget_of(deployed.deployment.spec).limits())
+
+
+def _order_is_over(deployment: Deployment, last: Decision | None, now: float) -> bool:
+    """Where decisions are advice, nothing else would bring the number back; so until the next."""
+    advised = deployment.spec.get("scaling", {}).get("mode") == Mode.ADVISE
+    ordered = last is not None and last.reason == scaling.Reason.ORDERED
+    return advised and ordered and not _is_ordered(deployment, now)
+
+
+async def _before_order(session: AsyncSession, deployment: Deployment) -> int:
+    """Replicas that were wanted when the last order came."""
+    found = await decisions.newest_for_another_reason(
+        session, deployment.id, decisions.SCALE, scaling.Reason.ORDERED.value
+    )
+    return int(found.outcome["target_replicas"]) if found is not None else 0
+
+
+def _is_ordered(deployment: Deployment, now: float) -> bool:
+    return deployment.override_replicas is not None and now < deployment.override_until
 
 
 def _serves_elsewhere(

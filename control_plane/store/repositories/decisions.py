@@ -60,3 +60,20 @@ async def newest_of(
     ids = select(newest).select_from(Deployment).where(Deployment.id.in_(deployment_ids))
     found = await session.scalars(select(Decision).where(Decision.id.in_(ids)))
     return {decision.deployment_id: decision for decision in found}
+
+
+async def newest_for_another_reason(
+    session: AsyncSession, deployment_id: str, kind: str, reason: str
+) -> Decision | None:
+    """The newest of a kind that was not decided for this reason."""
+    found = await session.scalars(
+        select(Decision)
+        .where(
+            Decision.deployment_id == deployment_id,
+            Decision.kind == kind,
+            Decision.reason != reason,
+        )
+        .order_by(Decision.created_at.desc(), Decision.id.desc())
+        .limit(1)
+    )
+    return found.first()

@@ -53,6 +53,25 @@ async def test_an_order_holds_until_it_is_over_and_then_demand_counts(cell: Cell
     assert await cell.replicas() == []
 
 
+async def test_where_decisions_are_advice_an_orders_end_brings_back_what_was_before(
+    cell: Cell,
+) -> None:
+    """Else nobody would ever give back what it asked for."""
+    chat = await cell.deploy(await cell.model(), max_replicas=3, idle_s=0.2)
+    await write(cell, chat, override_replicas=1, override_until=1e12)
+    await cell.until_state(chat, "ready")
+    row = await cell.deployment(chat)
+    advise = {**row.spec["scaling"], "mode": "advise"}
+    await write(cell, chat, spec={**row.spec, "scaling": advise}, override_replicas=2)
+    await cell.quiet()
+    assert len(await cell.replicas()) == 2
+    await write(cell, chat, override_until=await now(cell) - 1)
+    await cell.until_state(chat, "idle")
+    await cell.quiet()
+    assert await cell.replicas() == []
+    assert (await cell.decisions(chat))[-1].outcome["target_replicas"] == 0
+
+
 async def test_an_order_of_none_stops_what_runs_and_keeps_what_waits(cell: Cell) -> None:
     chat = await cell.deploy(await cell.model(), min_replicas=1)
     await cell.until_state(chat, "ready")
