@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -15,7 +16,7 @@ from control_plane.controller.deployment_seen import DeploymentSeen
 from control_plane.controller.hold import each_row
 from control_plane.controller.live import LiveRows
 from control_plane.controller.metrics import keep_only, see_queues
-from control_plane.controller.scaling_spec import scaling_policy
+from control_plane.controller.scaling_spec import NOTHING, scaling_policy
 from control_plane.controller.scaling_watch import ScalingWatch
 from control_plane.controller.world import World
 from control_plane.store import leases
@@ -67,10 +68,16 @@ class DeploymentReconciler:
         """Whoever asks why, what follows from what this pass has seen."""
         try:
             asked = await reasons.asked(self._jobs) & found.keys()
-            told = {id: self._plan(found[id], heard).decision.told() for id in sorted(asked)}
-            await reasons.answer(self._jobs, told)
+            told = {id: self._why(found[id], heard) for id in sorted(asked)}
+            await reasons.answer(self._jobs, {id: why for id, why in told.items() if why})
         except REDIS_AWAY as error:
             log.warning("who asks why cannot be told", error=str(error))
+
+    def _why(self, rows: DeploymentRows, heard: _Heard) -> Mapping[str, Any]:
+        try:
+            return self._plan(rows, heard).decision.told()
+        except ValueError:
+            return {}  # nobody can read it, which was logged
 
     async def _reconcile(self, rows: DeploymentRows, heard: _Heard) -> int:
         signals = heard.of(rows)
@@ -102,6 +109,13 @@ class DeploymentReconciler:
 
     def _plan(self, rows: DeploymentRows, heard: _Heard) -> DeploymentPlan:
         deployment, signals, reports = rows.deployment, heard.of(rows), heard.reports
+        pending = None
+        if signals is not None:
+            pending = {revision_id: each.pending for revision_id, each in signals.items()}
+        if deployment.state == DeploymentState.DELETING:
+            # Whatever its specification says, and whether anybody can read it.
+            ending = DeploymentSeen.of_one_that_ends(rows.now, rows.live, rows.kept, pending)
+            return plan(deployment, ending, NOTHING, self._crash)
         policy = scaling_policy(
             deployment.spec,
             rows.revision.options,
@@ -110,9 +124,6 @@ class DeploymentReconciler:
             deployment.target_replicas,
         )
         told = self._watch.told(rows, policy, reports, heard.instances)
-        pending = None
-        if signals is not None:
-            pending = {revision_id: each.pending for revision_id, each in signals.items()}
         seen = DeploymentSeen(
             now=rows.now,
             replicas=rows.live,

@@ -51,3 +51,13 @@ class DeploymentSeen:
     """As `Observation.before_order`."""
     ordered: int | None = None
     """What its owner wants instead of what the autoscaler says."""
+
+    @classmethod
+    def of_one_that_ends(
+        cls,
+        now: float,
+        replicas: Sequence[Replica],
+        kept: Sequence[Instance],
+        pending: Mapping[str, int] | None,
+    ) -> DeploymentSeen:
+        return cls(now, replicas, {}, Failures(), None, pending, kept=kept)

@@ -57,7 +57,7 @@ class RolloutReconciler:
             rows = await self._load(session, deployment_id)
         if rows is None:
             return 0
-        sums = await self._sums(rows)
+        sums = None if rows.is_over else await self._sums(rows)
         if not self._wants(rows, sums):
             return 0
         async with self._database.transaction() as session:

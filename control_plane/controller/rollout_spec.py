@@ -36,6 +36,12 @@ def strategy(spec: dict[str, Any]) -> Strategy:
     )
 
 
+def replaces(spec: dict[str, Any]) -> bool:
+    """Whether traffic goes where replicas are ready. Never raises: gateways are told of all
+    deployments at once, and one that nobody can read must not silence the others."""
+    return (spec.get("rollout", {}).get("strategy") or Kind.REPLACE) == Kind.REPLACE
+
+
 def stage(row: Rollout) -> Stage:
     return Stage(
         state=RolloutState(row.state),

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from control_plane.autoscaler.boot_time import PRIOR, BootTime
-from control_plane.controller.rollout_spec import strategy
+from control_plane.controller.rollout_spec import replaces
 from control_plane.controller.way_back import Tries, giving_way
-from control_plane.rollout.strategy import ALL, Kind
+from control_plane.rollout.strategy import ALL
 from control_plane.store.repositories.replicas import Standing
 from control_plane.store.tables import ApiKey, Deployment, Model, Revision, Rollout
 from infra.states import DeploymentState, ReplicaState
@@ -68,7 +68,7 @@ def weights(
     going = {id: ready[id] for id in sorted(giving_way(tries or {}, stable)) if ready[id]}
     if not going or sum(ready[id] for id in wanted) >= deployment.target_replicas:
         return shares
-    if len(shares) > 1 and strategy(deployment.spec).kind is Kind.REPLACE:
+    if len(shares) > 1 and replaces(deployment.spec):
         return shares | going
     [(first, share), *others] = shares.items()
     beside = {first: ready[first], **going} if ready[first] else going
@@ -102,7 +102,7 @@ def _shares(
         newest = max(there, key=lambda each: each.newest_id, default=None)
         return {wanted if ready[wanted] or newest is None else newest.revision_id: ALL}
     old = rollout.from_revision_id
-    replaced = strategy(deployment.spec).kind is Kind.REPLACE
+    replaced = replaces(deployment.spec)
     if not ready[wanted] or not ready[old]:
         # Where nothing is ready, a revision that is only tried is not what everybody waits for.
         first = wanted if ready[wanted] or (replaced and not ready[old]) else old

@@ -12,6 +12,8 @@ from infra.schedule import Floor, scheduled_replicas
 
 _CALM_S = 300.0
 _SHORTER = 2.0
+NOTHING = ScalingPolicy(min_replicas=0, max_replicas=0, idle_s=0.0, jobs_per_replica=1)
+"""Of a deployment that ends."""
 
 
 def scaling_policy(

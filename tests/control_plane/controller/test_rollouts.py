@@ -443,3 +443,21 @@ async def test_a_third_revision_does_not_take_the_traffic_of_the_second_from_who
     await rolling.cell.quiet()
     assert await rolling.ready() == {rolling.old: 1, third.id: 1}
     assert await rolling.weights() == {rolling.old: 50, third.id: 50}
+
+
+async def test_what_no_controller_can_read_can_be_deleted_all_the_same(rolling: Rolling) -> None:
+    """As a specification that a newer version has written."""
+    await rolling.begin(_LONG)
+    await rolling.until("watching", 10)
+    async with rolling.cell.database.transaction() as session:
+        row = await session.get_one(Deployment, rolling.chat.id)
+        scaling = {"min_replicas": 3, "max_replicas": 2}
+        row.spec = {**row.spec, "rollout": {"strategy": "as never before"}, "scaling": scaling}
+    await rolling.cell.quiet()
+    assert (await rolling.route()).name == "chat", "gateways are told all the same"
+    async with rolling.cell.database.transaction() as session:
+        (await session.get_one(Deployment, rolling.chat.id)).state = "deleting"
+    await rolling.cell.until_state(rolling.chat, "deleted")
+    await rolling.cell.quiet()
+    assert rolling.cell.cloud.alive() == []
+    assert (await rolling.now()).state == "superseded"
