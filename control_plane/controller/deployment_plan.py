@@ -109,7 +109,7 @@ def plan(
     stable, old = _earlier(deployment, serving, seen.rollout)
     going = [each for each in old if target and each.revision_id in seen.giving_way]
     gone = [each for each in old if each not in going]
-    part = _split(seen.rollout, target, current, stable)
+    part = _split(seen.rollout, target, current, stable, crash)
     back = WayBack()
     if going:
         stay = [*current, *stable]
@@ -213,8 +213,10 @@ def _split(
     target: int,
     current: Sequence[Replica],
     stable: Sequence[Replica],
+    crash: CrashPolicy,
 ) -> Split:
-    if rollout is None:
+    # Of what no longer starts nobody takes over step by step: whatever comes goes to the new one.
+    if rollout is None or (not stable and given_up(rollout.failures, crash)):
         return Split(stable=0, candidate=target)
     running = Running(len(stable), ready_of(stable), ready_of(current))
     return split(rollout.strategy, rollout.stage, target, running)

@@ -358,6 +358,29 @@ def test_a_rollout_adds_nothing_where_the_budget_is_spent(stage: Stage | None, a
 
 
 @pytest.mark.parametrize(
+    ("failed", "old", "added"),
+    [(3, [], 4), (2, [], 1), (3, ["ready"], 1), (3, ["loading"], 1)],
+)
+def test_a_canary_beside_a_revision_that_no_longer_starts_carries_it_all(
+    failed: int, old: list[str], added: int
+) -> None:
+    """Its share of the replicas is that of its traffic, which is all where the old one is dead."""
+    known = DeploymentSeen(
+        now=NOW,
+        replicas=[replica(state, f"rep-{number}", "old") for number, state in enumerate(old)],
+        running={},
+        failures=Failures(),
+        demand=Demand(4, 0.0, 0.0),
+        pending={"old": 4, "new": 0},
+        rollout=RolloutPart(
+            "old", Strategy(Kind.CANARY, steps=(5, 100)), RolloutStage(), Failures(failed, NOW - 1)
+        ),
+    )
+    found = deployment_plan.plan(deployment(target=4), known, POLICY, CrashPolicy(limit=3))
+    assert found.add == added
+
+
+@pytest.mark.parametrize(
     ("states", "told"),
     [((), True), (("sleeping",), True), (("draining",), False), (("draining", "sleeping"), False)],
 )
