@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from control_plane.api.problem import Problem
 from control_plane.store.repositories import rollouts
 from control_plane.store.tables import Deployment
-from infra.states import RolloutState
+from infra.states import DeploymentState, RolloutState
 
 GAVE_UP = (RolloutState.ROLLED_BACK, RolloutState.ABORTED)
 
@@ -24,8 +24,9 @@ async def change_revision(
 ) -> None:
     """Write the specification and its revision, and begin, end or replace a rollout.
 
-    There is a rollout where there is something to go back to: a revision that has served. In the
-    middle of one that is the revision that it came from, not the one that it was bringing.
+    There is a rollout where there is something to go back to: a revision that has served, and
+    still starts. In the middle of one that is the revision that it came from, not the one that it
+    was bringing.
 
     Raises:
         Problem: 409 where this revision was rolled back and `again` is not said.
@@ -42,7 +43,9 @@ async def change_revision(
         said = f"{revision_id} was deployed"
         await rollouts.move(session, under_way, RolloutState.SUPERSEDED, said, percent=percent)
         left, left_spec = under_way.from_revision_id, under_way.from_spec
-    if revision_id != left and await rollouts.has_served(session, deployment.id, left):
+    if revision_id == left or deployment.state == DeploymentState.FAILED:
+        return
+    if await rollouts.has_served(session, deployment.id, left):
         await rollouts.begin(session, deployment, left, left_spec, now)
 
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from control_plane.store.clock import read_clock
-from control_plane.store.repositories import listings, replicas, rollouts
+from control_plane.store.repositories import deployments, listings, replicas, rollouts
 from control_plane.store.repositories.listings import Page
 from control_plane.store.session import Database
 from control_plane.store.tables import Deployment
@@ -62,6 +62,18 @@ async def test_what_has_never_served_is_replaced_without_a_rollout(
     await make_model("old")
     await make_model("new")
     await client.put(_PATH, json=_OLD)
+    assert (await client.put(_PATH, json=_NEW)).status_code == 200
+    assert (await client.get(f"{_PATH}/rollout")).status_code == 404
+
+
+async def test_what_has_failed_is_replaced_without_a_rollout(
+    client: httpx.AsyncClient, store: Database, serving: str
+) -> None:
+    """It served once, and starts no longer: who asks must not wait for it."""
+    async with store.transaction() as session:
+        found = await deployments.find(session, "chat")
+        assert found is not None
+        found.deployment.state = "failed"
     assert (await client.put(_PATH, json=_NEW)).status_code == 200
     assert (await client.get(f"{_PATH}/rollout")).status_code == 404
 
