@@ -42,6 +42,18 @@ def replaces(spec: dict[str, Any]) -> bool:
     return (spec.get("rollout", {}).get("strategy") or Kind.REPLACE) == Kind.REPLACE
 
 
+def leaves_all(spec: dict[str, Any], target: int, ready: int) -> bool:
+    """Whether all traffic leaves the old revision before the new one has all its replicas, so that
+    the last old one, which goes when nothing waits for it, makes room where there is no other.
+
+    Args:
+        ready: replicas of the new revision.
+    """
+    said = spec.get("rollout", {})
+    missing = target - (said.get("max_unavailable") or 0) - ready
+    return missing <= 0 and (ready > 0 or said.get("max_surge") == 0)
+
+
 def stage(row: Rollout) -> Stage:
     return Stage(
         state=RolloutState(row.state),

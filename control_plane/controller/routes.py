@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from control_plane.autoscaler.boot_time import PRIOR, BootTime
-from control_plane.controller.rollout_spec import replaces
+from control_plane.controller.rollout_spec import leaves_all, replaces
 from control_plane.controller.way_back import Tries, giving_way
 from control_plane.rollout.strategy import ALL
 from control_plane.store.repositories.replicas import Standing
@@ -103,6 +103,8 @@ def _shares(
         return {wanted if ready[wanted] or newest is None else newest.revision_id: ALL}
     old = rollout.from_revision_id
     replaced = replaces(deployment.spec)
+    if replaced and leaves_all(deployment.spec, deployment.target_replicas, ready[wanted]):
+        return {wanted: ALL}
     if not ready[wanted] or not ready[old]:
         # Where nothing is ready, a revision that is only tried is not what everybody waits for.
         first = wanted if ready[wanted] or (replaced and not ready[old]) else old

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from control_plane.api.deployments.rollout import change_revision
 from control_plane.store.clock import read_clock
@@ -14,8 +15,9 @@ from control_plane.store.repositories import rollouts
 from control_plane.store.repositories.replicas import live_of
 from control_plane.store.repositories.revisions import find_or_add
 from control_plane.store.session import Database
-from control_plane.store.tables import Deployment, Model, Rollout
+from control_plane.store.tables import Deployment, Model, Operation, Rollout
 from infra import outcomes
+from infra.cloud.base import CloudError, CloudInstance, LaunchRequest
 from infra.settings import Settings
 from infra.states import ReplicaState, RolloutState
 from infra.wire import Route
@@ -461,3 +463,39 @@ async def test_what_no_controller_can_read_can_be_deleted_all_the_same(rolling: 
     await rolling.cell.quiet()
     assert rolling.cell.cloud.alive() == []
     assert (await rolling.now()).state == "superseded"
+
+
+@pytest.mark.parametrize(("surge", "replicas"), [(0, 1), (0, 2), (1, 2)])
+async def test_where_there_is_no_room_and_no_pause_what_may_be_missing_makes_room(
+    rolling: Rolling, monkeypatch: pytest.MonkeyPatch, surge: int, replicas: int
+) -> None:
+    """Traffic leaves the last old replica, though the new one is not all there."""
+    cell, launch = rolling.cell, rolling.cell.cloud.launch
+
+    async def launch_where_there_is_room(request: LaunchRequest) -> CloudInstance:
+        if request.instance_id not in cell.cloud.requests and len(cell.cloud.alive()) >= replicas:
+            raise CloudError("every slot is taken", retryable=True)
+        return await launch(request)
+
+    monkeypatch.setattr(cell.cloud, "launch", launch_where_there_is_room)
+    async with cell.database.transaction() as session:
+        row = await session.get_one(Deployment, rolling.chat.id)
+        row.override_replicas, row.override_until = replicas, 1e12
+    await cell.quiet()
+    await cell.offer(rolling.chat, "job-1")
+    new = await rolling.begin({"strategy": "replace", "max_surge": surge, "max_unavailable": 1})
+
+    async def finished() -> bool:
+        await cell.controller.project()
+        told = await cell.projections.next(0.01)
+        targets = told.routes[0].targets if told is not None else ()
+        if targets and rolling.old not in {each.revision_id for each in targets}:
+            # Until then there is always another request.
+            await cell.settle_job(rolling.chat, "job-1")
+        async with cell.database.transaction() as session:  # a launch is tried again at once
+            await session.execute(update(Operation).values(send_after=0.0))
+        return (await rolling.now()).state == "finished"
+
+    await cell.until(finished)
+    await cell.quiet()
+    assert await rolling.ready() == {new: replicas}
