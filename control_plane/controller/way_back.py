@@ -91,5 +91,5 @@ def _over(
 def _has_no_room(deployment: Deployment, replica: Replica, now: float) -> bool:
     """Others cost what it may cost, or are where it would be."""
     limited = deployment.spec.get("placement", {}).get("max_usd_per_hour") is not None
-    waits = replica.instance_id is None and now - replica.updated_at > _ROOM_S
+    waits = replica.instance_id is None and now - replica.created_at > _ROOM_S
     return waits and (limited or replica.reason == NO_ROOM)

@@ -20,7 +20,7 @@ def replicas(revision_id: str, *states: str) -> list[Replica]:
             revision_id=revision_id,
             state=state,
             reason="",
-            updated_at=NOW - 61.0,
+            created_at=NOW - 61.0,
             instance_id=None if state == "requested" else "ins-1",
         )
         for number, state in enumerate(states)
@@ -110,5 +110,5 @@ def test_where_there_is_no_room_for_both_it_ends_after_a_minute(
     old = replicas("old", "ready", "requested")
     old[1].reason = reason
     assert gone_back(old, replicas("new", "ready"), target=2, **placement).over == over
-    old[1].updated_at = NOW - 59.0
+    old[1].created_at = NOW - 59.0
     assert gone_back(old, replicas("new", "ready"), target=2, **placement).over == ""
