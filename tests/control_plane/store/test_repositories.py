@@ -23,6 +23,7 @@ from control_plane.store.repositories import (
     machines,
     models,
     pools,
+    replicas,
     revisions,
     rollouts,
     starts,
@@ -91,6 +92,9 @@ async def test_decisions(database: Database) -> None:
             newest = await decisions.newest_of(session, [chat.id], "scale")
             assert [each.reason for each in newest.values()] == ["c"]
             assert await decisions.newest_of(session, [chat.id], "place") == {}
+            before = await decisions.newest_for_another_reason(session, chat.id, "scale", "c")
+            assert before is not None
+            assert before.reason == "b"
 
 
 async def test_the_newest_decision_is_the_last_one_by_the_database_whoever_made_its_id(
@@ -314,13 +318,24 @@ async def test_rollouts(database: Database) -> None:
             assert await rollouts.open_of(session, chat.id) is begun
             assert await rollouts.all_open(session) == {chat.id: begun}
             assert await rollouts.open_among(session, [chat.id]) == {chat.id: begun}
+            assert await rollouts.traffic_of(session, begun, {}) == 0
+            for revision_id in (old, old, new.id):
+                (await replicas.add(session, chat, revision_id)).state = "ready"
+            await session.flush()
+            assert await rollouts.traffic_of(session, begun, {}) == 33
+            canary = {"rollout": {"strategy": "canary"}}
+            assert await rollouts.traffic_of(session, begun, canary) == 0, "as the step says"
             await rollouts.promote(session, begun)
             assert not await rollouts.move(session, begun, RolloutState.WATCHING, "seen before")
             await session.refresh(begun)
             assert await rollouts.move(session, begun, RolloutState.WATCHING, "on", percent=5)
             await session.refresh(begun)
             to = RolloutState.ROLLED_BACK
-            assert await rollouts.go_back(session, chat, begun, to, "errors", "9 of 20", {})
+            assert await rollouts.go_back(session, chat, begun, to, "errors", "9 of 20", {}, 5)
+            await session.refresh(begun)
+            assert await rollouts.tries(session, [chat.id]) == {chat.id: {new.id: begun}}
+            assert begun.percent == 5
+            await rollouts.hand_back(session, [begun.id])
             assert (chat.revision_id, chat.generation) == (old, 2)
         async with database.snapshot() as session:
             for wanted in (None, new.id):

@@ -260,6 +260,8 @@ async def test_replicas(database: Database) -> None:
             ended = (await replicas.ended_unready(session, [chat.id], 5))[chat.id]
             assert [(each.id, each.reason) for each in ended] == [(two.id, "broken")]
             assert await replicas.ended_unready_leaving(session, [chat.id], 5) == {}
+            of_chat = await replicas.standing_of(session, chat.id)
+            assert of_chat == {one.revision_id: {"launching": 1}}
             [standing] = await replicas.standing(session)
             assert (standing.deployment_id, standing.revision_id) == (chat.id, one.revision_id)
             assert standing[2:] == ("launching", 1, one.id)
