@@ -184,8 +184,8 @@ class Settings(BaseSettings):
     consumer_lease_s: float = Field(
         10.0,
         gt=0,
-        description="After this silence of a gateway its interactive jobs end. Redis may be away for "
-        "longer; outages of less than 3 s count as silence, so leave it 4 s at the least.",
+        description="After this silence of a gateway its interactive jobs end. Redis may be away "
+        "for longer; outages of less than 3 s count as silence, so leave it 4 s at the least.",
     )
     durable_keep_s: float = Field(
         86400.0,
