@@ -127,7 +127,7 @@ class DeploymentReconciler:
         seen = DeploymentSeen(
             now=rows.now,
             replicas=rows.live,
-            running={each.id: reports[each.id].running for each in rows.live if each.id in reports},
+            running={id: reports[id].running for id in rows.live_ids if id in reports},
             failures=rows.failures,
             demand=told.demand,
             pending=pending,

@@ -180,9 +180,9 @@ def _halt(deployment: Deployment, seen: DeploymentSeen, crash: CrashPolicy) -> H
         return Halt.BUDGET
     if seen.rollout is not None:
         return None  # there is a revision to go back to
-    if ready_of(seen.replicas):
-        return None  # nothing more is tried, and what serves goes on
-    return Halt.CRASH_LOOP if given_up(seen.failures, crash) else None
+    if not given_up(seen.failures, crash) or ready_of(seen.replicas):
+        return None  # where nothing more is tried, what serves goes on
+    return Halt.CRASH_LOOP
 
 
 def _missing(

@@ -76,6 +76,10 @@ class DeploymentRows:
     """Looked up where replicas of other revisions than the wanted ones serve."""
 
     @cached_property
+    def live_ids(self) -> Sequence[str]:
+        return [each.id for each in self.live]
+
+    @cached_property
     def boot(self) -> BootTime:
         asleep = any(each.state == ReplicaState.SLEEPING for each in self.live)
         return next_boot_time(self.samples, asleep)
@@ -252,7 +256,7 @@ def _serves_elsewhere(
     deployment = deployed.deployment
     rollout = under_way.get(deployment.id)
     wanted = {deployment.revision_id, rollout.from_revision_id if rollout is not None else ""}
-    return any(each.state == ReplicaState.READY and each.revision_id not in wanted for each in live)
+    return any(each.revision_id not in wanted and each.state == ReplicaState.READY for each in live)
 
 
 def _stays(instance: Instance) -> bool:

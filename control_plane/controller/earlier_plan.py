@@ -54,7 +54,7 @@ def outdated(
 ) -> list[Replica]:
     if target == 0:
         return list(old)
-    if pending is None or not ready_of(current):
+    if not old or pending is None or not ready_of(current):
         return []
     return [each for each in old if not pending.get(each.revision_id, 0)]
 
@@ -63,7 +63,7 @@ def replaced(
     retiring: Sequence[Replica], current: Sequence[Replica], target: int
 ) -> Sequence[Replica]:
     """Those that were to serve until others do in their place."""
-    return retiring if ready_of(current) >= target else ()
+    return retiring if retiring and ready_of(current) >= target else ()
 
 
 def stranded(

@@ -66,7 +66,7 @@ class ScalingWatch:
         instances: Mapping[str, Instance],
     ) -> Told:
         deployment = rows.deployment
-        speak = [reports[each.id] for each in rows.live if each.id in reports]
+        speak = [reports[id] for id in rows.live_ids if id in reports]
         cached = _cached_share(speak)
         demand = self.queues.demand(deployment.id, rows.revision_ids, cached, rows.boot.p90_s)
         sizes = self.queues.sizes(deployment.id)

@@ -89,12 +89,7 @@ class StepBook:
         found: Collection[DeploymentRows],
         instances: Mapping[str, Instance],
     ) -> Collection[_Told]:
-        of_replica = {
-            replica.id: rows
-            for rows in found
-            for replica in rows.live
-            if replica.revision_id == rows.revision.id
-        }
+        of_replica = {id: rows for rows in found for id in _current(rows)}
         told: dict[tuple[str, str], _Told] = {}
         for heartbeat in news:
             for report in heartbeat.replicas:
@@ -106,6 +101,13 @@ class StepBook:
                         report.steps
                     )
         return told.values()
+
+
+def _current(rows: DeploymentRows) -> list[str]:
+    """Replicas of the wanted revision, whose steps are its model's."""
+    wanted = rows.revision.id
+    pairs = zip(rows.live_ids, rows.live, strict=True)
+    return [id for id, each in pairs if each.revision_id == wanted]
 
 
 def spread(steps: Sequence[T], most: int) -> Sequence[T]:

@@ -64,7 +64,7 @@ def _searched(problem: Problem, carried: Carriers, gap: float, nodes: int) -> Pl
         if listed.below_usd >= target or not listed.complete:
             break
         within_usd = min(target - listed.cheapest_usd, _WIDER * within_usd)
-    return None if best is None else plan_of(problem, best, bound, "branch-and-price")
+    return None if best is None else plan_of(problem, best, float(bound), "branch-and-price")
 
 
 def _replicas(columns: Columns, choice: Choice) -> dict[str, dict[Pool, int]]:

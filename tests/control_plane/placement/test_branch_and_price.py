@@ -59,6 +59,7 @@ def test_a_plan_is_within_the_gap_of_its_bound(seed: int) -> None:
     assert plan.bound_usd_per_hour is not None
     assert plan.bound_usd_per_hour <= _usd(problem, plan)
     assert plan.bound_usd_per_hour >= (1 - 2 * _GAP) * _usd(problem, plan)
+    assert type(plan.bound_usd_per_hour) is float  # not an array's, which is no JSON
 
 
 @seeds
