@@ -11,7 +11,7 @@ from control_plane.placement.choices import Choices
 from control_plane.placement.descent import Descent
 from control_plane.placement.enumeration import Covers, covers
 from control_plane.placement.in_turn import in_turn
-from control_plane.placement.plan import Plan, plan_of, whole_cost
+from control_plane.placement.plan import Plan, plan_of, worth
 from control_plane.placement.problem import Impossible, Problem
 
 _FORGIVEN = 0.01
@@ -21,7 +21,7 @@ _MOST_COVERS = 200
 
 
 def greedy(problem: Problem) -> Plan:
-    """The cheaper of both ways.
+    """The better of both ways.
 
     Raises:
         Impossible: limits are reached before a deployment's needs are met.
@@ -34,7 +34,7 @@ def greedy(problem: Problem) -> Plan:
             raise
         return together
     plans = [one_by_one] if together is None else [together, one_by_one]
-    return min(plans, key=lambda plan: whole_cost(problem, plan))
+    return min(plans, key=lambda plan: worth(problem, plan))
 
 
 def _together(problem: Problem) -> Plan | None:

@@ -18,7 +18,7 @@ from scipy.optimize import milp
 from control_plane.placement.branch_and_price import branch_and_price
 from control_plane.placement.candidates import candidates
 from control_plane.placement.greedy import greedy
-from control_plane.placement.plan import Plan, violations, whole_cost
+from control_plane.placement.plan import Plan, violations, whole_cost, worth
 from control_plane.placement.problem import Problem
 from control_plane.placement.programme import Programme
 from control_plane.placement.rejection import rejected
@@ -51,7 +51,7 @@ def place(problem: Problem, effort: Effort | None = None) -> Plan:
     if found is None or _gap(problem, found) > effort.accepted_gap:
         plans = [greedy(problem), *([found] if found is not None else [])]
         bound = found.bound_usd_per_hour if found is not None else None
-        best = min(plans, key=lambda plan: whole_cost(problem, plan))
+        best = min(plans, key=lambda plan: worth(problem, plan))
         found = Plan(best.instances, best.replicas, best.usd_per_hour, bound, best.solver)
     return Plan(
         found.instances,

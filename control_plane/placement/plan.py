@@ -61,6 +61,11 @@ def whole_cost(problem: Problem, plan: Plan) -> float:
     return plan.usd_per_hour + start_cost(problem, plan.replicas)
 
 
+def worth(problem: Problem, plan: Plan) -> tuple[bool, float]:
+    """Less is better: what keeps every limit goes before what does not, whatever it costs."""
+    return bool(violations(problem, plan)), whole_cost(problem, plan)
+
+
 def violations(problem: Problem, plan: Plan) -> list[str]:
     """What a plan breaks; empty for one that may be carried out."""
     found = []

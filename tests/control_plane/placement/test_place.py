@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from control_plane.placement.greedy import greedy
 from control_plane.placement.offer import Market, Offer, Pool, Quota
 from control_plane.placement.optimiser import Effort, place
-from control_plane.placement.plan import Plan, violations
+from control_plane.placement.plan import Plan, plan_of, violations, worth
 from control_plane.placement.problem import Fit, Impossible, Problem, Want
 
 Solver = Callable[[Problem], Plan]
@@ -166,6 +166,14 @@ def test_of_two_alike_the_other_is_not_said_to_cost_more() -> None:
     plan = place(Problem(offers, [_want("chat", 1.0, offers)]))
     [why] = plan.rejected["chat"].values()
     assert why == "no cheaper: $0.3000/h a unit, as what was chosen"
+
+
+def test_a_plan_that_breaks_a_limit_is_worth_less_than_any_that_keeps_them() -> None:
+    problem = Problem(_THREE, [_want("chat", 4.0, _THREE, kept_share=0.5)])
+    risky, safe = ({_SPOT_A.pool: 4}, {_STEADY.pool: 4})
+    plans = [plan_of(problem, {"chat": placed}, None, "") for placed in (risky, safe)]
+    assert plans[0].usd_per_hour < plans[1].usd_per_hour
+    assert min(plans, key=lambda plan: worth(problem, plan)) is plans[1]
 
 
 def test_a_search_that_is_cut_off_falls_back_on_the_greedy_plan() -> None:
