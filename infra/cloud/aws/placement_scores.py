@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from infra.cloud.aws.access import AwsAccess
-from infra.cloud.refusals import Refusal
+from infra.cloud.base import CloudError
 
 _KEEP_S = 600.0
 """EC2 allows few different questions a day."""
@@ -25,31 +25,31 @@ class PlacementScores:
 
     async def of(self, instance_types: Sequence[str], instances: int) -> Mapping[str, int]:
         """By zone, for so many instances of any of the types; those that were told last where it
-        cannot be had, and empty where it never could. Raises CloudError: it takes too long."""
+        cannot be had, and empty where it never could."""
         key = tuple(sorted(set(instance_types))), instances
         if not key[0]:
             return {}
         known = self._known.get(key)
         if known is None or time.monotonic() - known[0] > self._keep_s:
-            known = time.monotonic(), await self._access.do(lambda: self._ask(*key))
-            self._known[key] = known
+            try:
+                told = await self._access.do(lambda: self._ask(*key))
+            except CloudError:
+                told = {} if known is None else known[1]
+            known = self._known[key] = time.monotonic(), told
         return known[1]
 
     def _ask(self, instance_types: Sequence[str], instances: int) -> Mapping[str, int]:
-        try:
-            told = self._access.pages(
-                "ec2",
-                "get_spot_placement_scores",
-                "SpotPlacementScores",
-                InstanceTypes=list(instance_types),
-                TargetCapacity=instances,
-                SingleAvailabilityZone=True,
-                RegionNames=[self._access.region],
-            )
-            zones = self._zone_names()
-        except Refusal:
-            _, told_before = self._known.get((tuple(instance_types), instances), (0.0, {}))
-            return told_before
+        """Raises Refusal."""
+        told = self._access.pages(
+            "ec2",
+            "get_spot_placement_scores",
+            "SpotPlacementScores",
+            InstanceTypes=list(instance_types),
+            TargetCapacity=instances,
+            SingleAvailabilityZone=True,
+            RegionNames=[self._access.region],
+        )
+        zones = self._zone_names()
         return {
             zones[each["AvailabilityZoneId"]]: int(each["Score"])
             for each in told

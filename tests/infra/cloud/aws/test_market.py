@@ -80,6 +80,13 @@ async def test_scores_that_cannot_be_had_are_those_of_before(
     assert await scores.of([KIND], 4) == {"us-east-1a": 9}
 
 
+async def test_scores_that_take_too_long_keep_nobody_from_the_offers(
+    access: AwsAccess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.cloud.aws.access._WORK_LIMIT_S", 0.0)
+    assert await PlacementScores(access).of([KIND], 4) == {}
+
+
 async def test_prices_behind_empty_pages_are_read(access: AwsAccess, region: Region) -> None:
     region.layer.faults.empty_pages = 3
     region.layer.market.prices = {(KIND, "us-east-1a"): 0.25}
