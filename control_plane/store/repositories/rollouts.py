@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.store.clock import read_clock
@@ -69,12 +69,17 @@ async def open_among(session: AsyncSession, deployment_ids: Collection[str]) -> 
 async def tries(
     session: AsyncSession, deployment_ids: Collection[str]
 ) -> dict[str, dict[str, Rollout]]:
-    """By deployment and revision, the newest rollout to it."""
+    """By deployment and revision that serves, the newest rollout to it."""
     if not deployment_ids:
         return {}
+    serves = exists().where(
+        Replica.deployment_id == Rollout.deployment_id,
+        Replica.revision_id == Rollout.to_revision_id,
+        Replica.state == ReplicaState.READY.value,
+    )
     found = await session.scalars(
         select(Rollout)
-        .where(Rollout.deployment_id.in_(deployment_ids))
+        .where(Rollout.deployment_id.in_(deployment_ids), serves)
         .order_by(Rollout.created_at, Rollout.id)
     )
     newest: dict[str, dict[str, Rollout]] = {}
