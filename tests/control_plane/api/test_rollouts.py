@@ -11,7 +11,7 @@ from control_plane.store.clock import read_clock
 from control_plane.store.repositories import deployments, listings, replicas, rollouts
 from control_plane.store.repositories.listings import Page
 from control_plane.store.session import Database
-from control_plane.store.tables import Deployment
+from control_plane.store.tables import Deployment, Replica
 from infra.states import RolloutState
 from tests.control_plane.api.conftest import MakeModel
 
@@ -178,3 +178,25 @@ async def test_a_rollout_that_cannot_be_is_refused_with_the_name_of_its_field(
     [error] = answer.json()["errors"]
     assert error["field"] == field
     assert said in error["message"]
+
+
+async def test_an_abort_tells_of_traffic_while_a_replica_is_there_to_have_it(
+    client: httpx.AsyncClient, serving: str, store: Database
+) -> None:
+    """Nobody writes that the cloud has taken the last one of them, or that all went to sleep."""
+    assert serving
+    canary = {"strategy": "canary", "steps": [25, 100]}
+    applied = (await client.put(_PATH, json={**_NEW, "rollout": canary})).json()["deployment"]
+    async with store.transaction() as session:
+        row = await session.get_one(Deployment, applied["id"])
+        replica = await replicas.add(session, row)
+        replica.state, replica.ready_at = "ready", await read_clock(session)
+        under_way = await rollouts.open_of(session, row.id)
+        assert under_way is not None
+        under_way.percent = 25
+    assert (await client.post(f"{_PATH}/rollout/abort")).json()["percent"] == 25
+    assert (await _rollout(client))["percent"] == 25
+    async with store.transaction() as session:
+        lost = await session.get_one(Replica, replica.id)
+        lost.state, lost.ended_at = "terminated", await read_clock(session)
+    assert (await _rollout(client))["percent"] == 0
