@@ -155,7 +155,7 @@ def _wanted(observation: Observation, policy: ScalingPolicy) -> _Verdict:
         return _Verdict(target, Reason.ORDERED, formula, target)
     found = _by_signals(observation, policy)
     # A schedule that raised it would never be followed by what lowers it again.
-    before = observation.before_order
+    before = observation.before
     current = observation.current_target if before is None else before
     held = min(max(current, policy.min_replicas), policy.max_replicas)
     if policy.mode is Mode.ADVISE and found.target != held:

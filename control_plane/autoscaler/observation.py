@@ -115,5 +115,5 @@ class Observation:
     moment ago is not given up at the first lull."""
     ordered: int | None = None
     """What the owner has ordered instead, for a while."""
-    before_order: int | None = None
-    """Where an order is over, and decisions are advice: what was wanted before it."""
+    before: int | None = None
+    """Where decisions are advice, and an order or a halt is over: what was wanted before."""

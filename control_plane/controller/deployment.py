@@ -141,7 +141,7 @@ class DeploymentReconciler:
             uncounted=told.uncounted,
             needed=told.kept,
             giving_way=rows.giving_way,
-            before_order=rows.before_order,
+            before=rows.before,
             ordered=rows.ordered,
         )
         wanted = plan(deployment, seen, policy, self._crash)

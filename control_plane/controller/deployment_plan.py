@@ -97,7 +97,7 @@ def plan(
             uncounted=seen.uncounted,
             kept=seen.needed,
             ordered=seen.ordered,
-            before_order=seen.before_order,
+            before=seen.before,
         ),
         policy,
     )

@@ -42,6 +42,12 @@ from control_plane.store.tables import Decision, Deployment, Instance, Replica, 
 from infra.performance.serving import Serving
 from infra.states import InstanceState, ReplicaState
 
+_OVERRULE = tuple(
+    each.value
+    for each in (scaling.Reason.ORDERED, scaling.Reason.BUDGET, scaling.Reason.CRASH_LOOP)
+)
+"""Why the number is for a while neither what demand nor what advice would have it be."""
+
 
 @dataclass(frozen=True)
 class DeploymentRows:
@@ -70,8 +76,8 @@ class DeploymentRows:
     """Where it has a budget, and something was summed up."""
     serving: Serving | None = None
     """None where the size of its model is not known."""
-    before_order: int | None = None
-    """As `Observation.before_order`."""
+    before: int | None = None
+    """As `Observation.before`."""
     tries: Tries = field(default_factory=dict)
     """Looked up where replicas of other revisions than the wanted ones serve."""
 
@@ -196,9 +202,9 @@ class DeploymentReader:
         )
         newest = await decisions.newest_of(session, ids, decisions.SCALE)
         before = {
-            deployment.id: await _before_order(session, deployment)
+            deployment.id: await _before(session, deployment)
             for deployment, _ in deployed
-            if _order_is_over(deployment, newest.get(deployment.id), now)
+            if _was_overruled(deployment, newest.get(deployment.id), now)
         }
         revision_ids = [each.revision.id for each in deployed]
         samples = await self._boots.of(session, revision_ids, now)
@@ -220,7 +226,7 @@ class DeploymentReader:
                 spending=spent.get(budgets.of_deployment(deployment.id)),
                 serving=servings[revision.id],
                 tries=tries.get(deployment.id, {}),
-                before_order=before.get(deployment.id),
+                before=before.get(deployment.id),
             )
             for deployment, revision in deployed
         ]
@@ -230,17 +236,17 @@ def _has_budget(deployed: Deployed) -> bool:
     return bool(budget_of(deployed.deployment.spec).limits())
 
 
-def _order_is_over(deployment: Deployment, last: Decision | None, now: float) -> bool:
+def _was_overruled(deployment: Deployment, last: Decision | None, now: float) -> bool:
     """Where decisions are advice, nothing else would bring the number back; so until the next."""
     advised = deployment.spec.get("scaling", {}).get("mode") == Mode.ADVISE
-    ordered = last is not None and last.reason == scaling.Reason.ORDERED
-    return advised and ordered and not _is_ordered(deployment, now)
+    overruled = last is not None and last.reason in _OVERRULE
+    return advised and overruled and not _is_ordered(deployment, now)
 
 
-async def _before_order(session: AsyncSession, deployment: Deployment) -> int:
-    """Replicas that were wanted when the last order came."""
-    found = await decisions.newest_for_another_reason(
-        session, deployment.id, decisions.SCALE, scaling.Reason.ORDERED.value
+async def _before(session: AsyncSession, deployment: Deployment) -> int:
+    """Replicas that were wanted when something else began to decide."""
+    found = await decisions.newest_for_other_reasons(
+        session, deployment.id, decisions.SCALE, _OVERRULE
     )
     return int(found.outcome["target_replicas"]) if found is not None else 0
 

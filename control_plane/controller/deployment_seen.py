@@ -47,8 +47,8 @@ class DeploymentSeen:
     """As `Observation.kept`."""
     giving_way: Tries = field(default_factory=dict)
     """Revisions that serve on until the wanted one has its replicas."""
-    before_order: int | None = None
-    """As `Observation.before_order`."""
+    before: int | None = None
+    """As `Observation.before`."""
     ordered: int | None = None
     """What its owner wants instead of what the autoscaler says."""
 

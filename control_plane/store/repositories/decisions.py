@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -62,16 +62,16 @@ async def newest_of(
     return {decision.deployment_id: decision for decision in found}
 
 
-async def newest_for_another_reason(
-    session: AsyncSession, deployment_id: str, kind: str, reason: str
+async def newest_for_other_reasons(
+    session: AsyncSession, deployment_id: str, kind: str, reasons: Collection[str]
 ) -> Decision | None:
-    """The newest of a kind that was not decided for this reason."""
+    """The newest of a kind that was decided for none of these reasons."""
     found = await session.scalars(
         select(Decision)
         .where(
             Decision.deployment_id == deployment_id,
             Decision.kind == kind,
-            Decision.reason != reason,
+            Decision.reason.not_in(reasons),
         )
         .order_by(Decision.created_at.desc(), Decision.id.desc())
         .limit(1)

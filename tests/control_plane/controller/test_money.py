@@ -174,3 +174,22 @@ async def test_a_budget_that_goes_lets_it_start_and_says_so_and_one_that_comes_b
         await metered.controller.meter()
     told = [each.reason for each in await metered.decisions(chat, "budget")]
     assert told == ["closed", "open", "closed", "open"]
+
+
+async def test_where_decisions_are_advice_a_budget_that_begins_anew_brings_back_what_ran(
+    metered: Metered,
+) -> None:
+    """Else nothing would ever move it from none again."""
+    chat = await metered.ready(usd_per_month=10.0)
+    async with metered.database.transaction() as session:
+        row = await session.get_one(Deployment, chat.id)
+        scaling = {**row.spec["scaling"], "mode": "advise", "min_replicas": 0}
+        row.spec = {**row.spec, "scaling": scaling}
+    await metered.let_it_have_cost(11.5)
+    await metered.controller.meter()
+    await metered.until_state(chat, "idle")
+    await metered.set_budget(chat, usd_per_month=100.0)
+    await metered.controller.meter()
+    await metered.offer(chat, "job-1")
+    await metered.until_state(chat, "ready")
+    assert (await metered.deployment(chat)).target_replicas == 1

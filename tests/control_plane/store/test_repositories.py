@@ -92,7 +92,7 @@ async def test_decisions(database: Database) -> None:
             newest = await decisions.newest_of(session, [chat.id], "scale")
             assert [each.reason for each in newest.values()] == ["c"]
             assert await decisions.newest_of(session, [chat.id], "place") == {}
-            before = await decisions.newest_for_another_reason(session, chat.id, "scale", "c")
+            before = await decisions.newest_for_other_reasons(session, chat.id, "scale", ["c"])
             assert before is not None
             assert before.reason == "b"
 
