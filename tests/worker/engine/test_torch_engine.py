@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from infra.wire import FinishReason, JobSpec, Sampling, TokenEvent
 from tests.fixtures.tiny_llama import TinyLlama
+from tests.fixtures.waiting import wait_until
 from worker.engine.base import Engine, EngineError, EngineSpec
 from worker.engine.loading import listening
 from worker.engine.torch_engine import build
@@ -261,8 +262,8 @@ def test_logits_that_are_not_finite_end_their_job_and_no_other(altered: Path) ->
         assert outputs[f"poisoned-{round_}"] == []
 
 
-def test_the_next_step_has_a_bound_from_the_first_one_on(engine: Engine) -> None:
-    assert engine.expected_step_s() == 0
+async def test_the_next_step_has_a_bound_from_the_first_one_on(engine: Engine) -> None:
+    await wait_until(lambda: engine.expected_step_s() == 0, "its weights are there")
     engine.submit(job(), 1)
     assert engine.expected_step_s() > 0
 
