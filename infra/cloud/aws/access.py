@@ -109,9 +109,11 @@ class AwsAccess:
             more = {"NextToken": token} if token else {}
             answer = self.call(service, operation, **arguments, **more)
             found += answer.get(field, [])
-            token = answer.get("NextToken") or ""
+            before, token = token, answer.get("NextToken") or ""
             if not token:
                 return found
+            if token == before:
+                raise CloudAway(f"AWS answers {operation} with the same page for ever")
 
     def _client(self, service: str) -> Any:
         with self._lock:

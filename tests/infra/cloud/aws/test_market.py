@@ -8,6 +8,7 @@ from infra.cloud.aws.access import AwsAccess
 from infra.cloud.aws.placement_scores import PlacementScores
 from infra.cloud.aws.spot_prices import SpotPrices
 from infra.cloud.base import CloudPool, Market
+from infra.cloud.refusals import CloudAway
 from infra.instance_types import aws_instance_types
 from loadtests.ec2.moto import REGION
 from tests.fixtures.ec2_region import Region
@@ -92,3 +93,11 @@ async def test_prices_behind_empty_pages_are_read(access: AwsAccess, region: Reg
     region.layer.market.prices = {(KIND, "us-east-1a"): 0.25}
     assert (await SpotPrices(access).of([KIND]))[spot("us-east-1a")] == 0.25
     assert region.layer.calls["DescribeSpotPriceHistory"] == 4
+
+
+def test_a_page_that_follows_itself_is_not_read_for_ever(
+    access: AwsAccess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "call", lambda *_, **__: {"NextToken": "again"})
+    with pytest.raises(CloudAway, match="same page"):
+        access.pages("ec2", "describe_spot_price_history", "SpotPriceHistory")
