@@ -1,4 +1,4 @@
-"""`docs/cli.md`: every command with one line, and how commands end."""
+"""`docs/cli.md`: every command with its options, and how commands end."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ _INTRODUCTION = """\
 
 Written by `make docs` from the commands themselves; `tamer COMMAND --help` tells more.
 
-| command | what it does |
-|---|---|
+| command | what it does | arguments and options |
+|---|---|---|
 """
+_EVERYWHERE = ("--json", "--output")
 _SHARED = """
 Data goes to stdout, everything else to stderr. `-o json`, `-o yaml` and `-o table` say how data is
 printed, `--json` is the same as `-o json`; a stream (`watch`, `logs -f`) is one JSON object per
@@ -42,24 +43,35 @@ _COMPLETION = """
 
 
 def document() -> str:
-    rows = [f"| `tamer {name}` | {said} |\n" for name, said in commands()]
+    rows = [f"| `tamer {name}` | {said} | {taken} |\n" for name, said, taken in commands()]
     codes = [f"| {code.value} | {meaning} |\n" for code, meaning in MEANINGS.items()]
     return "".join([_INTRODUCTION, *rows, _SHARED, *codes, _COMPLETION])
 
 
-def commands() -> Iterator[tuple[str, str]]:
-    """Every command, with those of groups as "models list", and the first line of its help."""
+def commands() -> Iterator[tuple[str, str, str]]:
+    """Every command, with those of groups as "models list", the first paragraph of its help, and
+    what it takes."""
     yield from _below(typer.main.get_command(build_app()), "")
 
 
-def _below(command: Any, path: str) -> Iterator[tuple[str, str]]:
+def _below(command: Any, path: str) -> Iterator[tuple[str, str, str]]:
     """`command` is a click command, from wherever this version of typer keeps those."""
     inner = getattr(command, "commands", None)
     if inner is None:
-        yield path, str(command.help or "").strip().partition("\n")[0]
+        said = str(command.help or "").strip().partition("\n\n")[0]
+        yield path, " ".join(said.split()), _taken(command)
         return
     for name, each in inner.items():
         yield from _below(each, f"{path} {name}".strip())
+
+
+def _taken(command: Any) -> str:
+    """Arguments as its help names them, options by their long names."""
+    told = []
+    for each in command.params:
+        name = max((*each.opts, *each.secondary_opts), key=len)
+        told.append(name if name.startswith("-") else each.metavar or name.upper())
+    return ", ".join(f"`{each}`" for each in told if each not in _EVERYWHERE)
 
 
 if __name__ == "__main__":

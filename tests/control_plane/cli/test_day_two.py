@@ -258,4 +258,4 @@ def test_the_shell_completes_commands(tmp_path: Path) -> None:
 
 def test_the_document_lists_every_command_and_exit_code() -> None:
     assert (ROOT / "docs" / "cli.md").read_text() == document(), "run 'make docs'"
-    assert all(said for _, said in commands())
+    assert all(said for _, said, _ in commands())
